@@ -1,0 +1,54 @@
+"""Where the token comes from: the environment, else a file that only its owner can read."""
+
+import os
+import stat
+from pathlib import Path
+
+from mountfs.daemon.errors import ConfigurationRefused
+from mountfs.daemon.running import shown
+from mountfs.daemon.settings import Secret
+
+_VARIABLE = "MOUNTFS_TOKEN"
+_MAX_BYTES = 64 * 1024
+
+
+def read_token(token_file: Path | None) -> Secret:
+    """Return the token of MOUNTFS_TOKEN, else of the file. Raises ConfigurationRefused."""
+    from_environment = os.environ.get(_VARIABLE, "").strip()
+    if from_environment:
+        return _checked(from_environment, _VARIABLE)
+    if token_file is None:
+        raise ConfigurationRefused("no token", hint="set MOUNTFS_TOKEN or give --token-file")
+    return read_token_file(token_file)
+
+
+def read_token_file(path: Path) -> Secret:
+    """Return the token in a file that only its owner can read. Raises ConfigurationRefused."""
+    name = f"token file {shown(str(path))}"
+    try:
+        return _checked(_read_private(path, name), name)
+    except OSError as error:
+        raise ConfigurationRefused(f"{name} cannot be read: {error.strerror}") from error
+
+
+def _read_private(path: Path, name: str) -> str:
+    # Non-blocking, so that a pipe in its place is refused below instead of waited for.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise ConfigurationRefused(f"{name} is not a regular file")
+        if found.st_mode & 0o077:
+            raise ConfigurationRefused(
+                f"{name} can be read or written by others (mode {stat.S_IMODE(found.st_mode):04o})",
+                hint=f"chmod 600 {shown(str(path))}",
+            )
+        return file.read(_MAX_BYTES).decode("utf-8", "replace").strip()
+
+
+def _checked(text: str, source: str) -> Secret:
+    if not text:
+        raise ConfigurationRefused(f"{source} is empty")
+    if not (text.isascii() and text.isprintable() and " " not in text):
+        raise ConfigurationRefused(f"{source} does not hold a token: one word of printable ASCII expected")
+    return Secret(text)

@@ -1,0 +1,67 @@
+"""`mountfs doctor`"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mountfs.cli.exit_codes import ExitCode
+from mountfs.model.errors import MountfsError
+
+if TYPE_CHECKING:
+    from mountfs.daemon.mounted import Mounted
+
+_OPTIONAL = frozenset({"flock across hosts", "abort of a connection"})
+"""What a mount does without: it works, with that feature off."""
+
+
+@click.command("doctor", short_help="Tell what this machine lacks, and audit caches.")
+@click.argument("mountpoint", type=Path, required=False)
+def command(mountpoint: Path | None) -> int:
+    """Tell what is missing on this machine, and audit the cache of MOUNTPOINT, or of all mounts found.
+
+    Changes nothing. The exit code is 0 when nothing that is needed is missing and every cache is sound.
+    """
+    from mountfs.daemon.mounted import all_mounted, find
+
+    sound = _check_machine()
+    for mounted in [find(mountpoint)] if mountpoint is not None else all_mounted():
+        sound = _check_mount(mounted) and sound
+    return ExitCode.OK if sound else ExitCode.FINDINGS
+
+
+def _check_machine() -> bool:
+    from mountfs.kernel import requirements
+
+    sound = True
+    for finding in requirements.findings():
+        needed = finding.name not in _OPTIONAL
+        mark = "ok" if finding.ok else "MISSING" if needed else "off"
+        _line(mark, finding.name, finding.detail, finding.hint)
+        sound = sound and (finding.ok or not needed)
+    return sound
+
+
+def _check_mount(mounted: "Mounted") -> bool:
+    from mountfs.daemon.errors import DaemonSilent
+    from mountfs.daemon.running import shown
+
+    place = shown(str(mounted.mountpoint))
+    try:
+        findings = mounted.client().audit()
+    except DaemonSilent as error:
+        told = mounted.silent(error)
+        _line("FAULT", place, told.message, told.hint)
+        return False
+    except MountfsError as error:
+        _line("FAULT", place, shown(error.message), shown(error.hint))
+        return False
+    for finding in findings:
+        _line("FAULT", place, finding)
+    if not findings:
+        _line("ok", place, "the cache and its journal are sound")
+    return not findings
+
+
+def _line(mark: str, name: str, detail: str, hint: str = "") -> None:
+    click.echo(f"{mark:<8} {name}: {detail}{f'; {hint}' if hint else ''}")

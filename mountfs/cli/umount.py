@@ -1,0 +1,85 @@
+"""`mountfs umount`"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mountfs.cli.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from mountfs.daemon import messages
+    from mountfs.daemon.mounted import Mounted
+
+
+@click.command("umount")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0),
+    metavar="S",
+    help="Seconds that uploads may take; default: drain_timeout_s of the mount (60).",
+)
+@click.option("--no-wait", is_flag=True, help="Do not wait for uploads; the next mount sends the rest.")
+@click.argument("mountpoint", type=Path)
+def command(timeout_s: float | None, no_wait: bool, mountpoint: Path) -> int:
+    """Send what is waiting, unmount MOUNTPOINT, and end its daemon.
+
+    Changes that the workspace does not have in time stay in the journal for the next mount with the same
+    cache, and the exit code is 11. Clears the mount of a daemon that was killed, too.
+    """
+    from mountfs.daemon.mounted import find
+
+    if no_wait and timeout_s is not None:
+        raise click.UsageError("--no-wait and --timeout exclude each other")
+    mounted = find(mountpoint)
+    os.chdir("/")  # this process itself must not keep the mount busy
+    return end_and_report(mounted, 0.0 if no_wait else timeout_s)
+
+
+def end_and_report(mounted: "Mounted", drain_timeout_s: float | None) -> int:
+    """End the mount with a progress bar; raises DataLeft when something is left in the journal."""
+    from mountfs.daemon.ending import end_mount
+    from mountfs.daemon.errors import DataLeft
+    from mountfs.daemon.running import shown
+
+    with _bar() as tell:
+        ended = end_mount(mounted, drain_timeout_s=drain_timeout_s, tell=tell)
+    place = shown(str(mounted.mountpoint))
+    if ended.was_dead:
+        click.echo(f"{place}: cleared what a dead daemon left; its journal is sent by the next mount")
+    if ended.left_in_journal:
+        raise DataLeft(
+            f"{place} is unmounted; {ended.left_in_journal} changes are left in the journal",
+            hint="the next mount with the same cache sends them",
+        )
+    return ExitCode.OK
+
+
+@contextmanager
+def _bar() -> "Iterator[Callable[[messages.Progress], None]]":
+    """Yield what shows progress: a bar on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda progress: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("uploading"), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        most = 0
+
+        def tell(progress: "messages.Progress") -> None:
+            nonlocal most
+            if progress.entries_left is None or progress.bytes_left is None:
+                return
+            most = max(most, progress.bytes_left)
+            text = f"{progress.entries_left} left, {progress.bytes_left / 1024**2:.1f} MiB"
+            bar.update(task, description=text, total=most or None, completed=most - progress.bytes_left)
+
+        yield tell

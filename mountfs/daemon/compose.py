@@ -1,0 +1,285 @@
+"""The wiring: the one place where the concrete classes meet, and the order of start and stop."""
+
+import logging
+import os
+import platform
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Final
+
+import trio
+
+from mountfs import __version__
+from mountfs.daemon import control, runtime_dir
+from mountfs.daemon.mount_state import MountState
+from mountfs.daemon.running import StopReport
+from mountfs.daemon.settings import MountSettings
+from mountfs.daemon.signals import stop_on_signals
+from mountfs.filesystem.filesystem import WorkspaceFilesystem
+from mountfs.kernel import mounts
+from mountfs.kernel.notifier import Notifier
+from mountfs.kernel.session import MountOptions, mount
+from mountfs.locks.file_locks import FileLocks
+from mountfs.model.errors import FuseUnavailable, ReadOnlyCredential, RemoteUnavailable
+from mountfs.model.remote import Remote, Workspace
+from mountfs.remotes.fastio.service import FastioService
+from mountfs.remotes.fastio.settings import FastioSettings
+from mountfs.storage import recovery
+from mountfs.storage.content import ContentFiles
+from mountfs.storage.journal import SqliteJournal
+from mountfs.storage.layout import CacheDirectory
+from mountfs.sync.connection import Connection
+from mountfs.sync.content import FileContent
+from mountfs.sync.follower import Follower
+from mountfs.sync.publisher import Publisher
+from mountfs.sync.refresher import Refresher
+from mountfs.sync.sender import Sender
+from mountfs.sync.step_executor import StepExecutor
+from mountfs.sync.uploads import ContentUploads
+from mountfs.tree.remote_changes import RemoteChanges
+from mountfs.tree.tree import Tree
+
+log = logging.getLogger(__name__)
+
+START_PATIENCE_S: Final = 8.0
+"""How long a start waits for the workspace before it says so, or goes on with what the cache knows."""
+
+READ_PATIENCE_S: Final = 30.0
+"""How long a read waits while nothing arrives."""
+
+WORKSPACE_FACT: Final = "workspace"
+
+
+async def run_mount(
+    settings: MountSettings, *, ready: Callable[[], None], stopping: Callable[[float], None]
+) -> StopReport:
+    """Mount, call `ready` when the mount answers, serve until it is stopped or unmounted.
+
+    `stopping` is called with the seconds for uploads whenever a stop is requested.
+    Raises one of our errors for whatever goes wrong before `ready`.
+    """
+    mounts.clear_dead_mount(str(settings.mountpoint))
+    directory = CacheDirectory.claim(settings.cache_dir)
+    try:
+        content_files = await trio.to_thread.run_sync(
+            ContentFiles, directory.layout.content, directory.layout.index
+        )
+        try:
+            workspace, outage = await _identify(settings, content_files)
+            async with _journal(directory, content_files, workspace.id) as journal:
+                return await _run(settings, workspace, outage, journal, content_files, ready, stopping)
+        finally:
+            content_files.close()
+    finally:
+        directory.release()
+
+
+def _service(settings: MountSettings, patience_s: float) -> FastioService:
+    return FastioService(
+        settings.url,
+        settings.token.reveal(),
+        client_info={"device_name": socket.gethostname(), "client_version": f"mountfs {__version__}"},
+        allow_insecure=settings.allow_insecure,
+        # The configuration checked it; only tests ask for less than the service promises.
+        settings=FastioSettings(patience_s=patience_s, lease_min_s=settings.lease_duration_s),
+    )
+
+
+async def _identify(
+    settings: MountSettings, facts: ContentFiles
+) -> tuple[Workspace, RemoteUnavailable | None]:
+    """Ask the service for the workspace; where it does not answer, what the cache remembers will do.
+
+    Returns the workspace, and why the service could not be asked.
+    """
+    outage = None
+    service = _service(settings, START_PATIENCE_S)
+    try:
+        await service.check_credential()
+        workspace = await service.find_workspace(settings.workspace)
+    except RemoteUnavailable as error:
+        known = facts.fact(WORKSPACE_FACT)
+        if known is None or settings.workspace not in known["asked_as"]:
+            raise
+        log.warning("%s; starting with what the cache knows", error.message)
+        outage = error
+        workspace = Workspace(known["id"], known["name"], known["writable"])
+    else:
+        asked_as = [settings.workspace, workspace.id, workspace.name]
+        facts.save_fact(
+            WORKSPACE_FACT,
+            {
+                "id": workspace.id,
+                "name": workspace.name,
+                "writable": workspace.writable,
+                "asked_as": asked_as,
+            },
+        )
+    finally:
+        await service.aclose()
+    if not workspace.writable and not settings.read_only:
+        raise ReadOnlyCredential(
+            f"the token may only read workspace {workspace.name}",
+            hint="mount it with read_only = true in the configuration, or use a token with write scope",
+        )
+    return workspace, outage
+
+
+@asynccontextmanager
+async def _journal(
+    directory: CacheDirectory, content_files: ContentFiles, workspace_id: str
+) -> AsyncIterator[SqliteJournal]:
+    journal = SqliteJournal(directory.layout.journal, workspace=workspace_id)
+    await trio.to_thread.run_sync(recovery.recover, journal, content_files)
+    journal.start()
+    try:
+        yield journal
+    finally:
+        with trio.CancelScope(shield=True):
+            await journal.aclose()
+
+
+async def _run(
+    settings: MountSettings,
+    workspace: Workspace,
+    outage: RemoteUnavailable | None,
+    journal: SqliteJournal,
+    content_files: ContentFiles,
+    ready: Callable[[], None],
+    stopping: Callable[[float], None],
+) -> StopReport:
+    service = _service(settings, READ_PATIENCE_S)
+    try:
+        parts = Parts(settings, service.remote(workspace.id), journal, content_files)
+        await parts.load()
+        if outage is not None:
+            parts.connection.note_failure(outage)  # nobody waits for what is known not to answer
+        state = MountState(settings, workspace, parts, content_files, stopping=stopping)
+        await _serve(settings, workspace, parts, state, ready)
+        return StopReport(left_in_journal=len(parts.tree.pending))
+    finally:
+        with trio.CancelScope(shield=True):
+            await service.aclose()
+
+
+class Parts:
+    """The objects of one mount, inner to outer."""
+
+    def __init__(
+        self, settings: MountSettings, remote: Remote, journal: SqliteJournal, content_files: ContentFiles
+    ) -> None:
+        host = platform.node() or "host"
+        self.journal = journal
+        self.connection = Connection()
+        self.notifier = Notifier()
+        self.tree = Tree(journal, uid=os.getuid(), gid=os.getgid())
+        self.content = FileContent(
+            self.tree,
+            content_files,
+            remote,
+            limit_bytes=settings.cache_size_bytes,
+            patience_s=READ_PATIENCE_S,
+        )
+        self.changes = RemoteChanges(self.tree, self.notifier, self.content, host=host)
+        self.refresher = Refresher(self.tree, remote, self.changes, self.connection)
+        self.uploads = ContentUploads(remote, journal, self.content)
+        executor = StepExecutor(
+            self.tree,
+            remote,
+            self.changes,
+            self.refresher,
+            self.content,
+            self.uploads,
+            conflict=settings.conflict,
+        )
+        self.sender = Sender(
+            self.tree, executor, self.content, self.connection, delay_s=settings.upload_delay_s
+        )
+        self.follower = Follower(
+            remote, self.refresher, self.connection, noticed=lambda node: self.locks.wake(node)
+        )
+        self.publisher = Publisher(
+            self.tree, self.sender, self.refresher, self.follower, self.connection, self.notifier
+        )
+        self.locks = FileLocks(
+            remote,
+            self.publisher,
+            holder=f"{host}:{os.getpid()}",
+            duration_s=settings.lease_duration_s,
+        )
+        self.filesystem = WorkspaceFilesystem(
+            self.tree,
+            self.content,
+            self.refresher,
+            self.publisher,
+            self.locks,
+            self.notifier,
+            cache_dir=settings.cache_dir,
+            read_only=settings.read_only,
+            always_ask=settings.consistency == "open",
+            publish_on_close=settings.durability == "remote",
+        )
+
+    async def load(self) -> None:
+        """Bring what is pending into memory; the rest comes when it is used."""
+        await self.tree.load(await self.journal.pending())
+        self.uploads.load(await self.journal.open_uploads(), self.tree)
+
+
+async def _serve(
+    settings: MountSettings,
+    workspace: Workspace,
+    parts: Parts,
+    state: MountState,
+    ready: Callable[[], None],
+) -> None:
+    async with trio.open_nursery() as traffic:
+        await traffic.start(parts.content.run)
+        await traffic.start(parts.refresher.run)
+        await traffic.start(parts.sender.run)
+        await traffic.start(parts.follower.run)
+        async with trio.open_nursery() as locking:
+            await locking.start(parts.locks.run)
+            try:
+                await _serve_kernel(settings, workspace, parts, state, ready)
+            finally:
+                with trio.CancelScope(shield=True):
+                    await parts.locks.aclose()
+        with trio.CancelScope(shield=True):
+            # The last closes came with the unmount.
+            await state.drain_for_stop()
+            await parts.content.save_index()
+        traffic.cancel_scope.cancel()
+
+
+async def _serve_kernel(
+    settings: MountSettings,
+    workspace: Workspace,
+    parts: Parts,
+    state: MountState,
+    ready: Callable[[], None],
+) -> None:
+    options = MountOptions(
+        str(settings.mountpoint),
+        source=f"mountfs:{workspace.name}",
+        read_only=settings.read_only,
+        allow_other=settings.allow_other,
+    )
+    async with trio.open_nursery() as around:
+        async with mount(parts.filesystem, parts.notifier, options) as session:
+            state.session = session
+            try:
+                if not await session.answers():
+                    raise FuseUnavailable(f"the mount at {settings.mountpoint} does not answer")
+                socket_path = runtime_dir.socket_path(settings.mountpoint)
+                await around.start(control.serve, state, socket_path)
+                await around.start(partial(stop_on_signals, state, drain_timeout_s=settings.drain_timeout_s))
+                ready()
+                around.start_soon(state.stop_when_unmounted)
+                await state.wait_drained_for_stop()
+            finally:
+                # Also where something failed: from here on the end has a limit.
+                state.request_stop(drain_timeout_s=settings.drain_timeout_s)
+        around.cancel_scope.cancel()

@@ -1,0 +1,123 @@
+"""The other end of the control socket: plain blocking calls with a bound on silence."""
+
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from mountfs.daemon.errors import DaemonSilent, ReportedError
+from mountfs.daemon.messages import (
+    ANSWER,
+    MAX_LINE_BYTES,
+    AuditRequest,
+    DrainRequest,
+    Failure,
+    Progress,
+    Request,
+    Result,
+    StatusRequest,
+    StopRequest,
+    SyncRequest,
+)
+from mountfs.daemon.running import Status, SyncOutcome
+from mountfs.daemon.runtime_dir import short_socket_path
+
+SILENCE_S = 10.0
+"""A daemon at work says so every second; after this long without a word it is taken to hang."""
+
+_OVERTIME_S = 15.0
+"""How much longer than its own limit a request may take."""
+
+_STATUS: TypeAdapter[Status] = TypeAdapter(Status)
+_SYNC_OUTCOME: TypeAdapter[SyncOutcome] = TypeAdapter(SyncOutcome)
+
+
+def _ignore(progress: Progress) -> None:
+    """For requests whose progress nobody wants to see."""
+
+
+class ControlClient:
+    """Asks one daemon. Every call raises DaemonSilent where nothing answers, ReportedError where the daemon
+    answered with an error."""
+
+    def __init__(self, path: Path, *, silence_s: float = SILENCE_S) -> None:
+        self._path = path
+        self._silence_s = silence_s
+
+    def status(self) -> Status:
+        return _STATUS.validate_python(self._ask(StatusRequest()))
+
+    def sync(self, path: bytes | None, *, timeout_s: float | None) -> SyncOutcome:
+        limit_s = None if timeout_s is None else timeout_s + _OVERTIME_S
+        outcome = self._ask(SyncRequest(path=path, timeout_s=timeout_s), limit_s=limit_s)
+        return _SYNC_OUTCOME.validate_python(outcome)
+
+    def drain(self, timeout_s: float, tell: Callable[[Progress], None]) -> int:
+        """Return the number of entries left in the journal."""
+        return int(self._ask(DrainRequest(timeout_s=timeout_s), tell, limit_s=timeout_s + _OVERTIME_S))
+
+    def stop(self, *, drain_timeout_s: float) -> None:
+        self._ask(StopRequest(drain_timeout_s=drain_timeout_s))
+
+    def audit(self) -> list[str]:
+        return [str(finding) for finding in self._ask(AuditRequest())]
+
+    def _ask(
+        self, request: Request, tell: Callable[[Progress], None] = _ignore, *, limit_s: float | None = None
+    ) -> Any:
+        deadline = None if limit_s is None else time.monotonic() + limit_s
+        try:
+            return self._converse(request, tell, deadline)
+        except (OSError, ValidationError, EOFError) as error:
+            raise DaemonSilent(f"the daemon does not answer at {self._path}: {_why(error)}") from error
+
+    def _converse(self, request: Request, tell: Callable[[Progress], None], deadline: float | None) -> Any:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(self._silence_s)
+            with short_socket_path(self._path) as address:
+                _connect(connection, address, time.monotonic() + self._silence_s)
+            connection.sendall(request.to_line())
+            with connection.makefile("rb") as lines:
+                while True:
+                    answer = ANSWER.validate_json(_next_line(lines.readline(MAX_LINE_BYTES)))
+                    match answer:
+                        case Result():
+                            return answer.value
+                        case Failure():
+                            raise ReportedError(answer.message, hint=answer.hint, types=answer.types)
+                        case Progress():
+                            tell(answer)
+                    if deadline is not None and time.monotonic() > deadline:
+                        raise TimeoutError
+
+
+def _connect(connection: socket.socket, address: str, deadline: float) -> None:
+    while True:
+        with suppress(BlockingIOError):  # the backlog of a busy daemon is full
+            connection.connect(address)
+            return
+        if time.monotonic() > deadline:
+            raise TimeoutError("timed out")
+        time.sleep(0.05)
+
+
+def _next_line(line: bytes) -> bytes:
+    if not line:
+        raise EOFError
+    return line
+
+
+def _why(error: Exception) -> str:
+    match error:
+        case TimeoutError():
+            return "it does not react in time"
+        case OSError():
+            return error.strerror or str(error)
+        case EOFError():
+            return "it ended while asked"
+        case _:
+            return "its answer is not understood; is it another version of mountfs?"

@@ -1,0 +1,82 @@
+"""The control protocol: JSON lines over a Unix socket, one request per connection.
+
+The client sends one request line. The daemon answers with any number of `Progress` lines, at least one in
+`HEARTBEAT_S`, and then exactly one `Result` or `Failure`.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+MAX_LINE_BYTES = 16 * 1024 * 1024
+HEARTBEAT_S = 1.0
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        ser_json_bytes="base64",
+        val_json_bytes="base64",
+        hide_input_in_errors=True,
+    )
+
+    def to_line(self) -> bytes:
+        return self.model_dump_json().encode() + b"\n"
+
+
+class StatusRequest(_Message):
+    ask: Literal["status"] = "status"
+
+
+class SyncRequest(_Message):
+    """`path` is relative to the root of the mount; None means everything."""
+
+    ask: Literal["sync"] = "sync"
+    path: bytes | None
+    timeout_s: float | None
+
+
+class DrainRequest(_Message):
+    ask: Literal["drain"] = "drain"
+    timeout_s: float
+
+
+class StopRequest(_Message):
+    """Answered when the daemon has begun to stop; its record tells later how it ended."""
+
+    ask: Literal["stop"] = "stop"
+    drain_timeout_s: float
+
+
+class AuditRequest(_Message):
+    ask: Literal["audit"] = "audit"
+
+
+class Progress(_Message):
+    """`entries_left` is None where the daemon only says that it is at work."""
+
+    answer: Literal["progress"] = "progress"
+    entries_left: int | None = None
+    bytes_left: int | None = None
+
+
+class Result(_Message):
+    answer: Literal["result"] = "result"
+    value: Any
+
+
+class Failure(_Message):
+    """An error of the daemon. `types`: its class names, the closest first."""
+
+    answer: Literal["failure"] = "failure"
+    message: str
+    hint: str
+    types: tuple[str, ...]
+
+
+Request = StatusRequest | SyncRequest | DrainRequest | StopRequest | AuditRequest
+Answer = Progress | Result | Failure
+
+REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="ask")])
+ANSWER: TypeAdapter[Answer] = TypeAdapter(Annotated[Answer, Field(discriminator="answer")])

@@ -1,0 +1,211 @@
+"""What a running mount tells and does on request: implements `RunningMount`."""
+
+import os
+from collections.abc import Callable
+from typing import Protocol
+
+import trio
+
+from mountfs import __version__
+from mountfs.daemon.running import (
+    ActiveUpload,
+    CacheUse,
+    DrainProgress,
+    FailedUpload,
+    Feature,
+    LockState,
+    Status,
+    SyncOutcome,
+    Uploads,
+    shown,
+)
+from mountfs.daemon.settings import MountSettings
+from mountfs.kernel import extension
+from mountfs.kernel.session import Session
+from mountfs.locks.file_locks import FileLocks, FileLockStatistics
+from mountfs.model.errors import FileNotFound
+from mountfs.model.filesystem import LockKind
+from mountfs.model.ids import ROOT_INO
+from mountfs.model.remote import Workspace
+from mountfs.storage.audit import audit
+from mountfs.storage.content import ContentFiles
+from mountfs.storage.journal import SqliteJournal
+from mountfs.sync.connection import Connection
+from mountfs.sync.content import FileContent
+from mountfs.sync.publisher import Publisher
+from mountfs.sync.refresher import Refresher
+from mountfs.sync.sender import Sender
+from mountfs.sync.uploads import ContentUploads
+from mountfs.tree.inode import Inode
+from mountfs.tree.tree import Tree
+
+
+class MountParts(Protocol):
+    """What is asked of the composed mount."""
+
+    journal: SqliteJournal
+    connection: Connection
+    tree: Tree
+    content: FileContent
+    refresher: Refresher
+    uploads: ContentUploads
+    sender: Sender
+    publisher: Publisher
+    locks: FileLocks
+
+
+class MountState:
+    """`session` is set once the mount is made. `stopping` hears of every stop request and its seconds."""
+
+    def __init__(
+        self,
+        settings: MountSettings,
+        workspace: Workspace,
+        parts: MountParts,
+        content_files: ContentFiles,
+        *,
+        stopping: Callable[[float], None],
+    ) -> None:
+        self._settings = settings
+        self._workspace = workspace
+        self._parts = parts
+        self._content_files = content_files
+        self._tell_stopping = stopping
+        self._stopping = trio.Event()
+        self._drain_scope = trio.CancelScope()
+        self.session: Session | None = None
+
+    # Stopping.
+
+    def request_stop(self, *, drain_timeout_s: float) -> None:
+        deadline = trio.current_time() + drain_timeout_s
+        if not self._stopping.is_set() or deadline < self._drain_scope.deadline:
+            self._drain_scope.deadline = deadline
+            self._tell_stopping(drain_timeout_s)
+        self._stopping.set()
+
+    async def wait_drained_for_stop(self) -> None:
+        """Return when a stop was requested and nothing is left to send, or its time is over."""
+        await self._stopping.wait()
+        await self.drain_for_stop()
+
+    async def drain_for_stop(self) -> None:
+        """Send what is left, up to the time that the stop was given."""
+        if self._drain_scope.cancelled_caught:
+            return
+        deadline = self._drain_scope.deadline
+        with trio.CancelScope(deadline=deadline) as self._drain_scope:
+            await self._parts.publisher.settle(self._parts.publisher.pending_below(None))
+
+    async def stop_when_unmounted(self) -> None:
+        """An unmount from outside is a request to stop."""
+        assert self.session is not None
+        await self.session.wait_ended()
+        self.request_stop(drain_timeout_s=self._settings.drain_timeout_s)
+
+    # Sending.
+
+    async def sync(self, path: bytes | None, *, timeout_s: float | None) -> SyncOutcome:
+        publisher = self._parts.publisher
+        top = await self._find(path) if path else None
+        with trio.move_on_after(float("inf") if timeout_s is None else timeout_s):
+            await publisher.settle(publisher.pending_below(top))
+        left = publisher.pending_below(top)
+        failed = tuple(self._failed(inode) for inode in left if inode.failure is not None)
+        return SyncOutcome(confirmed=not left, remaining=len(left), failed=failed)
+
+    async def _find(self, path: bytes) -> Inode:
+        tree = self._parts.tree
+        inode = tree.get(ROOT_INO)
+        for name in path.split(b"/"):
+            await tree.ensure_loaded(inode)
+            child = inode.children.get(name)
+            if child is None:
+                raise FileNotFound(f"{shown(path)} is not in the mount")
+            inode = child
+        return inode
+
+    async def drain(self, timeout_s: float, progress: Callable[[DrainProgress], None]) -> int:
+        publisher = self._parts.publisher
+
+        def tell() -> None:
+            pending = publisher.pending_below(None)
+            progress(DrainProgress(len(pending), sum(map(_bytes_to_send, pending))))
+
+        with trio.move_on_after(timeout_s):
+            await publisher.settle(publisher.pending_below(None), progress=tell)
+        return len(publisher.pending_below(None))
+
+    # Telling.
+
+    def status(self) -> Status:
+        parts, settings = self._parts, self._settings
+        return Status(
+            workspace_name=self._workspace.name,
+            workspace_id=self._workspace.id,
+            url=settings.url,
+            mountpoint=shown(str(settings.mountpoint)),
+            cache_dir=shown(str(settings.cache_dir)),
+            pid=os.getpid(),
+            version=__version__,
+            online=parts.connection.online,
+            feed_live=parts.refresher.live_since is not None,
+            last_error=parts.connection.last_error,
+            read_only=settings.read_only,
+            cache=self._cache_use(),
+            uploads=self._uploads(),
+            locks=tuple(self._lock(lock) for lock in parts.locks.statistics().files),
+            features=self._features(),
+        )
+
+    def _cache_use(self) -> CacheUse:
+        content = self._parts.content
+        dirty = [inode for inode in self._parts.tree.pending.values() if inode.content_dirty]
+        return CacheUse(
+            used_bytes=content.used_bytes,
+            limit_bytes=self._settings.cache_size_bytes,
+            dirty_bytes=sum(inode.size for inode in dirty),
+            files=content.files,
+        )
+
+    def _uploads(self) -> Uploads:
+        pending = list(self._parts.tree.pending.values())
+        transfers = self._parts.uploads.transfers.values()
+        return Uploads(
+            pending_count=len(pending),
+            pending_bytes=sum(map(_bytes_to_send, pending)),
+            active=tuple(ActiveUpload(shown(t.inode.path()), t.size, t.sent) for t in transfers),
+            failed=tuple(self._failed(inode) for inode in pending if inode.failure is not None),
+        )
+
+    def _failed(self, inode: Inode) -> FailedUpload:
+        hint = self._parts.sender.hints.get(inode.ino, "")
+        return FailedUpload(shown(inode.path()), inode.failure or "", hint)
+
+    def _lock(self, lock: FileLockStatistics) -> LockState:
+        inode = self._parts.tree.inodes.get(lock.ino)
+        kinds = {kind for _, kind in lock.holders}
+        kind = LockKind.EXCLUSIVE if LockKind.EXCLUSIVE in kinds else LockKind.SHARED
+        return LockState(
+            path=shown(inode.path()) if inode is not None else f"inode {lock.ino}",
+            kind=kind.value if kinds else "none",
+            owners=len(lock.holders),
+            waiters=lock.waiting,
+            lease_s=lock.lease_valid_s,
+        )
+
+    def _features(self) -> tuple[Feature, ...]:
+        forwarded = self.session is not None and self.session.flock_is_forwarded
+        reason = "" if forwarded else extension.REASON or "the mount is not made yet"
+        return (Feature("flock across hosts", forwarded, reason),)
+
+    async def audit(self) -> list[str]:
+        await self._parts.journal.committed()
+        in_use = {ino for ino, inode in self._parts.tree.inodes.items() if inode.opens}
+        return await trio.to_thread.run_sync(
+            lambda: audit(self._parts.journal, self._content_files, in_use=in_use)
+        )
+
+
+def _bytes_to_send(inode: Inode) -> int:
+    return inode.size if inode.content_dirty and inode.is_linked else 0

@@ -1,0 +1,88 @@
+"""One mount from start to end in this process, whether in the foreground or in the background."""
+
+import logging
+import os
+import resource
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from mountfs.daemon import runtime_dir
+from mountfs.daemon.errors import first_of_ours
+from mountfs.daemon.processes import ProcessIdentity
+from mountfs.daemon.running import StopReport, shown
+from mountfs.daemon.runtime_dir import MountRecord
+from mountfs.daemon.settings import MountSettings
+from mountfs.daemon.watchdog import Watchdog
+from mountfs.model.errors import CacheUnusable
+
+log = logging.getLogger(__name__)
+
+
+def prepare_cache_dir(folder: Path) -> None:
+    """Make the cache directory (0700) if it is missing. Raises CacheUnusable where nothing can be written."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        probe = folder / f".writable.{os.getpid()}"
+        os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        probe.unlink()
+    except OSError as error:
+        raise CacheUnusable(
+            f"the cache directory {shown(str(folder))} cannot be used: {error.strerror}",
+            hint="choose a writable directory with --cache",
+        ) from error
+
+
+def run(settings: MountSettings, announce_ready: Callable[[], None]) -> StopReport:
+    """Mount, serve until stopped, and leave a record of how it ended.
+
+    `announce_ready` is called once, when the mount answers. Raises one of our errors for whatever goes
+    wrong that was foreseen; its cause holds the whole story. An end that hangs is ended by the watchdog.
+    """
+    runtime_dir.own_dir()  # refused now rather than when everything is up
+    from mountfs.daemon.compose import run_mount  # heavy: pyfuse3, httpx, diskcache
+
+    _raise_open_files_limit()
+    record = _record(settings)
+    watchdog = Watchdog(str(settings.mountpoint))
+
+    def ready() -> None:
+        watchdog.note_mounted()
+        runtime_dir.write_record(record)
+        log.info("mounted at %s, pid %d", settings.mountpoint, os.getpid())
+        announce_ready()
+
+    try:
+        report = trio.run(partial(run_mount, settings, ready=ready, stopping=watchdog.expect_end))
+    except BaseExceptionGroup as group:
+        ours = first_of_ours(group)
+        if ours is None:
+            raise
+        raise ours from group
+    finally:
+        watchdog.dismiss()
+    runtime_dir.write_record(replace(record, left_in_journal=report.left_in_journal))
+    log.info("unmounted, %d entries left in the journal", report.left_in_journal)
+    return report
+
+
+def _record(settings: MountSettings) -> MountRecord:
+    process = ProcessIdentity.of(os.getpid())
+    assert process is not None, "this process is alive"
+    return MountRecord(
+        process=process,
+        mountpoint=settings.mountpoint,
+        cache_dir=settings.cache_dir,
+        url=settings.url,
+        workspace=settings.workspace,
+        drain_timeout_s=settings.drain_timeout_s,
+    )
+
+
+def _raise_open_files_limit() -> None:
+    """Each open file of a program costs the daemon a descriptor or two."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,90 @@
+"""What a mount is told when it starts."""
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal, Self
+
+Durability = Literal["local", "remote"]
+Consistency = Literal["feed", "open"]
+Conflict = Literal["keep-both", "last-writer-wins"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+DEFAULT_CACHE_SIZE_BYTES = 10 * 1024**3
+DEFAULT_DRAIN_TIMEOUT_S = 60.0
+
+
+class Secret:
+    """A text that shows itself only to who asks for it by `reveal`: not in repr, str, logs or JSON."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountSettings:
+    """One mount, complete and checked: whoever gets this asks no further source.
+
+    url: address of the service. workspace: its name or id there.
+    mountpoint: absolute, symlinks resolved. cache_dir: absolute; content and journal live there.
+    allow_insecure: send the token also over plain HTTP to a host that is not loopback.
+    cache_size_bytes: clean content is evicted above this; content not yet uploaded never is.
+    drain_timeout_s: how long a stop waits for uploads before it leaves the rest in the journal.
+    upload_delay_s: how long a closed file waits for a rename or another write before its upload.
+    durability: "remote" makes close and fsync wait for the workspace's confirmation.
+    consistency: "open" asks the workspace at each open; "feed" trusts the cache while changes flow in.
+    conflict: what happens to our content where another host changed the same file.
+    lease_duration_s: after what time the workspace frees a lock of a host that died.
+    allow_other: other users of this machine may enter the mount. read_only: nothing may be changed.
+    log_level: what goes to the log.
+    """
+
+    url: str
+    workspace: str
+    mountpoint: Path
+    cache_dir: Path
+    token: Secret
+    allow_insecure: bool = False
+    cache_size_bytes: int = DEFAULT_CACHE_SIZE_BYTES
+    drain_timeout_s: float = DEFAULT_DRAIN_TIMEOUT_S
+    upload_delay_s: float = 0.5
+    durability: Durability = "local"
+    consistency: Consistency = "feed"
+    conflict: Conflict = "keep-both"
+    lease_duration_s: int = 60
+    allow_other: bool = False
+    read_only: bool = False
+    log_level: LogLevel = "info"
+
+    def dump(self) -> str:
+        """Return JSON with the token in clear, for a pipe between two processes of ours and nothing else."""
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        plain["mountpoint"] = str(self.mountpoint)
+        plain["cache_dir"] = str(self.cache_dir)
+        plain["token"] = self.token.reveal()
+        return json.dumps(plain)
+
+    @classmethod
+    def load(cls, text: str) -> Self:
+        """Undo `dump`."""
+        plain = json.loads(text)
+        plain["mountpoint"] = Path(plain["mountpoint"])
+        plain["cache_dir"] = Path(plain["cache_dir"])
+        plain["token"] = Secret(plain["token"])
+        return cls(**plain)

@@ -1,0 +1,351 @@
+"""The mounted workspace: implements `mountfs.model.filesystem.Filesystem` over tree, content and locks."""
+
+import bisect
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from mountfs.filesystem.handles import HandleTable, OpenDirectory, OpenFile
+from mountfs.locks.file_locks import FileLocks
+from mountfs.model.entry import EntryKind
+from mountfs.model.errors import (
+    AttributeMissing,
+    ContentUnavailable,
+    FileExists,
+    FileNotFound,
+    InvalidArgument,
+    IsADirectory,
+    OperationNotSupported,
+    ReadOnlyMount,
+)
+from mountfs.model.filesystem import (
+    AttributeChange,
+    Attributes,
+    CacheTimes,
+    Caller,
+    Capacity,
+    DirectoryEntry,
+    Handle,
+    KernelNotifier,
+    LockKind,
+    LockOwner,
+    OpenedFile,
+    RenameFlag,
+)
+from mountfs.model.ids import Ino
+from mountfs.sync.content import FileContent
+from mountfs.sync.publisher import Publisher
+from mountfs.sync.refresher import Refresher
+from mountfs.tree import local_changes
+from mountfs.tree.inode import Inode
+from mountfs.tree.tree import Tree
+
+LIVE_TIMES: Final = CacheTimes(entry_s=5.0, attributes_s=5.0, missing_s=5.0)
+"""While the feed is live the kernel is told of every change; this bounds what a broken feed can hide."""
+
+BLIND_TIMES: Final = CacheTimes(entry_s=1.0, attributes_s=1.0, missing_s=0.0)
+
+LISTING_PORTION: Final = 256
+"""More directory entries than one request of the kernel takes."""
+
+PUBLISH_PATIENCE_S: Final = 60.0
+"""How long a close waits for the workspace where durability is remote."""
+
+
+class WorkspaceFilesystem:
+    """One method per file operation; each ends in at most one change of the tree."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        content: FileContent,
+        refresher: Refresher,
+        publisher: Publisher,
+        locks: FileLocks,
+        kernel: KernelNotifier,
+        *,
+        cache_dir: Path,
+        read_only: bool,
+        always_ask: bool,
+        publish_on_close: bool,
+    ) -> None:
+        self._tree = tree
+        self._content = content
+        self._refresher = refresher
+        self._publisher = publisher
+        self._locks = locks
+        self._kernel = kernel
+        self._cache_dir = cache_dir
+        self._read_only = read_only
+        self._always_ask = always_ask
+        self._publish_on_close = publish_on_close
+        self._files: HandleTable[OpenFile] = HandleTable()
+        self._directories: HandleTable[OpenDirectory] = HandleTable()
+
+    # Names.
+
+    def cache_times(self) -> CacheTimes:
+        return LIVE_TIMES if self._refresher.live_since is not None else BLIND_TIMES
+
+    async def _directory(self, ino: Ino) -> Inode:
+        """Return the directory with its children known and true. Raises NotADirectory, FileNotFound."""
+        directory = self._tree.directory(ino)
+        if not (directory.loaded and self._refresher.is_fresh(directory)):
+            await self._refresher.ensure_fresh(directory)
+        return directory
+
+    async def _writable_directory(self, ino: Ino) -> Inode:
+        if self._read_only:
+            raise ReadOnlyMount()
+        return await self._directory(ino)
+
+    async def lookup(self, parent: Ino, name: bytes) -> Attributes:
+        directory = await self._directory(parent)
+        return self._referred(local_changes.find(directory, name))
+
+    def _referred(self, inode: Inode) -> Attributes:
+        inode.lookups += 1
+        return inode.attributes()
+
+    def remember(self, ino: Ino) -> None:
+        self._tree.get(ino).lookups += 1
+
+    def forget(self, references: Iterable[tuple[Ino, int]]) -> None:
+        for ino, count in references:
+            inode = self._tree.inodes.get(ino)
+            if inode is not None:
+                inode.lookups -= count
+                if not inode.lookups:
+                    self._content.dropped(inode)
+
+    async def make_node(self, parent: Ino, name: bytes, mode: int, rdev: int, caller: Caller) -> Attributes:
+        kind = EntryKind.FILE if stat.S_ISREG(mode) else EntryKind.SPECIAL
+        inode = await self._create(parent, name, kind, mode, caller, rdev=rdev)
+        if kind is EntryKind.FILE:
+            # There is no close to come.
+            async with self._content.held(inode):
+                local_changes.seal(self._tree, inode)
+        await self._tree.journal.committed()
+        return self._referred(inode)
+
+    async def make_directory(self, parent: Ino, name: bytes, mode: int, caller: Caller) -> Attributes:
+        mode = stat.S_IFDIR | stat.S_IMODE(mode)
+        inode = await self._create(parent, name, EntryKind.DIRECTORY, mode, caller)
+        await self._tree.journal.committed()
+        return self._referred(inode)
+
+    async def make_symlink(self, parent: Ino, name: bytes, target: bytes, caller: Caller) -> Attributes:
+        mode = stat.S_IFLNK | 0o777
+        inode = await self._create(parent, name, EntryKind.SYMLINK, mode, caller, target=target)
+        await self._tree.journal.committed()
+        return self._referred(inode)
+
+    async def _create(
+        self,
+        parent: Ino,
+        name: bytes,
+        kind: EntryKind,
+        mode: int,
+        caller: Caller,
+        *,
+        rdev: int = 0,
+        target: bytes = b"",
+    ) -> Inode:
+        directory = await self._writable_directory(parent)
+        owner = (caller.uid, caller.gid)
+        return local_changes.create(self._tree, directory, name, kind, mode, owner, rdev=rdev, target=target)
+
+    async def unlink(self, parent: Ino, name: bytes) -> None:
+        directory = await self._writable_directory(parent)
+        self._content.dropped(local_changes.remove(self._tree, directory, name, directory=False))
+        await self._tree.journal.committed()
+
+    async def remove_directory(self, parent: Ino, name: bytes) -> None:
+        directory = await self._writable_directory(parent)
+        await self._make_children_known(directory, name)
+        self._content.dropped(local_changes.remove(self._tree, directory, name, directory=True))
+        await self._tree.journal.committed()
+
+    async def rename(
+        self, parent: Ino, name: bytes, new_parent: Ino, new_name: bytes, flag: RenameFlag
+    ) -> None:
+        directory = await self._writable_directory(parent)
+        new_directory = await self._writable_directory(new_parent)
+        await self._make_children_known(new_directory, new_name)
+        replaced = local_changes.rename(self._tree, directory, name, new_directory, new_name, flag)
+        if replaced is not None:
+            self._content.dropped(replaced)
+        await self._tree.journal.committed()
+
+    async def _make_children_known(self, directory: Inode, name: bytes) -> None:
+        """Whether a directory is empty can only be told when its children are known."""
+        child = directory.children.get(name)
+        if child is not None and child.is_directory:
+            await self._refresher.ensure_fresh(child)
+
+    # Attributes.
+
+    async def attributes(self, ino: Ino) -> Attributes:
+        return self._tree.get(ino).attributes()
+
+    async def set_attributes(self, ino: Ino, change: AttributeChange, handle: Handle | None) -> Attributes:
+        if self._read_only:
+            raise ReadOnlyMount()
+        inode = self._tree.get(ino)
+        if change.size is not None:
+            await self._truncate(inode, change.size, handle)
+        local_changes.set_attributes(self._tree, inode, change)
+        await self._tree.journal.committed()
+        return inode.attributes()
+
+    async def _truncate(self, inode: Inode, size: int, handle: Handle | None) -> None:
+        if inode.is_directory:
+            raise IsADirectory()
+        if not inode.is_file:
+            raise InvalidArgument()
+        async with self._content.held(inode):
+            await self._content.truncate(inode, size)
+            if handle is None and inode.opens == 1:
+                # There is no close to come.
+                local_changes.seal(self._tree, inode)
+
+    async def read_symlink(self, ino: Ino) -> bytes:
+        inode = self._tree.get(ino)
+        if inode.kind is not EntryKind.SYMLINK:
+            raise InvalidArgument()
+        return inode.target
+
+    async def capacity(self) -> Capacity:
+        disk = await trio.to_thread.run_sync(os.statvfs, self._cache_dir)
+        return Capacity(
+            total_bytes=disk.f_blocks * disk.f_frsize,
+            free_bytes=disk.f_bavail * disk.f_frsize,
+            files=disk.f_files,
+            files_free=disk.f_favail,
+        )
+
+    async def get_xattr(self, ino: Ino, name: bytes) -> bytes:
+        raise AttributeMissing()
+
+    async def set_xattr(self, ino: Ino, name: bytes, value: bytes) -> None:
+        raise OperationNotSupported("extended attributes are not kept")
+
+    async def list_xattrs(self, ino: Ino) -> Sequence[bytes]:
+        return ()
+
+    async def remove_xattr(self, ino: Ino, name: bytes) -> None:
+        raise AttributeMissing()
+
+    # Files.
+
+    async def create(
+        self, parent: Ino, name: bytes, mode: int, flags: int, caller: Caller
+    ) -> tuple[OpenedFile, Attributes]:
+        try:
+            inode = await self._create(
+                parent, name, EntryKind.FILE, stat.S_IFREG | stat.S_IMODE(mode), caller
+            )
+        except FileExists:
+            # It came from elsewhere after the kernel had looked.
+            inode = local_changes.find(self._tree.directory(parent), name)
+            if flags & os.O_EXCL or not inode.is_file:
+                raise
+        return await self._open(inode, flags), self._referred(inode)
+
+    async def open(self, ino: Ino, flags: int) -> OpenedFile:
+        inode = self._tree.get(ino)
+        if inode.is_directory:
+            raise IsADirectory()
+        if not inode.is_file:
+            raise InvalidArgument()
+        if flags & os.O_ACCMODE != os.O_RDONLY and self._read_only:
+            raise ReadOnlyMount()
+        if self._always_ask or self._locks.holding:
+            await self._refresher.check_file_if_possible(inode)
+            await self._kernel.drained()
+        return await self._open(inode, flags)
+
+    async def _open(self, inode: Inode, flags: int) -> OpenedFile:
+        await self._content.open(inode)
+        try:
+            if flags & os.O_TRUNC and inode.size:
+                await self._content.truncate(inode, 0)
+        except BaseException:
+            self._content.close(inode)
+            raise
+        keep_cache = inode.kernel_epoch == inode.content_epoch
+        inode.kernel_epoch = inode.content_epoch
+        return OpenedFile(self._files.add(OpenFile(inode)), keep_cache)
+
+    async def read(self, handle: Handle, offset: int, size: int) -> bytes:
+        file = self._files.get(handle)
+        return await self._content.read(file.inode, offset, size, file.ahead)
+
+    async def write(self, handle: Handle, offset: int, content: bytes) -> int:
+        return await self._content.write(self._files.get(handle).inode, offset, content)
+
+    async def flush(self, handle: Handle) -> None:
+        inode = self._files.get(handle).inode
+        sealed = local_changes.seal(self._tree, inode)
+        if sealed:
+            await self._tree.journal.committed()
+        if self._publish_on_close and inode.is_linked and inode.pending is not None:
+            await self._publish(inode)
+
+    async def _publish(self, inode: Inode) -> None:
+        with trio.move_on_after(PUBLISH_PATIENCE_S) as patience:
+            await self._publisher.publish(inode.ino)
+        if patience.cancelled_caught:
+            raise ContentUnavailable(f"{inode.path()!r}: the workspace did not confirm it in time")
+
+    async def release(self, handle: Handle) -> None:
+        inode = self._files.remove(handle).inode
+        if inode.opens == 1 and local_changes.seal(self._tree, inode):
+            # Pages of a mapping come after the flush.
+            await self._tree.journal.committed()
+        self._content.close(inode)
+
+    async def fsync(self, handle: Handle, *, data_only: bool) -> None:
+        inode = self._files.get(handle).inode
+        local_changes.seal(self._tree, inode)
+        if inode.content_dirty:
+            await self._content.sync(inode)
+        await self._tree.journal.synced()
+        if self._publish_on_close and inode.is_linked and inode.pending is not None:
+            await self._publish(inode)
+
+    # Directories.
+
+    async def open_directory(self, ino: Ino) -> Handle:
+        return self._directories.add(OpenDirectory(await self._directory(ino)))
+
+    def list_directory(self, handle: Handle, offset: int) -> Sequence[DirectoryEntry]:
+        directory = self._directories.get(handle)
+        if offset == 0:
+            directory.entries = sorted(directory.inode.children.values(), key=lambda child: child.ino)
+        begin = bisect.bisect_right(directory.entries, offset, key=lambda child: child.ino)
+        return [
+            DirectoryEntry(child.name, child.attributes(), child.ino)
+            for child in directory.entries[begin : begin + LISTING_PORTION]
+            if child.parent is directory.inode
+        ]
+
+    async def release_directory(self, handle: Handle) -> None:
+        self._directories.remove(handle)
+
+    async def fsync_directory(self, ino: Ino) -> None:
+        await self._tree.journal.synced()
+
+    # Locks.
+
+    async def flock(self, ino: Ino, owner: LockOwner, kind: LockKind | None, *, wait: bool) -> None:
+        if ino not in self._tree.inodes:
+            raise FileNotFound()
+        await self._locks.flock(ino, owner, kind, wait=wait)
+
+    def drop_flock(self, ino: Ino, owner: LockOwner) -> None:
+        self._locks.drop_flock(ino, owner)

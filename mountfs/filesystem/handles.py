@@ -1,0 +1,57 @@
+"""Open files and directories."""
+
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from mountfs.model.errors import HandleUnknown
+from mountfs.model.filesystem import Handle
+from mountfs.rules.read_plan import ReadAhead
+from mountfs.tree.inode import Inode
+
+
+@dataclass(slots=True)
+class OpenFile:
+    inode: Inode
+    ahead: ReadAhead = field(default_factory=ReadAhead)
+
+
+@dataclass(slots=True)
+class OpenDirectory:
+    """`entries` is what a listing from the start saw, by inode number: they never come again, so a listing
+    that goes on behind one shows nothing twice and loses nothing, whatever comes and goes meanwhile."""
+
+    inode: Inode
+    entries: list[Inode] = field(default_factory=list)
+
+
+T = TypeVar("T")
+
+
+class HandleTable(Generic[T]):
+    """Numbers for what is open."""
+
+    def __init__(self) -> None:
+        self._open: dict[Handle, T] = {}
+        self._last = 0
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, opened: T) -> Handle:
+        self._last += 1
+        handle = Handle(self._last)
+        self._open[handle] = opened
+        return handle
+
+    def get(self, handle: Handle) -> T:
+        """Raises HandleUnknown."""
+        try:
+            return self._open[handle]
+        except KeyError:
+            raise HandleUnknown(f"handle {handle}") from None
+
+    def remove(self, handle: Handle) -> T:
+        """Raises HandleUnknown."""
+        opened = self.get(handle)
+        del self._open[handle]
+        return opened

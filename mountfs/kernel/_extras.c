@@ -1,0 +1,285 @@
+/* What pyfuse3 lacks, added from outside it: flock, the flock owner of RELEASE, and reads that never block.
+ *
+ * Loaded RTLD_GLOBAL before pyfuse3, so that the three libfuse functions defined at the end of this file
+ * stand before libfuse's own and call them in turn.
+ *
+ * Threads: pyfuse3 calls libfuse on its event-loop thread with the GIL held, and so does everything here.
+ * That one thread owns the list of pending requests; there is no lock in this file to be taken in a wrong order.
+ */
+#define _GNU_SOURCE
+#define FUSE_USE_VERSION 35
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fuse_lowlevel.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/queue.h>
+#include <unistd.h>
+
+/* A request that waits for `reply`. Python knows it by number: a number may be stale, a pointer must not be. */
+struct pending {
+    uint64_t number;
+    fuse_req_t request;
+    int interrupted;
+    LIST_ENTRY(pending) link;
+};
+
+static LIST_HEAD(, pending) pending_requests = LIST_HEAD_INITIALIZER(pending_requests);
+static uint64_t last_number;
+static int interrupt_event = -1;
+static PyObject *flock_callback, *release_callback;
+static struct fuse_session *session;
+static struct fuse_lowlevel_ops operations;
+static void (*original_release)(fuse_req_t, fuse_ino_t, struct fuse_file_info *);
+
+/* libfuse calls this with the request's lock held: calling libfuse from here would deadlock, and Python
+   code could call anything. So it only leaves a mark, and wakes whoever watches the event. */
+static void mark_interrupted(fuse_req_t request, void *data)
+{
+    static const uint64_t one = 1;
+    struct pending *entry = data;
+    (void)request;
+    entry->interrupted = 1;
+    if (write(interrupt_event, &one, sizeof one) < 0)
+        return; /* the counter is full, so the watcher is awake already */
+}
+
+static struct pending *remember(fuse_req_t request)
+{
+    struct pending *entry = calloc(1, sizeof *entry);
+    if (!entry)
+        return NULL;
+    entry->number = ++last_number;
+    entry->request = request;
+    LIST_INSERT_HEAD(&pending_requests, entry, link);
+    fuse_req_interrupt_func(request, mark_interrupted, entry);
+    return entry;
+}
+
+static struct pending *find(uint64_t number)
+{
+    struct pending *entry;
+    LIST_FOREACH(entry, &pending_requests, link)
+        if (entry->number == number)
+            return entry;
+    return NULL;
+}
+
+static int answer(struct pending *entry, int error)
+{
+    fuse_req_t request = entry->request;
+    fuse_req_interrupt_func(request, NULL, NULL); /* first: its data is freed here */
+    LIST_REMOVE(entry, link);
+    free(entry);
+    return fuse_reply_err(request, error);
+}
+
+static void handle_flock(fuse_req_t request, fuse_ino_t ino, struct fuse_file_info *file, int operation)
+{
+    PyGILState_STATE gil = PyGILState_Ensure();
+    struct pending *entry = remember(request);
+    if (!entry) {
+        fuse_reply_err(request, ENOMEM);
+    } else {
+        uint64_t number = entry->number;
+        PyObject *result = PyObject_CallFunction(
+            flock_callback, "KKKKi", (unsigned long long)number, (unsigned long long)ino,
+            (unsigned long long)file->fh, (unsigned long long)file->lock_owner, operation);
+        if (!result) {
+            PyErr_WriteUnraisable(flock_callback);
+            entry = find(number); /* the callback may have answered before it failed */
+            if (entry)
+                answer(entry, EIO);
+        }
+        Py_XDECREF(result);
+    }
+    PyGILState_Release(gil);
+}
+
+static void handle_release(fuse_req_t request, fuse_ino_t ino, struct fuse_file_info *file)
+{
+    if (file->flock_release) {
+        PyGILState_STATE gil = PyGILState_Ensure();
+        PyObject *result = PyObject_CallFunction(
+            release_callback, "KK", (unsigned long long)ino, (unsigned long long)file->lock_owner);
+        if (!result)
+            PyErr_WriteUnraisable(release_callback);
+        Py_XDECREF(result);
+        PyGILState_Release(gil);
+    }
+    original_release(request, ino, file);
+}
+
+/* --- for Python ------------------------------------------------------------------------------------- */
+
+static PyObject *install(PyObject *module, PyObject *arguments)
+{
+    PyObject *on_flock, *on_release;
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "OO", &on_flock, &on_release))
+        return NULL;
+    if (interrupt_event < 0) {
+        interrupt_event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+        if (interrupt_event < 0)
+            return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    Py_INCREF(on_flock);
+    Py_XSETREF(flock_callback, on_flock);
+    Py_INCREF(on_release);
+    Py_XSETREF(release_callback, on_release);
+    return PyLong_FromLong(interrupt_event);
+}
+
+static PyObject *reply(PyObject *module, PyObject *arguments)
+{
+    unsigned long long number;
+    int error;
+    struct pending *entry;
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "Ki", &number, &error))
+        return NULL;
+    entry = find(number);
+    if (!entry)
+        return PyErr_Format(PyExc_ValueError, "request %llu is unknown or has been answered", number);
+    return PyBool_FromLong(answer(entry, error) == 0);
+}
+
+static PyObject *interrupted(PyObject *module, PyObject *unused)
+{
+    PyObject *numbers = PyList_New(0);
+    struct pending *entry;
+    (void)module, (void)unused;
+    LIST_FOREACH(entry, &pending_requests, link) {
+        if (numbers && entry->interrupted) {
+            PyObject *number = PyLong_FromUnsignedLongLong(entry->number);
+            if (!number || PyList_Append(numbers, number) < 0)
+                Py_CLEAR(numbers);
+            Py_XDECREF(number);
+            entry->interrupted = 0;
+        }
+    }
+    return numbers;
+}
+
+static PyObject *session_fd(PyObject *module, PyObject *unused)
+{
+    (void)module, (void)unused;
+    if (!session)
+        return PyErr_Format(PyExc_ValueError, "there is no session");
+    return PyLong_FromLong(fuse_session_fd(session));
+}
+
+/* Requests die with their session; answering one afterwards would touch freed memory. */
+static PyObject *session_ended(PyObject *module, PyObject *unused)
+{
+    struct pending *entry;
+    (void)module, (void)unused;
+    while ((entry = LIST_FIRST(&pending_requests))) {
+        LIST_REMOVE(entry, link);
+        free(entry);
+    }
+    session = NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *libfuse_version(PyObject *module, PyObject *unused)
+{
+    (void)module, (void)unused;
+    return PyUnicode_FromString(fuse_pkgversion());
+}
+
+static PyMethodDef functions[] = {
+    {"install", install, METH_VARARGS, NULL},
+    {"reply", reply, METH_VARARGS, NULL},
+    {"interrupted", interrupted, METH_NOARGS, NULL},
+    {"session_fd", session_fd, METH_NOARGS, NULL},
+    {"session_ended", session_ended, METH_NOARGS, NULL},
+    {"libfuse_version", libfuse_version, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "_extras", NULL, -1, functions, NULL, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__extras(void)
+{
+    return PyModule_Create(&definition);
+}
+
+/* --- in place of libfuse's functions ---------------------------------------------------------------- */
+
+/* Named by label: libfuse's headers declare these names differently from version to version (a function, a
+   macro, const or not). */
+#define STANDS_BEFORE(name) __asm__(name) __attribute__((visibility("default")))
+
+struct fuse_session *extended_session_new(struct fuse_args *, const struct fuse_lowlevel_ops *, size_t,
+                                          void *) STANDS_BEFORE("fuse_session_new");
+struct fuse_session *extended_session_new_versioned(struct fuse_args *, const struct fuse_lowlevel_ops *, size_t,
+                                                    void *, void *) STANDS_BEFORE("fuse_session_new_versioned");
+int unblocking_receive_buf(struct fuse_session *, struct fuse_buf *) STANDS_BEFORE("fuse_session_receive_buf");
+
+static void *libfuse_function(const char *name)
+{
+    void *found = dlsym(RTLD_NEXT, name);
+    /* Where several versions are exported and none is the default, dlsym finds nothing. */
+    if (!found)
+        found = dlvsym(RTLD_NEXT, name, "FUSE_3.17");
+    if (!found)
+        found = dlvsym(RTLD_NEXT, name, "FUSE_3.0");
+    return found;
+}
+
+static void extend(const struct fuse_lowlevel_ops *given, size_t size)
+{
+    if (given == &operations)
+        return; /* libfuse's own call from one of the two functions below to the other */
+    memset(&operations, 0, sizeof operations);
+    memcpy(&operations, given, size < sizeof operations ? size : sizeof operations);
+    if (flock_callback && operations.release) {
+        original_release = operations.release;
+        operations.release = handle_release;
+        operations.flock = handle_flock; /* libfuse asks the kernel for flock requests because this is set */
+    }
+}
+
+struct fuse_session *extended_session_new(struct fuse_args *arguments, const struct fuse_lowlevel_ops *given,
+                                          size_t size, void *user_data)
+{
+    struct fuse_session *(*original)(struct fuse_args *, const struct fuse_lowlevel_ops *, size_t, void *) =
+        libfuse_function("fuse_session_new");
+    if (!original)
+        return NULL;
+    extend(given, size);
+    return session = original(arguments, &operations, sizeof operations, user_data);
+}
+
+/* The symbol that headers from libfuse 3.17 on use. */
+struct fuse_session *extended_session_new_versioned(struct fuse_args *arguments,
+                                                    const struct fuse_lowlevel_ops *given, size_t size,
+                                                    void *version, void *user_data)
+{
+    struct fuse_session *(*original)(struct fuse_args *, const struct fuse_lowlevel_ops *, size_t, void *, void *) =
+        libfuse_function("fuse_session_new_versioned");
+    if (!original)
+        return NULL;
+    extend(given, size);
+    return session = original(arguments, &operations, sizeof operations, version, user_data);
+}
+
+/* A request can vanish between "readable" and the read: its caller was killed, or another task took it. A
+   blocking read would then stop the whole daemon, as pyfuse3 holds the GIL meanwhile. The descriptor is
+   therefore non-blocking, and "nothing there" is told as the one error after which pyfuse3 waits again. */
+int unblocking_receive_buf(struct fuse_session *from, struct fuse_buf *buffer)
+{
+    static int (*original)(struct fuse_session *, struct fuse_buf *);
+    int result;
+    if (!original)
+        original = libfuse_function("fuse_session_receive_buf");
+    result = original ? original(from, buffer) : -ENOSYS;
+    return result == -EAGAIN ? -EINTR : result;
+}

@@ -1,0 +1,30 @@
+"""The C extension: what pyfuse3 lacks. All of it is called on the thread of pyfuse3's event loop."""
+
+from collections.abc import Callable
+
+def install(
+    on_flock: Callable[[int, int, int, int, int], None], on_release: Callable[[int, int], None], /
+) -> int:
+    """Have flock requests told as `on_flock(request, ino, handle, owner, operation)`, and the end of an open
+    file description that had tried to lock as `on_release(ino, owner)`, before its release is handled.
+
+    Takes effect at the next `pyfuse3.init`. Returns an event descriptor that becomes readable when a
+    waiting request was interrupted.
+    """
+
+def reply(request: int, errno: int, /) -> bool:
+    """Answer a flock request, 0 for success. False: the kernel no longer wanted to know.
+
+    Raises ValueError for a request that is not, or no longer, waiting.
+    """
+
+def interrupted() -> list[int]:
+    """The waiting requests that were interrupted since the last call."""
+
+def session_fd() -> int:
+    """The FUSE device of the session. Raises ValueError when there is none."""
+
+def session_ended() -> None:
+    """Forget the session and what still waits in it; call it before `pyfuse3.close`."""
+
+def libfuse_version() -> str: ...

@@ -1,0 +1,44 @@
+"""One table from error types to errnos. A type that is not in it has the errno of its nearest base."""
+
+import errno
+from typing import Final
+
+from mountfs.model import errors
+from mountfs.model.errors import MountfsError, StorageError
+
+ERRNOS: Final[dict[type[MountfsError], int]] = {
+    MountfsError: errno.EIO,
+    errors.RemoteUnavailable: errno.ETIMEDOUT,
+    errors.CredentialRefused: errno.EACCES,
+    errors.AccessDenied: errno.EACCES,
+    errors.ReadOnlyCredential: errno.EROFS,
+    errors.NodeNotFound: errno.ESTALE,  # not ENOENT: an error is never absence
+    errors.NameTaken: errno.EEXIST,
+    errors.NameRefused: errno.EINVAL,
+    errors.VersionMismatch: errno.ESTALE,
+    errors.LeaseHeld: errno.EAGAIN,
+    errors.FileTooBig: errno.EFBIG,
+    errors.QuotaExceeded: errno.EDQUOT,
+    errors.ContentUnavailable: errno.ETIMEDOUT,
+    errors.FileNotFound: errno.ENOENT,
+    errors.FileExists: errno.EEXIST,
+    errors.NotADirectory: errno.ENOTDIR,
+    errors.IsADirectory: errno.EISDIR,
+    errors.DirectoryNotEmpty: errno.ENOTEMPTY,
+    errors.OperationNotPermitted: errno.EPERM,
+    errors.OperationNotSupported: errno.ENOTSUP,
+    errors.InvalidArgument: errno.EINVAL,
+    errors.NameTooLong: errno.ENAMETOOLONG,
+    errors.AttributeMissing: errno.ENODATA,
+    errors.ReadOnlyMount: errno.EROFS,
+    errors.HandleUnknown: errno.EBADF,
+    errors.WouldBlock: errno.EWOULDBLOCK,
+    errors.Interrupted: errno.EINTR,
+}
+
+
+def errno_for(error: MountfsError) -> int:
+    """Return the errno that a program sees for `error`; never 0."""
+    if isinstance(error, StorageError):
+        return error.errno or errno.EIO
+    return next(ERRNOS[base] for base in type(error).__mro__ if base in ERRNOS)

@@ -1,0 +1,135 @@
+"""Tells the kernel what to forget, from a thread of its own: each notice can block in the kernel until
+a request about the same directory has been answered, so no handler and no lock may ever wait for one."""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import pyfuse3
+import trio
+
+from mountfs.model.ids import Ino
+
+_log = logging.getLogger(__name__)
+
+DRAIN_LIMIT_S: Final = 5.0
+"""How long `drained` waits for notices that the kernel holds up."""
+
+
+@dataclass(frozen=True, slots=True)
+class _AttributesChanged:
+    ino: Ino
+
+    def send(self) -> None:
+        pyfuse3.invalidate_inode(self.ino, attr_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _ContentChanged:
+    ino: Ino
+
+    def send(self) -> None:
+        pyfuse3.invalidate_inode(self.ino, attr_only=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _EntryChanged:
+    parent: Ino
+    name: bytes
+
+    def send(self) -> None:
+        pyfuse3.invalidate_entry(self.parent, self.name)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Barrier:
+    """Not a notice: tells a waiter that all before it is done."""
+
+    reached: Callable[[], None]
+
+    def send(self) -> None:
+        self.reached()
+
+
+_Notice = _AttributesChanged | _ContentChanged | _EntryChanged | _Barrier
+
+
+class Notifier:
+    """The `KernelNotifier` of a mount. Between `arm` and `disarm` it sends; outside, notices are dropped,
+    since the kernel holds nothing of ours then. Its methods may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._queue: dict[_Notice, None] = {}  # in order; equal notices that wait are one
+        self._armed = False
+        self._thread: threading.Thread | None = None
+
+    def attributes_changed(self, ino: Ino) -> None:
+        self._enqueue(_AttributesChanged(ino))
+
+    def content_changed(self, ino: Ino) -> None:
+        self._enqueue(_ContentChanged(ino))
+
+    def entry_changed(self, parent: Ino, name: bytes) -> None:
+        self._enqueue(_EntryChanged(parent, name))
+
+    async def drained(self) -> None:
+        """Return when all that was told before has been sent, or after `DRAIN_LIMIT_S`."""
+        reached = trio.Event()
+        token = trio.lowlevel.current_trio_token()
+        with trio.move_on_after(DRAIN_LIMIT_S) as limit:
+            if self._enqueue(_Barrier(lambda: token.run_sync_soon(reached.set))):
+                await reached.wait()
+        if limit.cancelled_caught:
+            _log.warning("the kernel holds up notices; going on without waiting for them")
+
+    def arm(self) -> None:
+        """Start sending; call it when the mount is there."""
+        with self._condition:
+            self._armed = True
+        # A daemon thread, so that one that hangs in the kernel does not keep the interpreter from ending.
+        self._thread = threading.Thread(target=self._send_all, name="kernel-notifier", daemon=True)
+        self._thread.start()
+
+    def disarm(self) -> None:
+        """Drop what waits, and send nothing any more; at most the notice under way ends later."""
+        with self._condition:
+            self._armed = False
+            dropped, self._queue = self._queue, {}
+            self._condition.notify_all()
+        for notice in dropped:
+            if isinstance(notice, _Barrier):
+                notice.send()
+
+    def is_idle_within(self, limit_s: float) -> bool:
+        """After `disarm`: wait for the notice under way. False: it still hangs in the kernel."""
+        if self._thread is not None:
+            self._thread.join(limit_s)
+        return self._thread is None or not self._thread.is_alive()
+
+    def _enqueue(self, notice: _Notice) -> bool:
+        with self._condition:
+            if self._armed:
+                self._queue.setdefault(notice)
+                self._condition.notify_all()
+            return self._armed
+
+    def _next(self) -> _Notice | None:
+        with self._condition:
+            self._condition.wait_for(lambda: self._queue or not self._armed)
+            if not self._armed:
+                return None
+            notice = next(iter(self._queue))
+            del self._queue[notice]
+            return notice
+
+    def _send_all(self) -> None:
+        while notice := self._next():
+            try:
+                notice.send()
+            except FileNotFoundError:
+                pass  # the kernel had nothing of it cached
+            except (OSError, trio.RunFinishedError) as error:
+                _log.warning("could not tell the kernel %s: %s", notice, error)

@@ -1,0 +1,243 @@
+"""The request handlers of pyfuse3: translate in, one call of the file system, translate out."""
+
+import errno
+import functools
+import logging
+import stat
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+import pyfuse3
+import trio
+from pyfuse3 import (
+    EntryAttributes,
+    FileHandleT,
+    FileInfo,
+    FileNameT,
+    FlagT,
+    FUSEError,
+    InodeT,
+    ModeT,
+    ReaddirToken,
+    RequestContext,
+    SetattrFields,
+    StatvfsData,
+    XAttrNameT,
+)
+
+from mountfs.kernel import translate
+from mountfs.kernel.errno_map import errno_for
+from mountfs.model.errors import FileNotFound, MountfsError, OperationNotPermitted
+from mountfs.model.filesystem import Filesystem, Handle
+from mountfs.model.ids import Ino
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+_log = logging.getLogger(__name__)
+
+
+def _with_errno(handler: Callable[_P, Coroutine[Any, Any, _R]]) -> Callable[_P, Coroutine[Any, Any, _R]]:
+    """The one exit for errors: pyfuse3's main loop would end by anything but FUSEError.
+
+    A cancelled request is answered too: the kernel may hold a directory's lock for it, and a notice to
+    the kernel may wait for that lock. The cancellation comes up again at the next checkpoint of its task.
+    """
+
+    @functools.wraps(handler)
+    async def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return await handler(*args, **kwargs)
+        except MountfsError as error:
+            raise FUSEError(errno_for(error)) from error
+        except trio.Cancelled:
+            raise FUSEError(errno.EIO) from None
+        except Exception as error:
+            _log.exception("%s failed unexpectedly; the program gets EIO", handler.__name__)
+            raise FUSEError(errno.EIO) from error
+
+    return guarded
+
+
+class Operations(pyfuse3.Operations):
+    """Hands each request to `filesystem`. Has no opinions."""
+
+    supports_dot_lookup = False
+    enable_writeback_cache = False  # it would own size and mtime, which are shared with other hosts
+
+    def __init__(self, filesystem: Filesystem) -> None:
+        super().__init__()
+        self._filesystem = filesystem
+        self._directories: dict[Handle, Ino] = {}  # open ones: pyfuse3 tells no inode at fsyncdir
+
+    @_with_errno
+    async def lookup(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> EntryAttributes:
+        times = self._filesystem.cache_times()
+        try:
+            attributes = await self._filesystem.lookup(Ino(parent_inode), name)
+        except FileNotFound:
+            if times.missing_s > 0:
+                return translate.missing_entry(times.missing_s)
+            raise
+        return translate.entry_attributes(attributes, times)
+
+    async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
+        try:
+            self._filesystem.forget([(Ino(ino), count) for ino, count in inode_list])
+        except Exception:
+            _log.exception("forget failed unexpectedly; the inodes stay in memory")
+
+    @_with_errno
+    async def getattr(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
+        attributes = await self._filesystem.attributes(Ino(inode))
+        return translate.entry_attributes(attributes, self._filesystem.cache_times())
+
+    @_with_errno
+    async def setattr(
+        self,
+        inode: InodeT,
+        attr: EntryAttributes,
+        fields: SetattrFields,
+        fh: FileHandleT | None,
+        ctx: RequestContext,
+    ) -> EntryAttributes:
+        handle = None if fh is None else Handle(fh)
+        change = translate.attribute_change(attr, fields)
+        attributes = await self._filesystem.set_attributes(Ino(inode), change, handle)
+        return translate.entry_attributes(attributes, self._filesystem.cache_times())
+
+    @_with_errno
+    async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:
+        return await self._filesystem.read_symlink(Ino(inode))
+
+    @_with_errno
+    async def mknod(
+        self, parent_inode: InodeT, name: FileNameT, mode: ModeT, rdev: int, ctx: RequestContext
+    ) -> EntryAttributes:
+        caller = translate.caller(ctx)
+        attributes = await self._filesystem.make_node(Ino(parent_inode), name, mode, rdev, caller)
+        return translate.entry_attributes(attributes, self._filesystem.cache_times())
+
+    @_with_errno
+    async def mkdir(
+        self, parent_inode: InodeT, name: FileNameT, mode: ModeT, ctx: RequestContext
+    ) -> EntryAttributes:
+        bits, caller = stat.S_IMODE(mode), translate.caller(ctx)
+        attributes = await self._filesystem.make_directory(Ino(parent_inode), name, bits, caller)
+        return translate.entry_attributes(attributes, self._filesystem.cache_times())
+
+    @_with_errno
+    async def symlink(
+        self, parent_inode: InodeT, name: FileNameT, target: FileNameT, ctx: RequestContext
+    ) -> EntryAttributes:
+        caller = translate.caller(ctx)
+        attributes = await self._filesystem.make_symlink(Ino(parent_inode), name, target, caller)
+        return translate.entry_attributes(attributes, self._filesystem.cache_times())
+
+    @_with_errno
+    async def link(
+        self, inode: InodeT, new_parent_inode: InodeT, new_name: FileNameT, ctx: RequestContext
+    ) -> EntryAttributes:
+        # EPERM, not ENOSYS: it is what git and pip take as the sign to copy instead.
+        raise OperationNotPermitted("hard links")
+
+    @_with_errno
+    async def unlink(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
+        await self._filesystem.unlink(Ino(parent_inode), name)
+
+    @_with_errno
+    async def rmdir(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
+        await self._filesystem.remove_directory(Ino(parent_inode), name)
+
+    @_with_errno
+    async def rename(
+        self,
+        parent_inode_old: InodeT,
+        name_old: FileNameT,
+        parent_inode_new: InodeT,
+        name_new: FileNameT,
+        flags: FlagT,
+        ctx: RequestContext,
+    ) -> None:
+        flag = translate.rename_flag(flags)
+        await self._filesystem.rename(Ino(parent_inode_old), name_old, Ino(parent_inode_new), name_new, flag)
+
+    @_with_errno
+    async def create(
+        self, parent_inode: InodeT, name: FileNameT, mode: ModeT, flags: FlagT, ctx: RequestContext
+    ) -> tuple[FileInfo, EntryAttributes]:
+        bits, caller = stat.S_IMODE(mode), translate.caller(ctx)
+        opened, attributes = await self._filesystem.create(Ino(parent_inode), name, bits, flags, caller)
+        times = self._filesystem.cache_times()
+        return translate.file_info(opened), translate.entry_attributes(attributes, times)
+
+    @_with_errno
+    async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> FileInfo:
+        return translate.file_info(await self._filesystem.open(Ino(inode), flags))
+
+    @_with_errno
+    async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
+        return await self._filesystem.read(Handle(fh), off, size)
+
+    @_with_errno
+    async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
+        return await self._filesystem.write(Handle(fh), off, buf)
+
+    @_with_errno
+    async def flush(self, fh: FileHandleT) -> None:
+        await self._filesystem.flush(Handle(fh))
+
+    @_with_errno
+    async def release(self, fh: FileHandleT) -> None:
+        await self._filesystem.release(Handle(fh))
+
+    @_with_errno
+    async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
+        await self._filesystem.fsync(Handle(fh), data_only=datasync)
+
+    @_with_errno
+    async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
+        handle = await self._filesystem.open_directory(Ino(inode))
+        self._directories[handle] = Ino(inode)
+        return handle
+
+    @_with_errno
+    async def readdir(self, fh: FileHandleT, start_id: int, token: ReaddirToken) -> None:
+        """Without a checkpoint: an entry is remembered before anything can happen to it."""
+        times, offset = self._filesystem.cache_times(), start_id
+        while entries := self._filesystem.list_directory(Handle(fh), offset):
+            for entry in entries:
+                attributes = translate.entry_attributes(entry.attributes, times)
+                if not pyfuse3.readdir_reply(token, entry.name, attributes, entry.next_offset):
+                    return
+                self._filesystem.remember(entry.attributes.ino)
+                offset = entry.next_offset
+
+    @_with_errno
+    async def releasedir(self, fh: FileHandleT) -> None:
+        self._directories.pop(Handle(fh), None)
+        await self._filesystem.release_directory(Handle(fh))
+
+    @_with_errno
+    async def fsyncdir(self, fh: FileHandleT, datasync: bool) -> None:
+        await self._filesystem.fsync_directory(self._directories[Handle(fh)])
+
+    @_with_errno
+    async def statfs(self, ctx: RequestContext) -> StatvfsData:
+        return translate.statvfs_data(await self._filesystem.capacity())
+
+    @_with_errno
+    async def getxattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> bytes:
+        return await self._filesystem.get_xattr(Ino(inode), name)
+
+    @_with_errno
+    async def setxattr(self, inode: InodeT, name: XAttrNameT, value: bytes, ctx: RequestContext) -> None:
+        await self._filesystem.set_xattr(Ino(inode), name, value)
+
+    @_with_errno
+    async def listxattr(self, inode: InodeT, ctx: RequestContext) -> Sequence[XAttrNameT]:
+        return await self._filesystem.list_xattrs(Ino(inode))
+
+    @_with_errno
+    async def removexattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> None:
+        await self._filesystem.remove_xattr(Ino(inode), name)

@@ -1,0 +1,205 @@
+"""A mount from its beginning to its end. There is one per process: pyfuse3's state is global.
+
+The end, in order: notices stop; the mount leaves the directory tree while requests are still served, since
+the kernel may send some for it; waiting locks and running handlers end; the device is closed, which
+answers whatever is left with an error. A step that does not end in time is overtaken by the next, so
+no program that uses the mount, and not the daemon, is left waiting for ever.
+"""
+
+import logging
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import pyfuse3
+import trio
+
+from mountfs.kernel import extension, mounts, preflight
+from mountfs.kernel.notifier import Notifier
+from mountfs.kernel.operations import Operations
+from mountfs.model.errors import FuseUnavailable
+from mountfs.model.filesystem import Filesystem
+
+if extension.AVAILABLE:
+    from mountfs.kernel import _extras
+    from mountfs.kernel.lock_requests import LockRequests
+    from mountfs.kernel.request_loop import EagerRequests
+
+_T = TypeVar("_T")
+
+_log = logging.getLogger(__name__)
+
+SUBTYPE: Final = "mountfs"
+CANCEL_LIMIT_S: Final = 5.0
+"""How long handlers get to end after they were cancelled, and a notice after the connection was aborted."""
+
+
+@dataclass(frozen=True, slots=True)
+class MountOptions:
+    """`source` names the workspace in the mount table. `handlers_limit_s`: at the end, how long requests
+    that are being served may go on before they are cancelled."""
+
+    mountpoint: str
+    source: str = SUBTYPE
+    read_only: bool = False
+    allow_other: bool = False
+    handlers_limit_s: float = 10.0
+
+
+class Session:
+    """A mount that is being served. Made by `mount`."""
+
+    def __init__(self, filesystem: Filesystem, notifier: Notifier, options: MountOptions) -> None:
+        self._filesystem = filesystem
+        self._notifier = notifier
+        self._options = options
+        self._ended = trio.Event()
+        self._serving = trio.CancelScope(shield=True)  # ended by us, in order, and by nobody else
+        self._locks: LockRequests | None = None
+        self._eager: EagerRequests | None = None
+        self._mount: mounts.Mount | None = None
+
+    @property
+    def flock_is_forwarded(self) -> bool:
+        """Whether `flock` reaches the file system; if not, `extension.REASON` says why."""
+        return self._locks is not None
+
+    @property
+    def waiting_locks(self) -> int:
+        """How many `flock` calls wait for their answer."""
+        return self._locks.waiting if self._locks else 0
+
+    async def answers(self, *, limit_s: float = mounts.ANSWER_LIMIT_S) -> bool:
+        """Look at the mount as a program would; False without a good answer in time."""
+        mount = self._mount
+        if mount is None or not mounts.is_attached(mount):
+            return False
+        state = await _in_thread(lambda: mounts.state_of(mount, limit_s=limit_s))
+        return state is mounts.MountState.LIVE
+
+    async def wait_ended(self) -> None:
+        """Return when the mount is no longer served: somebody unmounted it, and nobody uses it any more."""
+        await self._ended.wait()
+
+    def open(self) -> None:
+        if extension.AVAILABLE:
+            self._locks = LockRequests(self._filesystem, on_arrival=self._rest)
+        place = os.path.abspath(self._options.mountpoint)
+        try:
+            pyfuse3.init(Operations(self._filesystem), place, _fuse_options(self._options))
+        except RuntimeError as error:
+            pyfuse3.close(unmount=False)
+            hint = "run it again in a terminal: libfuse has told the reason on standard error"
+            raise FuseUnavailable(f"{place}: mounting failed ({error})", hint=hint) from error
+        self._mount = mounts.mount_at(place)
+        if extension.AVAILABLE:
+            device = _extras.session_fd()
+            os.set_blocking(device, False)
+            self._eager = EagerRequests(device)
+        self._notifier.arm()
+
+    async def serve(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        try:
+            with self._serving:
+                async with trio.open_nursery() as nursery:
+                    if self._locks:
+                        await nursery.start(self._locks.run)
+                    task_status.started()
+                    await pyfuse3.main()
+                    nursery.cancel_scope.cancel()
+        finally:
+            self._ended.set()
+
+    async def end(self) -> None:
+        self._notifier.disarm()
+        if not self._ended.is_set():
+            await self._take_down()
+            pyfuse3.terminate()
+            await self._end_handlers()
+        idle = await _in_thread(lambda: self._notifier.is_idle_within(CANCEL_LIMIT_S))
+        if not idle or not self._ended.is_set():
+            await self._abort()
+            idle = await _in_thread(lambda: self._notifier.is_idle_within(CANCEL_LIMIT_S))
+        if idle and self._ended.is_set():
+            self._close()
+        else:
+            # Its threads or tasks still use the session, so it cannot be freed; the process's end does that.
+            _log.error("%s: the session does not end; leaving it to the end of the process", self._place)
+
+    @property
+    def _place(self) -> str:
+        return self._options.mountpoint
+
+    def _rest(self) -> None:
+        if self._eager:
+            self._eager.rest()
+
+    async def _take_down(self) -> None:
+        mount = self._mount
+        if mount is None or not mounts.is_attached(mount):
+            return
+        if await _in_thread(lambda: mounts.unmount(mount, lazy=False)):
+            return
+        _log.warning("%s is in use; detaching it, and its programs get errors from now on", self._place)
+        if not await _in_thread(lambda: mounts.unmount(mount, lazy=True)):
+            _log.error("%s cannot be unmounted; aborting its connection", self._place)
+            await self._abort()
+
+    async def _end_handlers(self) -> None:
+        with trio.move_on_after(self._options.handlers_limit_s):
+            await self._ended.wait()
+            return
+        _log.warning("%s: cancelling requests that do not end", self._place)
+        self._serving.cancel()
+        with trio.move_on_after(CANCEL_LIMIT_S):
+            await self._ended.wait()
+
+    async def _abort(self) -> None:
+        mount = self._mount
+        if mount is not None and not await _in_thread(lambda: mounts.abort_connection(mount)):
+            _log.error("%s: the connection cannot be aborted", self._place)
+
+    def _close(self) -> None:
+        if self._eager:
+            self._eager.restore()
+        if self._locks:
+            _extras.session_ended()
+        pyfuse3.close(unmount=False)
+
+
+@asynccontextmanager
+async def mount(filesystem: Filesystem, notifier: Notifier, options: MountOptions) -> AsyncIterator[Session]:
+    """Mount `filesystem` and serve it; leaving the block unmounts it, in use or not, in bounded time.
+
+    Cancelling the block ends the mount in the same orderly way. Raises MountpointUnusable or
+    FuseUnavailable when it cannot be mounted; what the block itself raises comes out in an exception group.
+    """
+    preflight.check_mountpoint(options.mountpoint)
+    preflight.check_fuse(allow_other=options.allow_other)
+    session = Session(filesystem, notifier, options)
+    session.open()
+    async with trio.open_nursery() as nursery:
+        try:
+            with trio.CancelScope(shield=True):  # what was begun has to be ended in order
+                await nursery.start(session.serve)
+            yield session
+        finally:
+            with trio.CancelScope(shield=True):
+                await session.end()
+
+
+def _fuse_options(options: MountOptions) -> set[str]:
+    source = options.source.encode("ascii", "backslashreplace").decode()
+    source = source.replace("\\", "\\\\").replace(",", "\\,")
+    chosen = {"default_permissions", f"fsname={source}", f"subtype={SUBTYPE}"}
+    if options.read_only:
+        chosen.add("ro")
+    if options.allow_other:
+        chosen.add("allow_other")
+    return chosen
+
+
+async def _in_thread(work: Callable[[], _T]) -> _T:
+    return await trio.to_thread.run_sync(work, abandon_on_cancel=True)

@@ -1,0 +1,105 @@
+"""Between pyfuse3's types and ours. Nothing here decides anything."""
+
+import fcntl
+import stat
+
+import pyfuse3
+
+from mountfs.model.errors import InvalidArgument
+from mountfs.model.filesystem import (
+    AttributeChange,
+    Attributes,
+    CacheTimes,
+    Caller,
+    Capacity,
+    LockKind,
+    OpenedFile,
+    RenameFlag,
+)
+
+BLOCK_BYTES = 512
+"""The unit of st_blocks, whatever st_blksize says."""
+
+IO_BYTES = 4096
+
+_RENAME_FLAGS = {
+    0: RenameFlag.REPLACE,
+    pyfuse3.RENAME_NOREPLACE: RenameFlag.NO_REPLACE,
+    pyfuse3.RENAME_EXCHANGE: RenameFlag.EXCHANGE,
+}
+
+_LOCK_KINDS = {fcntl.LOCK_SH: LockKind.SHARED, fcntl.LOCK_EX: LockKind.EXCLUSIVE, fcntl.LOCK_UN: None}
+
+
+def entry_attributes(attributes: Attributes, times: CacheTimes) -> pyfuse3.EntryAttributes:
+    entry = pyfuse3.EntryAttributes()
+    entry.st_ino = attributes.ino
+    entry.st_mode = attributes.mode
+    entry.st_nlink = attributes.nlink
+    entry.st_uid = attributes.uid
+    entry.st_gid = attributes.gid
+    entry.st_rdev = attributes.rdev
+    entry.st_size = attributes.size
+    entry.st_blocks = -(-attributes.size // BLOCK_BYTES)
+    entry.st_blksize = IO_BYTES
+    entry.st_atime_ns = attributes.atime_ns
+    entry.st_mtime_ns = attributes.mtime_ns
+    entry.st_ctime_ns = attributes.ctime_ns
+    entry.entry_timeout = times.entry_s
+    entry.attr_timeout = times.attributes_s
+    return entry
+
+
+def missing_entry(missing_s: float) -> pyfuse3.EntryAttributes:
+    """The answer "no such name" that the kernel remembers for that long."""
+    entry = pyfuse3.EntryAttributes()
+    entry.st_ino = 0
+    entry.entry_timeout = missing_s
+    return entry
+
+
+def attribute_change(wanted: pyfuse3.EntryAttributes, fields: pyfuse3.SetattrFields) -> AttributeChange:
+    """Translate a setattr request. The mode is given without the file type; "now" has become a time."""
+    return AttributeChange(
+        mode=stat.S_IMODE(wanted.st_mode) if fields.update_mode else None,
+        uid=wanted.st_uid if fields.update_uid else None,
+        gid=wanted.st_gid if fields.update_gid else None,
+        size=wanted.st_size if fields.update_size else None,
+        atime_ns=wanted.st_atime_ns if fields.update_atime else None,
+        mtime_ns=wanted.st_mtime_ns if fields.update_mtime else None,
+    )
+
+
+def caller(context: pyfuse3.RequestContext) -> Caller:
+    return Caller(uid=context.uid, gid=context.gid, pid=context.pid)
+
+
+def file_info(opened: OpenedFile) -> pyfuse3.FileInfo:
+    return pyfuse3.FileInfo(fh=opened.handle, keep_cache=opened.keep_cache)
+
+
+def rename_flag(flags: int) -> RenameFlag:
+    """Raises InvalidArgument for flags, or combinations, that we do not know."""
+    try:
+        return _RENAME_FLAGS[flags]
+    except KeyError:
+        raise InvalidArgument(f"rename flags {flags:#x}") from None
+
+
+def lock_request(operation: int) -> tuple[LockKind | None, bool]:
+    """Translate the operation of `flock(2)` into the kind of lock and whether to wait for it."""
+    try:
+        return _LOCK_KINDS[operation & ~fcntl.LOCK_NB], not operation & fcntl.LOCK_NB
+    except KeyError:
+        raise InvalidArgument(f"flock operation {operation:#x}") from None
+
+
+def statvfs_data(capacity: Capacity) -> pyfuse3.StatvfsData:
+    data = pyfuse3.StatvfsData()
+    data.f_bsize = data.f_frsize = IO_BYTES
+    data.f_blocks = capacity.total_bytes // IO_BYTES
+    data.f_bfree = data.f_bavail = capacity.free_bytes // IO_BYTES
+    data.f_files = capacity.files
+    data.f_ffree = data.f_favail = capacity.files_free
+    data.f_namemax = capacity.name_max
+    return data

@@ -1,0 +1,292 @@
+"""The lock of one file as this mount sees it: the local table, the lease under it, and who waits for what.
+
+Nothing here suspends. A call of `flock` waits on its `Call`; the agent of the file (`lease_agent.py`) does
+what needs the network and waits with `FileLock.until`; every change ends in `_advance`, which draws all its
+consequences at once, so that no await lies between a check and the change that relies on it.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import trio
+
+from mountfs.model.errors import MountfsError, RemoteUnavailable, WouldBlock
+from mountfs.model.filesystem import LockKind, LockOwner
+from mountfs.model.ids import Ino
+from mountfs.model.remote import Lease
+from mountfs.rules.flock_table import FlockRequest, FlockTable
+from mountfs.rules.lease import FileLease, LeaseEvent, LeaseState, Turn
+
+logger = logging.getLogger(__name__)
+
+
+class Call:
+    """One call of `flock` that wants the lock; `done` is set when it has it, or `error` says why not."""
+
+    def __init__(self, request: FlockRequest, *, wait: bool) -> None:
+        self.request = request
+        self.wait = wait
+        self.done = trio.Event()
+        self.error: MountfsError | None = None
+
+    def fail(self, error: MountfsError) -> None:
+        self.error = error
+        self.done.set()
+
+
+class GiveBack:
+    """The way of a lease back to the remote after the unlock of its last local holder, `owner`."""
+
+    def __init__(self, owner: LockOwner | None) -> None:
+        self.owner = owner
+        self.done = trio.Event()
+        self.error: MountfsError | None = None
+        self.last_failure: MountfsError | None = None
+
+    def finish(self, error: MountfsError | None = None) -> None:
+        if not self.done.is_set():
+            self.error = error
+            self.done.set()
+
+
+class FileLock:
+    """Used by any number of calls and by one agent."""
+
+    def __init__(self, ino: Ino, clock: Callable[[], float]) -> None:
+        self.ino = ino
+        self.table = FlockTable()
+        self.lease = FileLease()
+        self.turn: Turn | None = None
+        self.yielding = False
+        """The turn of this mount is over: nobody is admitted until others had their chance."""
+        self.woken = False
+        """The node changed since this was last cleared."""
+        self.closed = False
+        self._clock = clock
+        self._queued: dict[FlockRequest, Call] = {}
+        self._hasty: list[Call] = []
+        """New calls that do not want to wait, until the table had its say."""
+        self._granted: dict[FlockRequest, Call] = {}
+        """Have the local lock, and wait for the lease and for what others wrote."""
+        self._give_back: GiveBack | None = None
+        self._last_owner: LockOwner | None = None
+        self._watch: tuple[Callable[[], bool], trio.CancelScope] | None = None
+
+    # What holds now
+
+    @property
+    def holders(self) -> dict[LockOwner, LockKind]:
+        """Those who were told that they have the lock."""
+        coming = {request.owner for request in self._granted}
+        return {owner: kind for owner, kind in self.table.holders.items() if owner not in coming}
+
+    @property
+    def waiting(self) -> int:
+        """The number of calls that were not answered yet."""
+        return len(self._queued) + len(self._granted)
+
+    def holds_last_without_lease(self, owner: LockOwner) -> bool:
+        """Say whether the owner is the only holder, of a lock whose lease was lost."""
+        covered = self.lease.in_hand or self.lease.state is LeaseState.LOCAL
+        return not covered and self.table.holders.keys() == {owner} == self.holders.keys()
+
+    @property
+    def wanted(self) -> bool:
+        """Somebody waits for the lease to be acquired or filled."""
+        return bool(self._granted)
+
+    @property
+    def in_a_hurry(self) -> bool:
+        """One of those who want the lease does not want to wait for it."""
+        return any(not call.wait for call in self._granted.values())
+
+    @property
+    def unused(self) -> bool:
+        """Nobody holds it or waits for it, and nothing is left to give back."""
+        return not (self.table.holders or self.table.waiting) and self.lease.state is LeaseState.NONE
+
+    # The callers' side
+
+    def take(self, owner: LockOwner, kind: LockKind, *, wait: bool) -> Call:
+        """Begin to take or convert the lock."""
+        call = Call(FlockRequest(owner, kind), wait=wait)
+        self._queued[call.request] = call
+        if not wait:
+            self._hasty.append(call)
+        self.table.ask(call.request)
+        self._advance()
+        return call
+
+    def withdraw(self, call: Call) -> None:
+        """Undo `take`, however far it came; a call that has failed left nothing to undo."""
+        if call.error:
+            return
+        if self._queued.pop(call.request, None):
+            self.table.withdraw(call.request)
+        else:
+            self._granted.pop(call.request, None)
+            self._drop(call.request.owner)
+        self._advance()
+
+    def unlock(self, owner: LockOwner) -> GiveBack | None:
+        """Give the owner's lock up. Returns what its caller has to wait for: the lease was in use by nobody
+        else. Repeating it, after a wait that was interrupted, returns the same."""
+        self._drop(owner)
+        self._advance()
+        back = self._give_back
+        return back if back and back.owner == owner else None
+
+    def close(self, error: MountfsError) -> None:
+        """The mount ends: no one holds or waits any more; the agent gives the lease back."""
+        self.closed = True
+        self.yielding = False
+        for call in (*self._queued.values(), *self._granted.values()):
+            self.table.withdraw(call.request)
+            call.fail(error)
+        self._queued.clear()
+        self._granted.clear()
+        for owner in list(self.table.holders):
+            self.table.release(owner)
+        self._advance()
+
+    def wake(self) -> None:
+        """The node changed on the remote: a refused lease may be free now."""
+        self.woken = True
+        self._look()
+
+    # The agent's side
+
+    @contextmanager
+    def until(self, condition: Callable[[], bool]) -> Iterator[trio.CancelScope]:
+        """Cancel the block as soon as the condition holds. One block at a time."""
+        assert self._watch is None, "a file has one agent, which waits for one thing"
+        with trio.CancelScope() as scope:
+            self._watch = condition, scope
+            self._look()
+            try:
+                yield scope
+            finally:
+                self._watch = None
+
+    def apply(self, event: LeaseEvent) -> None:
+        self.lease.apply(event)
+        self._advance()
+
+    def acquired(self, answer: Lease, sent_at: float) -> None:
+        self.lease.grant(answer, sent_at)
+        self.turn = self.turn or Turn(self._clock())
+        self._advance()
+
+    def renewed(self, answer: Lease, sent_at: float) -> None:
+        """Harmless when the lease is not in hand any more."""
+        if self.lease.in_hand:
+            self.lease.grant(answer, sent_at)
+
+    def lapsed(self, reason: str) -> None:
+        """The lease can no longer be relied on. Harmless when it is not in hand any more."""
+        if not self.lease.in_hand:
+            return
+        relied_on = self.lease.lapse()
+        self._end_yielding()
+        if relied_on:
+            logger.warning("lost the lock on inode %d: %s", self.ino, reason)
+        self._finish_give_back(RemoteUnavailable(f"the lock was lost before its content was safe: {reason}"))
+        self._advance()
+
+    def refuse(self, error: MountfsError, *, patient_too: bool) -> None:
+        """Let those who wait for the lease fail: all, or only those who do not want to wait."""
+        for call in [call for call in self._granted.values() if patient_too or not call.wait]:
+            del self._granted[call.request]
+            self._drop(call.request.owner)
+            call.fail(error)
+        self._advance()
+
+    def publish_failed(self, error: MountfsError, *, for_ever: bool) -> None:
+        """The lease cannot be given back for now: others gain nothing by our waiting."""
+        if self._give_back:
+            self._give_back.last_failure = error
+            if for_ever:
+                self._give_back.finish(error)
+        self.yielding = False
+        self.turn = Turn(self._clock())
+        self._advance()
+
+    def release_tried(self) -> None:
+        """The last holder need not wait for more: its content is safe, and the lease ends by itself."""
+        self._finish_give_back(None)
+
+    def end_turn(self) -> None:
+        """Others had their chance, or nobody here waits."""
+        self._end_yielding()
+        self._advance()
+
+    # Inside
+
+    def _advance(self) -> None:
+        if self.lease.in_hand and not self.lease.is_valid(self._clock()):
+            self.lapsed("it was not renewed in time")
+            return
+        if self.lease.state is LeaseState.HELD and not self.table.holders:
+            assert self.turn is not None, "a lease in hand began a turn"
+            self.yielding = self.turn.is_over(self._clock())
+        self._admit()
+        if not self.table.holders:
+            self._fall_idle()
+        elif self.lease.state is LeaseState.PUBLISHING:
+            self.lease.apply(LeaseEvent.REUSED)
+            self._finish_give_back(None)
+        if self.lease.state in (LeaseState.HELD, LeaseState.LOCAL):
+            self._settle()
+        self._look()
+
+    def _admit(self) -> None:
+        """Grant the local lock to whose turn it is; refuse those who would wait unwillingly."""
+        if self.yielding:
+            return
+        handing_over = self.turn is not None and not self.table.holders
+        for request in self.table.admit():
+            self._granted[request] = self._queued.pop(request)
+        if handing_over and self.table.holders:
+            assert self.turn is not None
+            self.turn.hand_over()
+        refused = [call for call in self._hasty if call.request in self._queued]
+        self._hasty.clear()
+        for call in refused:
+            del self._queued[call.request]
+            self.table.withdraw(call.request)
+            call.fail(WouldBlock(f"inode {self.ino} is locked by another process"))
+        if refused:
+            self._admit()
+
+    def _fall_idle(self) -> None:
+        if self.lease.state is LeaseState.HELD:
+            self.lease.apply(LeaseEvent.UNUSED)
+            self._give_back = GiveBack(self._last_owner)
+        elif self.lease.state in (LeaseState.LOCAL, LeaseState.LOST):
+            self.lease.apply(LeaseEvent.UNUSED)
+
+    def _settle(self) -> None:
+        for call in self._granted.values():
+            call.done.set()
+        self._granted.clear()
+
+    def _drop(self, owner: LockOwner) -> None:
+        """Release the owner's local lock, unless another call of the owner was granted it meanwhile."""
+        if any(request.owner == owner for request in self._granted):
+            return
+        if self.table.release(owner):
+            self._last_owner = owner
+
+    def _finish_give_back(self, error: MountfsError | None) -> None:
+        if self._give_back:
+            self._give_back.finish(error)
+            self._give_back = None
+
+    def _end_yielding(self) -> None:
+        self.turn = None
+        self.yielding = False
+
+    def _look(self) -> None:
+        if self._watch and self._watch[0]():
+            self._watch[1].cancel()

@@ -1,0 +1,258 @@
+"""The locks of one mount: `flock` that holds across hosts."""
+
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from mountfs.locks.file_lock import Call, FileLock, GiveBack
+from mountfs.locks.lease_agent import LeaseAgent
+from mountfs.model.errors import Interrupted, RemoteUnavailable
+from mountfs.model.filesystem import LockKind, LockOwner
+from mountfs.model.ids import Ino, NodeId
+from mountfs.model.publishing import Publishing
+from mountfs.model.remote import Remote
+from mountfs.rules.lease import LeaseState
+
+logger = logging.getLogger(__name__)
+
+CHANCE: Final = random.SystemRandom().random
+"""Hosts cloned from one image would draw the same numbers from a generator of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileLockStatistics:
+    """The lock of one file in use. `lease_valid_s` is None where no lease is in hand."""
+
+    ino: Ino
+    holders: tuple[tuple[LockOwner, LockKind], ...]
+    waiting: int
+    """Calls that have not got the lock yet, whether they wait for another process or for another host."""
+    lease: LeaseState
+    lease_valid_s: float | None
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class LockStatistics:
+    """`leases_lost` counts, since the start, the leases that ended under somebody who relied on them."""
+
+    files: tuple[FileLockStatistics, ...]
+    leases_held: int
+    leases_lost: int
+
+
+class FileLocks:
+    """Answers `flock` for one mount, named `holder` to the others.
+
+    Locks work while `run` runs. `clock` must not stand still while the remote's goes on: pass one that
+    counts suspended time where the host may sleep.
+    """
+
+    def __init__(
+        self,
+        remote: Remote,
+        publishing: Publishing,
+        *,
+        holder: str,
+        duration_s: float = 60.0,
+        publish_patience_s: float = 60.0,
+        close_patience_s: float = 5.0,
+        clock: Callable[[], float] = trio.current_time,
+    ) -> None:
+        self._remote = remote
+        self._publishing = publishing
+        self._holder = holder
+        self._duration_s = duration_s
+        self._publish_patience_s = publish_patience_s
+        self._close_patience_s = close_patience_s
+        self._clock = clock
+        self._locks: dict[Ino, FileLock] = {}
+        self._lost_before = 0
+        """Losses of locks that are not in use any more."""
+        self._agents: trio.Nursery | None = None
+        self._closing = trio.Event()
+        self._idle = trio.Event()
+        self._closed = trio.Event()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Own the agents of all files; returns after `aclose`, or ends when cancelled.
+
+        Either way nobody holds or waits for a lock any more (waiting calls raise Interrupted), and the
+        leases are given back within `close_patience_s`: published first, as with every unlock. Those for
+        which the time does not suffice are left to their expiry, never released as if published.
+        """
+        shield = trio.CancelScope(shield=True)
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self._run_agents, shield)
+                task_status.started()
+                try:
+                    await self._closing.wait()
+                finally:
+                    self._close_locks()
+                    shield.deadline = trio.current_time() + self._close_patience_s
+        finally:
+            for ino in self._locks:
+                logger.warning("the lock on inode %d could not be given back in time", ino)
+            self._closed.set()
+
+    async def aclose(self) -> None:
+        """End `run`, and wait for its end. Cancelling leaves it ending."""
+        self._closing.set()
+        await self._closed.wait()
+
+    async def flock(self, ino: Ino, owner: LockOwner, kind: LockKind | None, *, wait: bool) -> None:
+        """Take, convert, or (`kind` None) give up the lock of `owner`, as `Filesystem.flock` promises.
+
+        On return from taking it, what every earlier holder anywhere wrote is visible here. On return from
+        giving it up, what was written here is confirmed by the workspace, unless the lock went on to
+        another local holder. A conversion may lose the old lock: also one that fails or is cancelled.
+
+        Raises WouldBlock; RemoteUnavailable where `wait` is false and the remote does not answer, and from
+        an unlock whose content could not be confirmed in time, or ever (then the error that says why): the
+        owner is without the lock then, and the mount keeps the lease while it goes on trying. Interrupted
+        when the mount ends. Cancelling an unlock gives up only the wait for its confirmation.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if kind is None:
+            await self._unlock(ino, owner)
+        else:
+            await self._take(ino, owner, kind, wait=wait)
+
+    def drop_flock(self, ino: Ino, owner: LockOwner) -> None:
+        """Give the lock of `owner` up, in the background; later calls for the inode find it given up."""
+        lock = self._locks.get(ino)
+        if lock:
+            lock.unlock(owner)
+
+    def wake(self, node: NodeId) -> None:
+        """The node changed on the remote: whoever waits for its lease tries at once."""
+        for lock in self._locks.values():
+            if lock.lease.node == node:
+                lock.wake()
+
+    @property
+    def holding(self) -> bool:
+        """Say whether this mount has a lease in hand: then caches must not be trusted beyond the feed."""
+        return any(lock.lease.in_hand for lock in self._locks.values())
+
+    def statistics(self) -> LockStatistics:
+        now = self._clock()
+        return LockStatistics(
+            files=tuple(_described(lock, now) for lock in self._locks.values()),
+            leases_held=sum(lock.lease.in_hand for lock in self._locks.values()),
+            leases_lost=self._lost_before + sum(lock.lease.lost for lock in self._locks.values()),
+        )
+
+    async def _take(self, ino: Ino, owner: LockOwner, kind: LockKind, *, wait: bool) -> None:
+        lock = self._lock_in_use(ino)
+        call = lock.take(owner, kind, wait=wait)
+        if call.done.is_set():
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        else:
+            try:
+                await self._wait_for(call)
+            except BaseException:
+                lock.withdraw(call)
+                raise
+        if call.error:
+            raise call.error
+
+    async def _wait_for(self, call: Call) -> None:
+        """A call that does not want to wait for a lock still has to wait for the remote: with a bound."""
+        if call.wait:
+            await call.done.wait()
+            return
+        with trio.move_on_after(self._publish_patience_s):
+            await call.done.wait()
+            return
+        raise RemoteUnavailable(f"the workspace did not grant the lock within {self._publish_patience_s:g} s")
+
+    async def _unlock(self, ino: Ino, owner: LockOwner) -> None:
+        lock = self._locks.get(ino)
+        if lock is None:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
+        without_lease = lock.holds_last_without_lease(owner)
+        back = lock.unlock(owner)
+        if back:
+            await self._wait_given_back(back)
+        elif without_lease:
+            await self._publish_without_lease(ino)
+        else:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def _wait_given_back(self, back: GiveBack) -> None:
+        with trio.move_on_after(self._publish_patience_s):
+            await back.done.wait()
+        if not back.done.is_set():
+            raise back.last_failure or self._unconfirmed()
+        if back.error:
+            raise back.error
+
+    async def _publish_without_lease(self, ino: Ino) -> None:
+        """An unlock promises that the content is safe, even where the lock it was written under is lost."""
+        with trio.move_on_after(self._publish_patience_s):
+            await self._publishing.publish(ino)
+            return
+        raise self._unconfirmed()
+
+    def _unconfirmed(self) -> RemoteUnavailable:
+        return RemoteUnavailable(f"not confirmed by the workspace within {self._publish_patience_s:g} s")
+
+    def _lock_in_use(self, ino: Ino) -> FileLock:
+        """Return the lock of the inode, with an agent at work for it."""
+        if self._closing.is_set():
+            raise Interrupted("the mount is ending")
+        assert self._agents is not None, "FileLocks.run must be running"
+        lock = self._locks.get(ino)
+        if lock is None:
+            lock = self._locks[ino] = FileLock(ino, self._clock)
+            self._agents.start_soon(self._tend, lock)
+        return lock
+
+    async def _tend(self, lock: FileLock) -> None:
+        agent = LeaseAgent(
+            lock,
+            self._remote,
+            self._publishing,
+            holder=self._holder,
+            duration_s=self._duration_s,
+            clock=self._clock,
+            chance=CHANCE,
+        )
+        await agent.run()
+        del self._locks[lock.ino]
+        self._lost_before += lock.lease.lost
+        self._note_idle()
+
+    async def _run_agents(self, shield: trio.CancelScope, *, task_status: trio.TaskStatus[None]) -> None:
+        with shield:
+            async with trio.open_nursery() as self._agents:
+                task_status.started()
+                await self._idle.wait()
+
+    def _close_locks(self) -> None:
+        self._closing.set()
+        for lock in self._locks.values():
+            lock.close(Interrupted("the mount is ending"))
+        self._note_idle()
+
+    def _note_idle(self) -> None:
+        if self._closing.is_set() and not self._locks:
+            self._idle.set()
+
+
+def _described(lock: FileLock, now: float) -> FileLockStatistics:
+    return FileLockStatistics(
+        ino=lock.ino,
+        holders=tuple(lock.holders.items()),
+        waiting=lock.waiting,
+        lease=lock.lease.state,
+        lease_valid_s=lock.lease.term.valid_until - now if lock.lease.in_hand else None,
+        lost=lock.lease.lost,
+    )

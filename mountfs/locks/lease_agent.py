@@ -1,0 +1,219 @@
+"""The agent of one file: takes its lease from the remote for the local holders, keeps it, gives it back."""
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from mountfs.locks.file_lock import FileLock
+from mountfs.locks.heartbeat import keep_renewed
+from mountfs.model.errors import (
+    ContentUnavailable,
+    LeaseHeld,
+    MountfsError,
+    OperationNotSupported,
+    RateLimited,
+    RemoteError,
+    RemoteUnavailable,
+    WouldBlock,
+)
+from mountfs.model.ids import NodeId
+from mountfs.model.publishing import Publishing
+from mountfs.model.remote import Remote
+from mountfs.rules.backoff import Backoff
+from mountfs.rules.lease import TRY_MOST, LeaseEvent, LeaseState
+
+logger = logging.getLogger(__name__)
+
+ACQUIRING: Final = Backoff(0.05, 2.0)
+PUBLISHING: Final = Backoff(1.0, 30.0)
+RELEASING: Final = Backoff(0.5, 5.0)
+
+PAUSE_S: Final = 0.1
+"""At most this, and at least half, passes between giving a lease back and taking it again when the turn of
+this mount is over; those who were told of the release need one round trip."""
+
+LATER: Final = (RemoteUnavailable, ContentUnavailable)
+"""The errors after which trying again may help."""
+
+
+class LeaseAgent:
+    """Works for one `FileLock` as long as the file is in use."""
+
+    def __init__(
+        self,
+        lock: FileLock,
+        remote: Remote,
+        publishing: Publishing,
+        *,
+        holder: str,
+        duration_s: float,
+        clock: Callable[[], float],
+        chance: Callable[[], float],
+    ) -> None:
+        self._lock = lock
+        self._remote = remote
+        self._publishing = publishing
+        self._holder = holder
+        self._duration_s = duration_s
+        self._clock = clock
+        self._chance = chance
+
+    async def run(self) -> None:
+        """Return when nobody uses the lock any more and the lease is given back; nothing suspends between
+        that finding and the return. Cancelled, it leaves a lease to its expiry."""
+        while await self._wait_wanted():
+            self._lock.apply(LeaseEvent.DEMANDED)
+            await self._acquire()
+            if self._lock.lease.in_hand:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(keep_renewed, self._lock, self._remote, self._clock, self._chance)
+                    await self._use()
+                    nursery.cancel_scope.cancel()
+            if self._state is LeaseState.RELEASING:
+                await self._release()
+
+    @property
+    def _state(self) -> LeaseState:
+        return self._lock.lease.state
+
+    async def _wait_wanted(self) -> bool:
+        """Return true when a lease is needed, false when the file is unused."""
+        await self._end_turn()
+        while not self._lock.unused:
+            if self._lock.wanted:
+                return True
+            with self._lock.until(lambda: self._lock.wanted or self._lock.unused):
+                await trio.sleep_forever()
+        return False
+
+    async def _end_turn(self) -> None:
+        """Let other hosts come to their turn. Where this mount's is not over, a new demand goes on with it:
+        a program that locks and unlocks in a loop takes turns like several that pass the lock on."""
+        lock = self._lock
+        if lock.turn is None:
+            return
+        with lock.until(lambda: lock.closed or (lock.wanted and not lock.yielding)):
+            await trio.sleep(PAUSE_S * (0.5 + self._chance() / 2))
+        if lock.yielding or not lock.wanted:
+            lock.end_turn()
+
+    async def _acquire(self) -> None:
+        """Try until the lease is in hand, the file turns out to be local, or nobody wants it."""
+        lock, attempt = self._lock, 0
+        while self._state is LeaseState.ACQUIRING:
+            if not lock.wanted:
+                lock.apply(LeaseEvent.ABANDONED)
+                return
+            lock.woken = False
+            try:
+                await self._try_acquire()
+            except OperationNotSupported:
+                lock.apply(LeaseEvent.STAYS_LOCAL)
+            except LeaseHeld as error:
+                lock.refuse(WouldBlock(f"inode {lock.ino}: {error.message}"), patient_too=False)
+                attempt = await self._back_off(attempt, 0)
+            except LATER as error:
+                lock.refuse(error, patient_too=False)
+                attempt = await self._back_off(attempt, _asked_delay_s(error))
+            except MountfsError as error:
+                lock.refuse(error, patient_too=True)
+
+    async def _try_acquire(self) -> None:
+        lock = self._lock
+        with lock.until(lambda: not lock.wanted) as scope:
+            lock.lease.node = await self._publishing.ensure_remote(lock.ino)
+        if scope.cancelled_caught:
+            return
+        # Not given up when nobody wants it any more: a request that was sent may have taken the lease, and
+        # only its answer tells how to give that back.
+        sent_at = self._clock()
+        answer = await self._remote.acquire_lease(
+            self._node, duration_s=self._duration_s, holder=self._holder
+        )
+        lock.acquired(answer, sent_at)
+
+    async def _back_off(self, attempt: int, at_least_s: float) -> int:
+        """Wait before the next try, and return its number. News of the node start the count anew: the
+        holder publishes shortly before it releases."""
+        lock = self._lock
+        delay = max(at_least_s, ACQUIRING.delay_s(attempt, self._chance()))
+        with lock.until(lambda: lock.woken or lock.in_a_hurry or not lock.wanted):
+            await trio.sleep(delay)
+        return 0 if lock.woken else attempt + 1
+
+    async def _use(self) -> None:
+        """Return when the lease is lost, or nothing hinders its release."""
+        while self._lock.lease.in_hand:
+            if self._state is LeaseState.REFRESHING:
+                await self._refresh()
+            elif self._state is LeaseState.PUBLISHING:
+                await self._publish()
+            else:
+                with self._lock.until(lambda: self._state is not LeaseState.HELD):
+                    await trio.sleep_forever()
+
+    async def _refresh(self) -> None:
+        lock, attempt = self._lock, 0
+        while self._state is LeaseState.REFRESHING:
+            if not lock.wanted:
+                lock.apply(LeaseEvent.ABANDONED)
+                return
+            try:
+                with lock.until(lambda: not lock.wanted or not lock.lease.in_hand):
+                    await self._publishing.refresh(lock.ino)
+                    lock.apply(LeaseEvent.REFRESHED)
+            except LATER as error:
+                lock.refuse(error, patient_too=False)
+                attempt = await self._back_off(attempt, _asked_delay_s(error))
+            except MountfsError as error:
+                lock.refuse(error, patient_too=True)
+
+    async def _publish(self) -> None:
+        lock, attempt = self._lock, 0
+        while self._state is LeaseState.PUBLISHING:
+            try:
+                with lock.until(lambda: self._state is not LeaseState.PUBLISHING):
+                    if self._publishing.has_unpublished(lock.ino):
+                        await self._publishing.publish(lock.ino)
+                    lock.apply(LeaseEvent.PUBLISHED)
+            except MountfsError as error:
+                logger.info("inode %d stays locked, its content is not safe yet: %s", lock.ino, error)
+                lock.publish_failed(error, for_ever=not isinstance(error, LATER))
+                with lock.until(lambda: self._state is not LeaseState.PUBLISHING):
+                    await trio.sleep(PUBLISHING.delay_s(attempt, self._chance()))
+                attempt += 1
+
+    async def _release(self) -> None:
+        """Tell the remote, or wait until the lease has ended by itself."""
+        lock, attempt = self._lock, 0
+        while not await self._try_release() and self._clock() < lock.lease.term.ends_at:
+            lock.release_tried()
+            lock.refuse(RemoteUnavailable("the lock cannot be given back at present"), patient_too=False)
+            await trio.sleep(RELEASING.delay_s(attempt, self._chance()))
+            attempt += 1
+        lock.release_tried()
+        lock.apply(LeaseEvent.RELEASED)
+
+    async def _try_release(self) -> bool:
+        """Say whether the lease is settled with the remote; one that refuses is left to the expiry."""
+        try:
+            with trio.move_on_after(self._duration_s * TRY_MOST):
+                await self._remote.release_lease(self._node, self._lock.lease.token)
+                return True
+        except RemoteUnavailable as error:
+            logger.info("giving back the lock on inode %d failed: %s", self._lock.ino, error)
+        except RemoteError as error:
+            logger.info("the lock on inode %d is left to its expiry: %s", self._lock.ino, error)
+            return True
+        return False
+
+    @property
+    def _node(self) -> NodeId:
+        assert self._lock.lease.node is not None, "a lease has a node"
+        return self._lock.lease.node
+
+
+def _asked_delay_s(error: MountfsError) -> float:
+    return error.retry_after_s if isinstance(error, RateLimited) else 0.0

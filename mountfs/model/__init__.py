@@ -1,0 +1,1 @@
+"""The words of mountfs: frozen types, the error tree, and the ports for whatever lies outside."""

@@ -1,0 +1,209 @@
+"""The port between the kernel side and the file system: what each file operation means.
+
+The kernel side translates requests into these calls and their results back; it has no opinions. A call
+raises `mountfs.model.errors`; every type there has one errno (`mountfs/kernel/errno_map.py`). A call that
+is cancelled leaves the tree as if it had either not begun or ended. No call waits for the network without
+a bound.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import NewType, Protocol
+
+from mountfs.model.ids import Ino
+
+Handle = NewType("Handle", int)
+"""One open file or directory, as the kernel names it in later requests."""
+
+LockOwner = NewType("LockOwner", int)
+"""The kernel's name for the holder of locks: an open file description for flock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What `stat` shows. `mode` includes the file type; times are in nanoseconds since the epoch."""
+
+    ino: Ino
+    mode: int
+    nlink: int
+    uid: int
+    gid: int
+    rdev: int
+    size: int
+    atime_ns: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeChange:
+    """The attributes that a setattr request sets; None leaves one as it is."""
+
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    size: int | None = None
+    atime_ns: int | None = None
+    mtime_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The process behind a request, as far as new files depend on it. `umask` is applied by the kernel."""
+
+    uid: int
+    gid: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class CacheTimes:
+    """For how long the kernel may trust what it was told without asking, in seconds."""
+
+    entry_s: float
+    attributes_s: float
+    missing_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedFile:
+    """`keep_cache`: the pages that the kernel holds of this file are still true."""
+
+    handle: Handle
+    keep_cache: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryEntry:
+    """`next_offset` continues a listing behind this entry, also when entries come and go meanwhile."""
+
+    name: bytes
+    attributes: Attributes
+    next_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """For statfs. Sizes in bytes."""
+
+    total_bytes: int
+    free_bytes: int
+    files: int
+    files_free: int
+    name_max: int = 255
+
+
+class RenameFlag(Enum):
+    REPLACE = "replace"
+    NO_REPLACE = "no replace"
+    EXCHANGE = "exchange"
+
+
+class LockKind(Enum):
+    SHARED = "shared"
+    EXCLUSIVE = "exclusive"
+
+
+class Filesystem(Protocol):
+    """One mounted workspace. A successful lookup, create, mkdir, ... counts one kernel reference to the
+    inode, given back by `forget`; so does each entry that a listing hands to the kernel (`remember`)."""
+
+    def cache_times(self) -> CacheTimes: ...
+
+    async def lookup(self, parent: Ino, name: bytes) -> Attributes: ...
+
+    def forget(self, references: Iterable[tuple[Ino, int]]) -> None: ...
+
+    def remember(self, ino: Ino) -> None: ...
+
+    async def attributes(self, ino: Ino) -> Attributes: ...
+
+    async def set_attributes(
+        self, ino: Ino, change: AttributeChange, handle: Handle | None
+    ) -> Attributes: ...
+
+    async def read_symlink(self, ino: Ino) -> bytes: ...
+
+    async def make_node(
+        self, parent: Ino, name: bytes, mode: int, rdev: int, caller: Caller
+    ) -> Attributes: ...
+
+    async def make_directory(self, parent: Ino, name: bytes, mode: int, caller: Caller) -> Attributes: ...
+
+    async def make_symlink(self, parent: Ino, name: bytes, target: bytes, caller: Caller) -> Attributes: ...
+
+    async def unlink(self, parent: Ino, name: bytes) -> None: ...
+
+    async def remove_directory(self, parent: Ino, name: bytes) -> None: ...
+
+    async def rename(
+        self, parent: Ino, name: bytes, new_parent: Ino, new_name: bytes, flag: RenameFlag
+    ) -> None: ...
+
+    async def create(
+        self, parent: Ino, name: bytes, mode: int, flags: int, caller: Caller
+    ) -> tuple[OpenedFile, Attributes]: ...
+
+    async def open(self, ino: Ino, flags: int) -> OpenedFile: ...
+
+    async def read(self, handle: Handle, offset: int, size: int) -> bytes: ...
+
+    async def write(self, handle: Handle, offset: int, content: bytes) -> int: ...
+
+    async def flush(self, handle: Handle) -> None: ...
+
+    async def release(self, handle: Handle) -> None: ...
+
+    async def fsync(self, handle: Handle, *, data_only: bool) -> None: ...
+
+    async def open_directory(self, ino: Ino) -> Handle: ...
+
+    def list_directory(self, handle: Handle, offset: int) -> Sequence[DirectoryEntry]:
+        """Return the entries behind `offset` (0: from the start), `.` and `..` left out, at most a
+        reasonable portion of them; empty at the end."""
+        ...
+
+    async def release_directory(self, handle: Handle) -> None: ...
+
+    async def fsync_directory(self, ino: Ino) -> None: ...
+
+    async def capacity(self) -> Capacity: ...
+
+    async def get_xattr(self, ino: Ino, name: bytes) -> bytes: ...
+
+    async def set_xattr(self, ino: Ino, name: bytes, value: bytes) -> None: ...
+
+    async def list_xattrs(self, ino: Ino) -> Sequence[bytes]: ...
+
+    async def remove_xattr(self, ino: Ino, name: bytes) -> None: ...
+
+    async def flock(self, ino: Ino, owner: LockOwner, kind: LockKind | None, *, wait: bool) -> None:
+        """Take, convert, or (`kind` None) give up the lock of `owner`.
+
+        Waits as long as it takes; cancel it to give up waiting, which leaves no trace. Unlocking what is
+        not held is harmless. Raises WouldBlock where `wait` is false and the lock is held elsewhere.
+        """
+        ...
+
+    def drop_flock(self, ino: Ino, owner: LockOwner) -> None:
+        """The open file description is gone: give its lock up, in the background, in order with later
+        calls of `flock` for the same inode."""
+        ...
+
+
+class KernelNotifier(Protocol):
+    """Tells the kernel that what it cached is no longer true. Every method returns at once; the work is
+    done in order by a thread. After `disarm` nothing is sent any more."""
+
+    def attributes_changed(self, ino: Ino) -> None: ...
+
+    def content_changed(self, ino: Ino) -> None:
+        """Attributes and cached pages; must not be used for inodes that are open."""
+        ...
+
+    def entry_changed(self, parent: Ino, name: bytes) -> None: ...
+
+    async def drained(self) -> None:
+        """Wait until all that was told before has reached the kernel (or could not, after a bound)."""
+        ...

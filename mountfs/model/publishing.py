@@ -1,0 +1,33 @@
+"""The port between the locks and the traffic: what must be true of a file when its lock changes hands."""
+
+from typing import Protocol
+
+from mountfs.model.ids import Ino, NodeId
+
+
+class Publishing(Protocol):
+    """Every call may be cancelled at any time and called again; what it had begun goes on or not, but
+    nothing is half done."""
+
+    async def ensure_remote(self, ino: Ino) -> NodeId:
+        """Return the node of the file, created on the remote first if it is not there yet.
+
+        Raises OperationNotSupported for a directory and for what never goes to the remote,
+        RemoteUnavailable and other errors of the remote where it cannot be told or created.
+        """
+        ...
+
+    async def refresh(self, ino: Ino) -> None:
+        """On return, everything that the remote confirmed before this call is visible here, also through
+        open descriptors and the kernel's caches. Raises RemoteUnavailable, ContentUnavailable."""
+        ...
+
+    async def publish(self, ino: Ino) -> None:
+        """On return, the content of this file as it stood at the call, and everything that this mount had
+        queued before, is confirmed by the workspace. Raises when it cannot be: RemoteUnavailable where
+        trying later may help."""
+        ...
+
+    def has_unpublished(self, ino: Ino) -> bool:
+        """Say whether `publish` would have anything to do for this file or for what was queued before."""
+        ...

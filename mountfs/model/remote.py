@@ -1,0 +1,218 @@
+"""The port to the far side: what any workspace service must be able to do for a mount.
+
+Every call either returns a complete answer or raises one of `mountfs.model.errors`. Calls that only read
+are retried inside, within a bounded time, and end in `RemoteUnavailable`. Calls that change something are
+repeated only where the remote surely did not act (connection refused, 429); otherwise a lost answer is
+`OutcomeUnknown` and the caller looks before it repeats. Every call may be cancelled at any time; a
+cancelled change may or may not have happened.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from mountfs.model.ids import ChangeCursor, LeaseToken, NodeId, UploadId, VersionId
+from mountfs.model.node import RemoteNode
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    id: str
+    name: str
+    writable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UploadLimits:
+    """What one upload session may be. Sizes in bytes."""
+
+    single_call_bytes: int
+    chunk_min_bytes: int
+    chunk_max_bytes: int
+    chunks_max: int
+    file_max_bytes: int
+    parallel_chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """Place the upload as a file of this name in this folder; an existing one gets a new version."""
+
+    parent: NodeId
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unplaced:
+    """Keep the upload aside under a display name, to be placed later by `Remote.commit`."""
+
+    name: str
+
+
+Placement = NewFile | Unplaced
+
+
+class UploadStatus(Enum):
+    RECEIVING = "receiving"
+    """Chunks may be sent."""
+    WORKING = "working"
+    """The remote is assembling or placing; wait."""
+    ASSEMBLED = "assembled"
+    """Complete but in no folder: the end for `Unplaced`, a step on the way for `NewFile`."""
+    STORED = "stored"
+    """Placed; `node` says where."""
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class UploadState:
+    """`chunks` maps the order number of a chunk that has arrived (from 1) to its size in bytes."""
+
+    id: UploadId
+    status: UploadStatus
+    message: str
+    chunks: Mapping[int, int]
+    node: NodeId | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """`duration_s` counts from a moment between the request and its answer; the remote frees it then."""
+
+    token: LeaseToken
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What changed since a cursor.
+
+    With `everything`, the remote cannot tell what changed: all that is known may be out of date.
+    """
+
+    cursor: ChangeCursor
+    nodes: frozenset[NodeId]
+    everything: bool = False
+
+
+class Remote(Protocol):
+    """One workspace."""
+
+    async def upload_limits(self) -> UploadLimits: ...
+
+    async def list_folder(self, folder: NodeId) -> list[RemoteNode]:
+        """Return every live child (version known, sha256 not). Raises NodeNotFound."""
+        ...
+
+    async def nodes(self, ids: Sequence[NodeId]) -> dict[NodeId, RemoteNode]:
+        """Return what the remote knows of each id, sha256 included; ids that it does not know are absent.
+
+        An id whose state could not be told is never absent: the call raises RemoteUnavailable instead.
+        """
+        ...
+
+    async def create_folder(self, parent: NodeId, name: str) -> RemoteNode:
+        """Create the folder, or return the one of that name. Safe to repeat. Raises NameTaken for a file."""
+        ...
+
+    async def rename(self, node: NodeId, name: str) -> RemoteNode:
+        """Raises NameTaken, NodeNotFound, NameRefused."""
+        ...
+
+    async def move(self, node: NodeId, parent: NodeId) -> RemoteNode:
+        """Move, keeping the name. A file of that name in `parent` is sent to the trash by the remote."""
+        ...
+
+    async def trash(self, node: NodeId) -> None:
+        """Send the node (of a folder: the subtree) to the trash. Absent or trashed already is success."""
+        ...
+
+    def read(
+        self, node: NodeId, version: VersionId | None, start: int, end: int
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Stream the bytes [start, end) of one version, in pieces of the remote's choosing.
+
+        Exactly `end - start` bytes come, whether or not the remote serves ranges; fewer is an error
+        (RemoteUnavailable). Entering raises NodeNotFound. Not retried inside: the caller resumes.
+        """
+        ...
+
+    async def upload_small(self, place: Placement, content: bytes, sha256: str) -> UploadState:
+        """Send a file of at most `single_call_bytes` in one call."""
+        ...
+
+    async def open_upload(self, place: Placement, size: int, sha256: str) -> UploadId:
+        """Open a chunked session. Raises FileTooBig, QuotaExceeded, NameRefused."""
+        ...
+
+    async def send_chunk(self, upload: UploadId, order: int, content: bytes, sha256: str) -> None:
+        """Send chunk `order` (from 1). Safe to repeat, and repeated inside. Raises UploadVanished."""
+        ...
+
+    async def complete_upload(self, upload: UploadId) -> None:
+        """Say that every chunk was sent. A session already complete is success. Raises UploadVanished."""
+        ...
+
+    async def upload_state(self, upload: UploadId, *, wait_s: float = 0) -> UploadState:
+        """Tell the state, after at most `wait_s` seconds of waiting for a change. Raises UploadVanished."""
+        ...
+
+    async def cancel_upload(self, upload: UploadId) -> None:
+        """Give up the session and what it holds. Absent is success."""
+        ...
+
+    async def commit(self, node: NodeId, upload: UploadId, base: VersionId) -> RemoteNode:
+        """Make an assembled `Unplaced` upload the next version of `node`, if that is still at `base`.
+
+        Returns the node with the new version and sha256. Raises VersionMismatch, NodeNotFound,
+        UploadVanished.
+        """
+        ...
+
+    async def add_file(self, parent: NodeId, name: str, upload: UploadId) -> RemoteNode:
+        """Place an assembled `Unplaced` upload as a file of this name in this folder.
+
+        An existing file of that name gets a new version. Returns the node with version and sha256. Raises
+        NodeNotFound (the folder), UploadVanished, NameRefused.
+        """
+        ...
+
+    async def acquire_lease(self, node: NodeId, *, duration_s: float, holder: str) -> Lease:
+        """Take the exclusive lock on a file. `holder` is shown to others. Raises LeaseHeld, NodeNotFound."""
+        ...
+
+    async def renew_lease(self, node: NodeId, token: LeaseToken) -> Lease:
+        """Start the duration anew. Raises LeaseNotHeld."""
+        ...
+
+    async def release_lease(self, node: NodeId, token: LeaseToken) -> None:
+        """Give the lock back. Not held any more is success."""
+        ...
+
+    async def changes(self, cursor: ChangeCursor | None, *, wait_s: float = 0) -> Changes:
+        """Tell what changed since `cursor`, after at most `wait_s` seconds of waiting for something.
+
+        Without a cursor the answer is the present cursor and no node. A cursor that the remote no longer
+        knows gives `everything`.
+        """
+        ...
+
+
+class Service(Protocol):
+    """An account on a workspace service."""
+
+    async def check_credential(self) -> str:
+        """Return the id of the account. Raises CredentialRefused, RemoteUnavailable, ProtocolViolation."""
+        ...
+
+    async def find_workspace(self, name_or_id: str) -> Workspace:
+        """Raises WorkspaceUnknown (its message lists near names), AccessDenied, RemoteUnavailable."""
+        ...
+
+    def remote(self, workspace_id: str) -> Remote:
+        """Return the port to one workspace; makes no call."""
+        ...
+
+    async def aclose(self) -> None: ...

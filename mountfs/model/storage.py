@@ -1,0 +1,98 @@
+"""The ports to our own disk."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from mountfs.model.entry import EntryRecord, OpenUpload
+from mountfs.model.ids import Ino, NodeId, VersionId
+
+
+class Journal(Protocol):
+    """The tree and what the remote does not have of it, on disk.
+
+    `record`, `erase`, `record_upload` and `erase_upload` take effect in memory at once and on disk in one
+    transaction with everything else recorded in the same synchronous stretch of code: after a crash either
+    all of it is there or nothing. What the disk refuses is kept and tried again.
+    """
+
+    def check_writable(self) -> None:
+        """Raise StorageError while the disk refuses records; to be asked before memory is changed."""
+        ...
+
+    def record(self, *entries: EntryRecord) -> None: ...
+
+    def erase(self, ino: Ino) -> None: ...
+
+    def record_upload(self, upload: OpenUpload) -> None: ...
+
+    def erase_upload(self, ino: Ino) -> None: ...
+
+    def is_committed(self) -> bool:
+        """Tell whether all that was recorded is on disk as `committed` means it."""
+        ...
+
+    async def committed(self) -> None:
+        """Wait until all that was recorded before survives the death of this process.
+
+        Raises StorageError when the disk refuses it; it is tried again all the same.
+        """
+        ...
+
+    async def synced(self) -> None:
+        """Wait until all that was recorded before survives the loss of power."""
+        ...
+
+    async def children(self, parent: Ino) -> Sequence[EntryRecord]: ...
+
+    async def by_node(self, nodes: Iterable[NodeId]) -> Sequence[EntryRecord]: ...
+
+    async def by_ino(self, ino: Ino) -> EntryRecord | None: ...
+
+    def new_ino(self) -> Ino:
+        """Return an inode number that was never used in this cache, also not before a crash."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Which bytes of which version of a clean file are in the cache."""
+
+    version: VersionId
+    ranges: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredContent:
+    """`used_at`: when it was last opened, seconds since the epoch."""
+
+    ino: Ino
+    bytes_on_disk: int
+    used_at: float
+
+
+class ContentStore(Protocol):
+    """The files that hold content, one per inode, and the index of those that are clean.
+
+    All calls may block on the disk, are called from worker threads, and raise StorageError.
+    """
+
+    def open(self, ino: Ino, *, create: bool) -> int:
+        """Return a new descriptor, open for reading and writing, owned by the caller."""
+        ...
+
+    def remove(self, ino: Ino) -> None:
+        """Remove content and index entry; absent is success."""
+        ...
+
+    def coverage(self, ino: Ino) -> Coverage | None: ...
+
+    def save_coverage(self, ino: Ino, coverage: Coverage | None) -> None: ...
+
+    def sync(self, ino: Ino, descriptor: int) -> None:
+        """Return when the content and its name in the cache are on stable storage."""
+        ...
+
+    def stored(self) -> Iterable[StoredContent]:
+        """Return what is on the disk, in no order."""
+        ...

@@ -1,0 +1,44 @@
+"""Placing assembled content: as the next version of a node, guarded by its base, or as a file of a folder."""
+
+import json
+
+from mountfs.model.errors import NodeNotFound, RequestRefused
+from mountfs.model.ids import NodeId, UploadId, VersionId
+from mountfs.model.node import RemoteNode
+from mountfs.remotes.fastio import wire
+from mountfs.remotes.fastio.request import Ask
+from mountfs.remotes.fastio.tree import Tree
+from mountfs.remotes.fastio.uploads import Uploads
+
+
+class Commits(Tree, Uploads):
+    async def commit(self, node: NodeId, upload: UploadId, base: VersionId) -> RemoteNode:
+        ask = self._change(node, "update", {"from": _source(upload), "if_version_id": base})
+        placed = await self._place(ask, node, upload)
+        return placed if placed is not None and _is_complete(placed) else await self._after(ask, node)
+
+    async def add_file(self, parent: NodeId, name: str, upload: UploadId) -> RemoteNode:
+        fields = {"name": wire.sendable_name(name), "from": _source(upload)}
+        ask = self._change(parent, "addfile", fields)
+        placed = await self._place(ask, parent, upload)
+        if placed is None:
+            placed = await self._found_after(ask, parent, name)
+        return placed if _is_complete(placed) else await self._after(ask, placed.id)
+
+    async def _place(self, ask: Ask, onto: NodeId, upload: UploadId) -> RemoteNode | None:
+        """Return the node as the answer tells it, if it does."""
+        try:
+            return wire.changed_node(await self._http.payload(ask))
+        except (NodeNotFound, RequestRefused):
+            # The refusal may be about either of the two: whichever is gone says so itself.
+            await self._one(onto)
+            await self.upload_state(upload)
+            raise
+
+
+def _source(upload: UploadId) -> str:
+    return json.dumps({"type": "upload", "upload": {"id": upload}})
+
+
+def _is_complete(placed: RemoteNode) -> bool:
+    return placed.version is not None and placed.sha256 is not None

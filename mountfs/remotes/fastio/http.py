@@ -1,0 +1,256 @@
+"""The shell around httpx: the one place that sends a request, and repeats it where that is safe."""
+
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import httpx
+import trio
+
+from mountfs.model.errors import CredentialRefused, ProtocolViolation
+from mountfs.remotes.fastio.error_map import Answer, accepted, refusal
+from mountfs.remotes.fastio.request import Ask, Body
+from mountfs.remotes.fastio.retrying import (
+    GATEWAY_STATUSES,
+    Fault,
+    FaultKind,
+    RateLimit,
+    given_up,
+    later_s,
+    pause_before_repeat,
+    rate_limit,
+)
+from mountfs.remotes.fastio.settings import FastioSettings
+from mountfs.remotes.fastio.wire import json_object
+
+log = logging.getLogger("mountfs.remotes.fastio")
+
+# Both write whole addresses into their logs, and those may carry lock tokens.
+logging.getLogger("httpx").setLevel(logging.WARNING)
+logging.getLogger("httpcore").setLevel(logging.WARNING)
+
+REDIRECT_STATUSES: Final = frozenset({301, 302, 303, 307, 308})
+REDIRECTS_MAX: Final = 3
+CONNECTIONS_MAX: Final = 32
+POLLS_MAX: Final = 128
+KEEP_ALIVE_S: Final = 4.0
+"""Below the five seconds after which common servers close: a request must not meet the close."""
+CLOSE_S: Final = 2.0
+POLL_GRACE_S: Final = 15.0
+"""How much later than promised the answer to a long poll may come."""
+
+
+class Http:
+    """Sends requests to one service with one bearer token, which no other host ever gets to see.
+
+    Requests that the service may hold (`Ask.wait_s`) have connections of their own, so that they never
+    keep others waiting. `rate_limit` is what the service said last about our share.
+    """
+
+    def __init__(
+        self,
+        base: httpx.URL,
+        token: str,
+        settings: FastioSettings,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = trio.sleep,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        if not token.isascii() or not token.isprintable() or not token.strip() or " " in token:
+            raise CredentialRefused("the token is empty or has characters that no token has")
+        self.settings = settings
+        self.rate_limit: RateLimit | None = None
+        self._base = base
+        self._sleep = sleep
+        self._jitter = jitter
+        headers = {"Authorization": f"Bearer {token}"}
+        # A proxy of the environment would see the token of an address without TLS.
+        through_proxy = base.scheme == "https"
+        tls = httpx.create_ssl_context() if through_proxy else False
+        self._calls, self._polls = (
+            httpx.AsyncClient(
+                headers=headers,
+                verify=tls,
+                trust_env=through_proxy,
+                follow_redirects=False,
+                limits=httpx.Limits(max_connections=connections, keepalive_expiry=KEEP_ALIVE_S),
+            )
+            for connections in (CONNECTIONS_MAX, POLLS_MAX)
+        )
+
+    async def aclose(self) -> None:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_S):
+            await self._calls.aclose()
+            await self._polls.aclose()
+
+    async def payload(self, ask: Ask) -> dict[str, Any]:
+        """Return the payload of a success. Raises what a refusal means, and as `call` does."""
+        return accepted(await self.call(ask), ask)
+
+    async def call(self, ask: Ask) -> Answer:
+        """Return the service's answer, also one that refuses.
+
+        Raises RemoteUnavailable, RateLimited or OutcomeUnknown when the patience ends without one.
+        """
+        response = await self._persist(ask, self._whole)
+        return Answer(
+            response.status_code,
+            response.content,
+            response.headers.get("x-ve-reqid", ""),
+            _date_ns(response.headers.get("date")),
+        )
+
+    @asynccontextmanager
+    async def stream(self, ask: Ask) -> AsyncIterator[httpx.Response]:
+        """Give the response with its body still to come; only opening it is retried.
+
+        Its connection is given back, or closed if the body was not read to its end.
+        """
+        response = await self._persist(ask, self._opened)
+        try:
+            yield response
+        finally:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_S):
+                await response.aclose()
+
+    async def _persist(
+        self, ask: Ask, attempt_once: Callable[[Ask], Awaitable[httpx.Response | Fault]]
+    ) -> httpx.Response:
+        deadline = trio.current_time() + self._budget_s(ask)
+        attempt = 1
+        while True:
+            outcome: httpx.Response | Fault = Fault(FaultKind.LOST, "no complete answer in time")
+            with trio.move_on_at(deadline):
+                outcome = await attempt_once(ask)
+            if isinstance(outcome, httpx.Response):
+                return outcome
+            left_s = deadline - trio.current_time()
+            pause_s = pause_before_repeat(outcome, ask.repeat, attempt, left_s, self.settings, self._jitter)
+            if pause_s is None:
+                raise given_up(outcome, ask, attempt)
+            log.info("%s: %s, again in %.2f s", ask, outcome.cause, pause_s)
+            await self._sleep(pause_s)
+            attempt += 1
+
+    def _budget_s(self, ask: Ask) -> float:
+        body_s = len(ask.body) / self.settings.slowest_bytes_s if ask.body else 0.0
+        return self.settings.patience_s + ask.wait_s + body_s
+
+    async def _whole(self, ask: Ask) -> httpx.Response | Fault:
+        return await self._attempt(ask, read_body=True)
+
+    async def _opened(self, ask: Ask) -> httpx.Response | Fault:
+        return await self._attempt(ask, read_body=False)
+
+    async def _attempt(self, ask: Ask, *, read_body: bool) -> httpx.Response | Fault:
+        started = time.monotonic()
+        try:
+            response = await self._exchange(ask, read_body=read_body)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            return Fault(FaultKind.UNSENT, f"no connection ({named(error)})")
+        except httpx.RequestError as error:
+            return Fault(FaultKind.LOST, f"no complete answer ({named(error)})")
+        took_ms = (time.monotonic() - started) * 1000
+        request_id = response.headers.get("x-ve-reqid", "-")
+        log.debug("%s: HTTP %d in %.0f ms, request %s", ask, response.status_code, took_ms, request_id)
+        self.rate_limit = rate_limit(response.headers, time.time()) or self.rate_limit
+        return self._fault(ask, response) or response
+
+    async def _exchange(self, ask: Ask, *, read_body: bool) -> httpx.Response:
+        """Send the request, and again to where it is redirected on the same host."""
+        client = self._polls if ask.wait_s else self._calls
+        request = self._request(client, ask)
+        for _ in range(1 + REDIRECTS_MAX):
+            response = await client.send(request, stream=True)
+            if read_body or not response.is_success:
+                try:
+                    await response.aread()
+                finally:
+                    await response.aclose()
+            if response.status_code not in REDIRECT_STATUSES:
+                return response
+            request.url = self._redirected(ask, request.url, response)
+        raise ProtocolViolation(f"{ask}: redirected more than {REDIRECTS_MAX} times")
+
+    def _request(self, client: httpx.AsyncClient, ask: Ask) -> httpx.Request:
+        headers = dict(ask.headers)
+        if ask.body is not None:
+            headers |= {"Content-Type": ask.body.content_type, "Content-Length": str(len(ask.body))}
+        address, timeout = self._address(ask), self._timeout(ask)
+        request = client.build_request(ask.method, address, headers=headers, timeout=timeout)
+        request.stream = _Stream(ask.body)
+        return request
+
+    def _address(self, ask: Ask) -> httpx.URL:
+        """Append the path as text: a comma or an escape in it must stay as it is."""
+        url = self._base.copy_with(raw_path=self._base.raw_path + ask.path.encode())
+        return url.copy_merge_params(ask.query) if ask.query else url
+
+    def _timeout(self, ask: Ask) -> httpx.Timeout:
+        connect_s = self.settings.connect_s
+        read_s = ask.wait_s + POLL_GRACE_S if ask.wait_s else self.settings.read_s
+        return httpx.Timeout(self.settings.read_s, connect=connect_s, read=read_s, pool=connect_s)
+
+    def _redirected(self, ask: Ask, asked: httpx.URL, response: httpx.Response) -> httpx.URL:
+        """Return where to go. Raises ProtocolViolation for other hosts and for anything but a read."""
+        try:
+            target = asked.join(response.headers["location"])
+        except (KeyError, httpx.InvalidURL):
+            raise ProtocolViolation(f"{ask}: a redirect without a usable address") from None
+        if ask.method != "GET":
+            raise ProtocolViolation(f"{ask}: a change is redirected to {target.host}")
+        if (target.scheme, target.host, target.port) != (asked.scheme, asked.host, asked.port):
+            raise ProtocolViolation(
+                f"{ask}: redirected to {target.scheme}://{target.host}, where the token must not go"
+            )
+        return target
+
+    def _fault(self, ask: Ask, response: httpx.Response) -> Fault | None:
+        status = response.status_code
+        if status in ask.final or (status != 429 and status < 500):
+            return None
+        refused = refusal(status, json_object(response.content) or {})
+        cause = f"HTTP {status}, {refused.text}, request {response.headers.get('x-ve-reqid', '-')}"
+        if status == 429:
+            return Fault(FaultKind.TOLD_LATER, cause, later_s(refused, response.headers, time.time()))
+        return Fault(FaultKind.LOST if status in GATEWAY_STATUSES else FaultKind.BROKEN, cause)
+
+
+class _Stream(httpx.AsyncByteStream):
+    """The body of a request. Not an async generator: one that a broken connection leaves behind
+    unfinished would be reported by trio when it is collected."""
+
+    def __init__(self, body: Body | None) -> None:
+        self._body = body
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return _Pieces(self._body.pieces() if self._body else iter(()))
+
+
+class _Pieces:
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+
+    def __aiter__(self) -> "_Pieces":
+        return self
+
+    async def __anext__(self) -> bytes:
+        for piece in self._pieces:
+            return piece
+        raise StopAsyncIteration
+
+
+def named(error: Exception) -> str:
+    """Name the error with its text, where it has one."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _date_ns(header: str | None) -> int:
+    try:
+        return int(parsedate_to_datetime(header).timestamp() * 1_000_000_000) if header else 0
+    except ValueError:
+        return 0

@@ -1,0 +1,69 @@
+"""Exclusive locks on files, each with a token and an end."""
+
+import json
+from collections.abc import Mapping
+from math import ceil
+from typing import Final
+
+from mountfs.model.errors import LeaseHeld, LeaseNotHeld
+from mountfs.model.ids import LeaseToken, NodeId
+from mountfs.model.remote import Lease
+from mountfs.remotes.fastio import wire
+from mountfs.remotes.fastio.error_map import Answer, accepted
+from mountfs.remotes.fastio.http import Http
+from mountfs.remotes.fastio.request import Ask, Refusals, Repeat, form
+from mountfs.remotes.fastio.workspace_calls import WorkspaceCalls
+
+OF_ACQUIRING: Final = Refusals(conflict=LeaseHeld)
+OF_HOLDING: Final = Refusals(absent=LeaseNotHeld, conflict=LeaseNotHeld, invalid=LeaseNotHeld)
+CLOCK_ERROR_S: Final = 1.5
+"""Both times that a duration is read from are told in whole seconds."""
+
+
+class Leases(WorkspaceCalls):
+    def __init__(self, http: Http, workspace_id: str, client_info: Mapping[str, str]) -> None:
+        super().__init__(http, workspace_id, client_info)
+        self._durations_s: dict[LeaseToken, float] = {}
+
+    async def acquire_lease(self, node: NodeId, *, duration_s: float, holder: str) -> Lease:
+        """As the port says; the duration is bounded to what the service takes. The lock of an attempt that
+        is cancelled or ends in OutcomeUnknown may stay until it expires."""
+        settings = self._http.settings
+        asked_s = ceil(min(max(duration_s, settings.lease_min_s), settings.lease_max_s))
+        fields = {
+            "duration": str(asked_s),
+            "client_info": json.dumps({**self._client_info, "device_name": holder}),
+        }
+        path = self._node_path(node, "lock")
+        ask = Ask("POST", path, body=form(fields), repeat=Repeat.UNSENT, refusals=OF_ACQUIRING)
+        answer = await self._http.call(ask)
+        payload = accepted(answer, ask)
+        lease = Lease(wire.lease_token(payload), granted_s(asked_s, payload, answer))
+        self._durations_s[lease.token] = lease.duration_s
+        return lease
+
+    async def renew_lease(self, node: NodeId, token: LeaseToken) -> Lease:
+        body = form({"lock_token": token})
+        ask = Ask("POST", self._node_path(node, "lock", "heartbeat"), body=body, refusals=OF_HOLDING)
+        answer = await self._http.call(ask)
+        known_s = self._durations_s.get(token, self._http.settings.lease_min_s)
+        return Lease(token, granted_s(known_s, accepted(answer, ask), answer))
+
+    async def release_lease(self, node: NodeId, token: LeaseToken) -> None:
+        # The service does not read the body of a DELETE.
+        query = {"lock_token": token}
+        try:
+            await self._http.payload(Ask("DELETE", self._node_path(node, "lock"), query, refusals=OF_HOLDING))
+        except LeaseNotHeld:
+            return
+        finally:
+            self._durations_s.pop(token, None)
+
+
+def granted_s(expected_s: float, payload: wire.Wire, answer: Answer) -> float:
+    """Return how long the lock lasts: as expected, or shorter where the service's own clock says so."""
+    expiry_ns = wire.lease_expiry_ns(payload)
+    if not expiry_ns or not answer.server_time_ns:
+        return expected_s
+    told_s = (expiry_ns - answer.server_time_ns) / 1e9
+    return expected_s if told_s >= expected_s - CLOCK_ERROR_S else max(0.0, told_s)

@@ -1,0 +1,139 @@
+"""The tree of a workspace: listings, details, and the changes of names, places and content."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from mountfs.model.errors import (
+    NameRefused,
+    NameTaken,
+    NodeNotFound,
+    OutcomeUnknown,
+    ProtocolViolation,
+    RemoteUnavailable,
+    RequestRefused,
+)
+from mountfs.model.ids import ROOT_NODE, NodeId
+from mountfs.model.node import NodeKind, RemoteNode
+from mountfs.remotes.fastio import wire
+from mountfs.remotes.fastio.details import DETAILS_MAX, details_of
+from mountfs.remotes.fastio.request import Ask, Repeat, form
+from mountfs.remotes.fastio.workspace_calls import WorkspaceCalls
+
+log = logging.getLogger(__name__)
+
+
+class Tree(WorkspaceCalls):
+    async def list_folder(self, folder: NodeId) -> list[RemoteNode]:
+        found: dict[NodeId, RemoteNode] = {}
+        query = {"sort_by": "name", "page_size": str(self._http.settings.page_size), "output": "standard"}
+        path = self._node_path(folder, "list")
+        cursors: set[str] = set()
+        unknown: Counter[str] = Counter()
+        while True:
+            page = wire.page(await self._http.payload(Ask("GET", path, query)))
+            found.update((node.id, node) for node in page.nodes if not node.trashed)
+            unknown.update(page.unknown)
+            if page.next_cursor is None:
+                if unknown:
+                    log.debug("GET %s: left out what this client cannot show: %s", path, dict(unknown))
+                return list(found.values())
+            if page.next_cursor in cursors:
+                raise ProtocolViolation(f"GET {path}: the listing turns in circles")
+            cursors.add(page.next_cursor)
+            query["cursor"] = page.next_cursor
+
+    async def nodes(self, ids: Sequence[NodeId]) -> dict[NodeId, RemoteNode]:
+        found: dict[NodeId, RemoteNode] = {}
+        for group in _groups(ids):
+            ask = Ask("GET", self._details_path(group), {"output": "full"})
+            found |= details_of(await self._http.call(ask), ask, group)
+        return found
+
+    async def create_folder(self, parent: NodeId, name: str) -> RemoteNode:
+        body = form({"name": wire.sendable_name(name)})
+        ask = Ask("POST", self._node_path(parent, "createfolder"), body=body)
+        try:
+            made = wire.changed_node(await self._http.payload(ask))
+        except (NameRefused, RequestRefused) as refused:
+            await self._raise_if_taken(parent, name, refused)
+            raise
+        if made is None:
+            raise ProtocolViolation(f"{ask}: the answer names no folder")
+        if made.kind is not NodeKind.FOLDER:
+            raise NameTaken(f"{ask}: a {made.kind.value} has the name {name!r}")
+        return made
+
+    async def rename(self, node: NodeId, name: str) -> RemoteNode:
+        ask = self._change(node, "update", {"name": wire.sendable_name(name)})
+        try:
+            payload = await self._http.payload(ask)
+        except (NameRefused, RequestRefused) as refused:
+            here = await self._one(node)
+            await self._raise_if_taken(here.parent, name, refused)
+            raise
+        return wire.changed_node(payload) or await self._after(ask, node)
+
+    async def move(self, node: NodeId, parent: NodeId) -> RemoteNode:
+        ask = self._change(node, "move", {"parent": parent})
+        return wire.changed_node(await self._http.payload(ask)) or await self._after(ask, node)
+
+    async def trash(self, node: NodeId) -> None:
+        try:
+            await self._http.payload(Ask("DELETE", self._node_path(node, "delete")))
+        except NodeNotFound:
+            return
+        except RequestRefused:
+            told = await self.nodes([node])
+            if node in told and not told[node].trashed:
+                raise
+
+    def _details_path(self, group: Sequence[NodeId]) -> str:
+        """Name one id twice: that asks for the layout of many, which tells absence from other refusals."""
+        asked = group if len(group) > 1 else [*group, *group]
+        return self._node_path(",".join(asked), "details")
+
+    def _change(self, node: NodeId, action: str, fields: Mapping[str, str]) -> Ask:
+        path = self._node_path(node, action)
+        return Ask("POST", path, {"output": "full"}, body=form(fields), repeat=Repeat.UNSENT)
+
+    async def _one(self, node: NodeId) -> RemoteNode:
+        """Raises NodeNotFound, also for a node in the trash."""
+        told = (await self.nodes([node])).get(node)
+        if told is None or told.trashed:
+            raise NodeNotFound(f"{node}: no such node")
+        return told
+
+    async def _after(self, ask: Ask, node: NodeId) -> RemoteNode:
+        """Return the node after a change whose answer did not describe it."""
+        try:
+            return await self._one(node)
+        except RemoteUnavailable as error:
+            raise OutcomeUnknown(f"{ask}: done, but the outcome could not be read") from error
+
+    async def _found_after(self, ask: Ask, parent: NodeId, name: str) -> RemoteNode:
+        """Return the child after a change whose answer did not say which node it made."""
+        try:
+            children = await self.list_folder(parent)
+        except (NodeNotFound, RemoteUnavailable) as error:
+            raise OutcomeUnknown(f"{ask}: done, but the outcome could not be read") from error
+        for child in children:
+            if child.name == name:
+                return child
+        raise OutcomeUnknown(f"{ask}: done, but the folder does not show it")
+
+    async def _raise_if_taken(self, parent: NodeId, name: str, refused: Exception) -> None:
+        """Raise NameTaken if a sibling has the name: the refusal alone does not tell that for sure."""
+        for sibling in await self.list_folder(parent):
+            if sibling.name == name:
+                raise NameTaken(f"{name!r}: a {sibling.kind.value} in that folder has it") from refused
+
+
+def _groups(ids: Sequence[NodeId]) -> Iterator[list[NodeId]]:
+    """Split into groups that one call may ask for; the root goes alone, for it answers under another id."""
+    unique = list(dict.fromkeys(ids))
+    if ROOT_NODE in unique:
+        yield [ROOT_NODE]
+    others = [node for node in unique if node != ROOT_NODE]
+    for start in range(0, len(others), DETAILS_MAX):
+        yield others[start : start + DETAILS_MAX]

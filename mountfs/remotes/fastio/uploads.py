@@ -1,0 +1,99 @@
+"""Upload sessions: in one call, or chunk by chunk."""
+
+from math import ceil
+from typing import Final
+
+from mountfs.model.errors import (
+    OutcomeUnknown,
+    ProtocolViolation,
+    RemoteUnavailable,
+    RequestRefused,
+    UploadVanished,
+)
+from mountfs.model.ids import UploadId
+from mountfs.model.remote import NewFile, Placement, UploadLimits, UploadState, UploadStatus
+from mountfs.remotes.fastio import wire
+from mountfs.remotes.fastio.request import Ask, Refusals, Repeat, form, multipart, path_of
+from mountfs.remotes.fastio.workspace_calls import WorkspaceCalls
+
+STATE_WAIT_MAX_S: Final = 60
+OF_SESSION: Final = Refusals(absent=UploadVanished)
+
+
+class Uploads(WorkspaceCalls):
+    async def upload_limits(self) -> UploadLimits:
+        query = {"action": "create", "instance_id": self._workspace_id}
+        return wire.upload_limits(await self._http.payload(Ask("GET", path_of("upload", "limits"), query)))
+
+    async def upload_small(self, place: Placement, content: bytes, sha256: str) -> UploadState:
+        fields = self._fields(place, len(content), sha256)
+        body = multipart(fields, place.name, content)
+        payload = await self._http.payload(Ask("POST", path_of("upload"), body=body, repeat=Repeat.UNSENT))
+        told = wire.upload_state(payload)
+        return told or await self._state_after(wire.upload_id(payload))
+
+    async def open_upload(self, place: Placement, size: int, sha256: str) -> UploadId:
+        body = form(self._fields(place, size, sha256))
+        ask = Ask("POST", path_of("upload"), body=body, repeat=Repeat.UNSENT)
+        return wire.upload_id(await self._http.payload(ask))
+
+    async def send_chunk(self, upload: UploadId, order: int, content: bytes, sha256: str) -> None:
+        query = {"order": str(order), "size": str(len(content)), "hash": sha256, "hash_algo": "sha256"}
+        body = multipart({}, f"chunk-{order}", content)
+        ask = Ask("POST", path_of("upload", upload, "chunk"), query, body=body, refusals=OF_SESSION)
+        await self._send_or_find_done(ask, upload)
+
+    async def complete_upload(self, upload: UploadId) -> None:
+        ask = Ask("POST", path_of("upload", upload, "complete"), body=form({}), refusals=OF_SESSION)
+        await self._send_or_find_done(ask, upload)
+
+    async def upload_state(self, upload: UploadId, *, wait_s: float = 0) -> UploadState:
+        wait = min(STATE_WAIT_MAX_S, ceil(wait_s))
+        query = {"wait": str(wait)} if wait > 0 else {}
+        path = path_of("upload", upload, "details")
+        payload = await self._http.payload(Ask("GET", path, query, wait_s=wait, refusals=OF_SESSION))
+        state = wire.upload_state(payload)
+        if state is None:
+            raise ProtocolViolation(f"GET {path}: the answer tells no state")
+        return state
+
+    async def cancel_upload(self, upload: UploadId) -> None:
+        try:
+            await self._http.payload(Ask("DELETE", path_of("upload", upload), refusals=OF_SESSION))
+        except UploadVanished:
+            return
+
+    def _fields(self, place: Placement, size: int, sha256: str) -> dict[str, str]:
+        fields = {
+            "name": wire.sendable_name(place.name),
+            "size": str(size),
+            "action": "create",
+            "hash": sha256,
+            "hash_algo": "sha256",
+        }
+        if isinstance(place, NewFile):
+            fields |= {
+                "instance_id": self._workspace_id,
+                "folder_id": place.parent,
+                "profile_type": "workspace",
+            }
+        return fields
+
+    async def _send_or_find_done(self, ask: Ask, upload: UploadId) -> None:
+        """Send what moves a session on. A refusal by one that is past it already is success: the service
+        may assemble on its own, and a repeat may follow an answer that was lost."""
+        try:
+            await self._http.payload(ask)
+        except RequestRefused:
+            state = await self.upload_state(upload)
+            if state.status in {UploadStatus.RECEIVING, UploadStatus.FAILED}:
+                raise
+
+    async def _state_after(self, upload: UploadId) -> UploadState:
+        """Return the state of a session whose content has arrived, even if it cannot be read just now."""
+        try:
+            return await self.upload_state(upload)
+        except UploadVanished as error:
+            raise OutcomeUnknown(f"upload {upload}: accepted, then forgotten") from error
+        except RemoteUnavailable:
+            return UploadState(upload, UploadStatus.WORKING, "", {}, None)

@@ -1,0 +1,189 @@
+"""A complete workspace service in memory, for tests; several clients may share one workspace."""
+
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+
+import trio
+
+from mountfs.model.errors import (
+    CredentialRefused,
+    ReadOnlyCredential,
+    RemoteUnavailable,
+    RequestRefused,
+    WorkspaceUnknown,
+)
+from mountfs.model.ids import ChangeCursor, LeaseToken, NodeId, UploadId, VersionId
+from mountfs.model.node import RemoteNode
+from mountfs.model.remote import Changes, Lease, Placement, UploadLimits, UploadState, UploadStatus, Workspace
+from mountfs.remotes.memory_workspace import DEFAULT_LIMITS, MemoryWorkspace
+
+__all__ = ["DEFAULT_LIMITS", "MemoryRemote", "MemoryService", "MemoryWorkspace"]
+
+PIECE_BYTES = 64 * 1024
+
+
+class MemoryRemote:
+    """One client of a workspace. Every call passes a checkpoint, or takes `latency_s`, before it acts.
+
+    `calls` counts the calls by method name.
+    """
+
+    def __init__(self, workspace: MemoryWorkspace, *, latency_s: float = 0) -> None:
+        self.workspace = workspace
+        self.calls: Counter[str] = Counter()
+        self._latency_s = latency_s
+
+    async def upload_limits(self) -> UploadLimits:
+        await self._enter("upload_limits")
+        return self.workspace.limits
+
+    async def list_folder(self, folder: NodeId) -> list[RemoteNode]:
+        await self._enter("list_folder")
+        return self.workspace.listing(folder, trio.current_time())
+
+    async def nodes(self, ids: Sequence[NodeId]) -> dict[NodeId, RemoteNode]:
+        await self._enter("nodes")
+        now = trio.current_time()
+        told = {node: self.workspace.describe(node, now) for node in ids}
+        return {node: answer for node, answer in told.items() if answer is not None}
+
+    async def create_folder(self, parent: NodeId, name: str) -> RemoteNode:
+        await self._enter_writing("create_folder")
+        return self._described(self.workspace.create_folder(parent, name))
+
+    async def rename(self, node: NodeId, name: str) -> RemoteNode:
+        await self._enter_writing("rename")
+        self.workspace.rename(node, name)
+        return self._described(node)
+
+    async def move(self, node: NodeId, parent: NodeId) -> RemoteNode:
+        await self._enter_writing("move")
+        self.workspace.move(node, parent)
+        return self._described(node)
+
+    async def trash(self, node: NodeId) -> None:
+        await self._enter_writing("trash")
+        self.workspace.trash(node)
+
+    @asynccontextmanager
+    async def read(
+        self, node: NodeId, version: VersionId | None, start: int, end: int
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        await self._enter("read")
+        content = self.workspace.content(node, version)
+        async with aclosing(_pieces(content, start, end)) as pieces:
+            yield pieces
+
+    async def upload_small(self, place: Placement, content: bytes, sha256: str) -> UploadState:
+        await self._enter_writing("upload_small")
+        if len(content) > self.workspace.limits.single_call_bytes:
+            raise RequestRefused(f"{place.name}: {len(content)} bytes are too many for one call")
+        upload = self.workspace.open_upload(place, len(content), sha256)
+        self.workspace.receive(upload, 1, content, sha256)
+        self.workspace.complete(upload)
+        return self.workspace.upload_state(upload)
+
+    async def open_upload(self, place: Placement, size: int, sha256: str) -> UploadId:
+        await self._enter_writing("open_upload")
+        return self.workspace.open_upload(place, size, sha256)
+
+    async def send_chunk(self, upload: UploadId, order: int, content: bytes, sha256: str) -> None:
+        await self._enter_writing("send_chunk")
+        self.workspace.receive(upload, order, content, sha256)
+
+    async def complete_upload(self, upload: UploadId) -> None:
+        await self._enter_writing("complete_upload")
+        self.workspace.complete(upload)
+
+    async def upload_state(self, upload: UploadId, *, wait_s: float = 0) -> UploadState:
+        await self._enter("upload_state")
+        with trio.move_on_after(wait_s):
+            while self.workspace.upload_state(upload).status is UploadStatus.WORKING:
+                await self.workspace.wait_news()
+        return self.workspace.upload_state(upload)
+
+    async def cancel_upload(self, upload: UploadId) -> None:
+        await self._enter_writing("cancel_upload")
+        self.workspace.cancel_upload(upload)
+
+    async def commit(self, node: NodeId, upload: UploadId, base: VersionId) -> RemoteNode:
+        await self._enter_writing("commit")
+        self.workspace.commit(node, upload, base)
+        return self._described(node)
+
+    async def add_file(self, parent: NodeId, name: str, upload: UploadId) -> RemoteNode:
+        await self._enter_writing("add_file")
+        return self._described(self.workspace.add_file(parent, name, upload))
+
+    async def acquire_lease(self, node: NodeId, *, duration_s: float, holder: str) -> Lease:
+        await self._enter_writing("acquire_lease")
+        return Lease(self.workspace.acquire(node, duration_s, holder, trio.current_time()), duration_s)
+
+    async def renew_lease(self, node: NodeId, token: LeaseToken) -> Lease:
+        await self._enter_writing("renew_lease")
+        return Lease(token, self.workspace.renew(node, token, trio.current_time()))
+
+    async def release_lease(self, node: NodeId, token: LeaseToken) -> None:
+        await self._enter_writing("release_lease")
+        self.workspace.release(node, token)
+
+    async def changes(self, cursor: ChangeCursor | None, *, wait_s: float = 0) -> Changes:
+        await self._enter("changes")
+        if cursor is None:
+            return Changes(self.workspace.cursor(), frozenset())
+        with trio.move_on_after(wait_s):
+            while self.workspace.changes_since(cursor) == Changes(cursor, frozenset()):
+                await self.workspace.wait_news()
+        return self.workspace.changes_since(cursor)
+
+    async def _enter(self, method: str) -> None:
+        self.calls[method] += 1
+        await trio.sleep(self._latency_s)
+
+    async def _enter_writing(self, method: str) -> None:
+        await self._enter(method)
+        if not self.workspace.writable:
+            raise ReadOnlyCredential(f"{method}: the workspace {self.workspace.name} may only be read")
+
+    def _described(self, node: NodeId) -> RemoteNode:
+        told = self.workspace.describe(node, trio.current_time())
+        assert told is not None, "a node that was just changed is known"
+        return told
+
+
+async def _pieces(content: bytes, start: int, end: int) -> AsyncGenerator[bytes, None]:
+    for position in range(start, min(end, len(content)), PIECE_BYTES):
+        await trio.lowlevel.checkpoint()
+        yield content[position : min(position + PIECE_BYTES, end)]
+    if end > max(start, len(content)):
+        raise RemoteUnavailable(f"the content ended at byte {len(content)}, before {end}")
+
+
+class MemoryService:
+    """An account that reaches the given workspaces. `credential_valid` may be cleared at any time."""
+
+    def __init__(self, *workspaces: MemoryWorkspace, account: str = "1000000000000000001") -> None:
+        self.workspaces = {workspace.id: workspace for workspace in workspaces}
+        self.credential_valid = True
+        self._account = account
+
+    async def check_credential(self) -> str:
+        await trio.lowlevel.checkpoint()
+        if not self.credential_valid:
+            raise CredentialRefused("the service does not know this token")
+        return self._account
+
+    async def find_workspace(self, name_or_id: str) -> Workspace:
+        await self.check_credential()
+        for workspace in self.workspaces.values():
+            if name_or_id in {workspace.id, workspace.name}:
+                return Workspace(workspace.id, workspace.name, workspace.writable)
+        names = ", ".join(workspace.name for workspace in self.workspaces.values())
+        raise WorkspaceUnknown(f"no workspace {name_or_id}; reachable: {names or 'none'}")
+
+    def remote(self, workspace_id: str) -> MemoryRemote:
+        return MemoryRemote(self.workspaces[workspace_id])
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()

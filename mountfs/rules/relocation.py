@@ -1,0 +1,39 @@
+"""How a node gets to another place on the remote, which can rename and can move, but not both at once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mountfs.model.entry import Base
+from mountfs.model.ids import NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class RenameTo:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class MoveTo:
+    parent: NodeId
+
+
+def next_call(
+    base: Base,
+    parent: NodeId,
+    name: str,
+    *,
+    is_occupied: Callable[[NodeId, str], bool],
+    spare_name: str,
+) -> RenameTo | MoveTo:
+    """Return the next call on the way from `base` to `name` in `parent`, which must be free.
+
+    No call ends on an occupied place: the remote would refuse a rename, and a move would send the file
+    there to the trash. `spare_name` is one that nobody uses, for a way with obstacles on both sides.
+    """
+    if base.parent == parent:
+        return RenameTo(name)
+    if base.name == name or not is_occupied(parent, base.name):
+        return MoveTo(parent)
+    if not is_occupied(base.parent, name):
+        return RenameTo(name)
+    return RenameTo(spare_name)

@@ -1,0 +1,63 @@
+"""What the remote has to be told next about one entry.
+
+The journal keeps states, not operations: an entry says where it is here, and its base what the remote
+confirmed. The difference is the work. So a file that is created and deleted leaves no work, a chain of
+renames is one, and a temporary file renamed over its target is one new version of the target.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from mountfs.model.entry import Base, EntryKind
+from mountfs.model.ids import NodeId
+
+
+class Step(Enum):
+    NOTHING = "nothing"
+    WAIT_FOR_PARENT = "wait for the parent folder"
+    WAIT_FOR_CLOSE = "wait for the file to be closed"
+    CREATE_FOLDER = "create folder"
+    UPLOAD_NEW = "upload new file"
+    UPLOAD_VERSION = "upload new version"
+    MOVE = "move"
+    RENAME = "rename"
+    TRASH = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """`parent_node` is None while the remote does not know the parent, `linked` false for an entry that
+    has no name here any more."""
+
+    kind: EntryKind
+    linked: bool
+    parent_node: NodeId | None
+    name: str
+    base: Base | None
+    content_dirty: bool
+    unsealed: bool
+
+
+def next_step(entry: Situation) -> Step:
+    """Return the one step that brings the remote closer to what is here."""
+    if entry.kind not in (EntryKind.FILE, EntryKind.DIRECTORY):
+        return Step.NOTHING
+    if not entry.linked:
+        return Step.NOTHING if entry.base is None else Step.TRASH
+    if entry.parent_node is None:
+        return Step.WAIT_FOR_PARENT
+    if entry.base is None:
+        return _creation(entry)
+    if entry.base.parent != entry.parent_node:
+        return Step.MOVE
+    if entry.base.name != entry.name:
+        return Step.RENAME
+    if entry.content_dirty:
+        return Step.WAIT_FOR_CLOSE if entry.unsealed else Step.UPLOAD_VERSION
+    return Step.NOTHING
+
+
+def _creation(entry: Situation) -> Step:
+    if entry.kind is EntryKind.DIRECTORY:
+        return Step.CREATE_FOLDER
+    return Step.WAIT_FOR_CLOSE if entry.unsealed else Step.UPLOAD_NEW

@@ -1,0 +1,25 @@
+"""Wall-clock time: microseconds inside, seconds on the wire."""
+
+import time
+from datetime import UTC, datetime
+
+SECOND_US = 1_000_000
+
+
+def now_us() -> int:
+    """The wall clock in microseconds since the epoch."""
+    return time.time_ns() // 1000
+
+
+def wire_time(moment_us: int) -> str:
+    """The wire's form, `2026-05-18 19:26:25 UTC`."""
+    return f"{datetime.fromtimestamp(moment_us // SECOND_US, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def parse_wire_time(text: str) -> int | None:
+    """Microseconds of a `YYYY-MM-DD hh:mm:ss UTC` text, None when it is none."""
+    try:
+        moment = datetime.strptime(text, "%Y-%m-%d %H:%M:%S UTC").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return int(moment.timestamp()) * SECOND_US

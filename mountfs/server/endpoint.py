@@ -1,0 +1,241 @@
+"""The border between ASGI and the handlers: credentials, fields, answers, errors."""
+
+import asyncio
+import errno
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from sqlalchemy import Connection
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from mountfs.server import opaque_ids
+from mountfs.server.activity import ActivityFeed, WakeUps
+from mountfs.server.blobs import BlobStore
+from mountfs.server.credentials import Credentials, DownloadTokens, Principal, not_a_member
+from mountfs.server.database import Database, Transaction
+from mountfs.server.envelope import (
+    ApiError,
+    JsonObject,
+    encode_error,
+    encode_success,
+    invalid_field,
+    not_found,
+)
+from mountfs.server.multipart import (
+    FileRules,
+    ReceivedBody,
+    bad_body,
+    parse_urlencoded,
+    read_form,
+    read_multipart,
+)
+from mountfs.server.options import ServerOptions
+from mountfs.server.workspaces import ORG_DOMAIN, Workspace, WorkspaceTable
+
+logger = logging.getLogger(__name__)
+
+JSON = "application/json"
+_LIMIT = "1000000"
+_NO_FILES = FileRules(lambda name: False, 0, 0, with_sha256=False)
+_LEVELS = ("terse", "standard", "full")
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the handlers work with; one of each per server."""
+
+    options: ServerOptions
+    database: Database
+    blobs: BlobStore
+    feed: ActivityFeed
+    wake_ups: WakeUps
+    credentials: Credentials
+    download_tokens: DownloadTokens
+    workspaces: WorkspaceTable
+    background: Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
+    lock_expiry: asyncio.Event  # set when a lock may end earlier than was known
+    user_id: str
+    org_id: str
+
+
+class Call:
+    """One request, as a handler sees it."""
+
+    def __init__(self, request: Request, services: Services) -> None:
+        self.request = request
+        self.services = services
+        self._principal: Principal | None = None
+        self._query: dict[str, str] | None = None
+
+    @property
+    def principal(self) -> Principal:
+        """The caller; raises 401 when the credential is not valid."""
+        if self._principal is None:
+            self._principal = self.services.credentials.principal(self.request.headers.get("authorization"))
+        return self._principal
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """Parameters of the query string."""
+        if self._query is None:
+            self._query = parse_urlencoded(self.request.scope["query_string"])
+        return self._query
+
+    @property
+    def is_multipart(self) -> bool:
+        """Whether the body is multipart/form-data."""
+        return self.request.headers.get("content-type", "").lower().startswith("multipart/form-data")
+
+    def path(self, name: str) -> str:
+        """A segment of the path."""
+        return str(self.request.path_params[name])
+
+    def workspace(self, write: bool) -> Workspace:
+        """The workspace named in the path, after checking that the caller may read (and write) it."""
+        return self.workspace_called(self.path("workspace"), write)
+
+    def workspace_called(self, name: str, write: bool) -> Workspace:
+        """The workspace with this id or folder_name, which the caller may read (and write)."""
+        workspace = self.services.workspaces.find(name)
+        self.principal.check_member(workspace.id)
+        if write:
+            self.principal.check_write(workspace.id)
+        return workspace
+
+    def check_org(self) -> None:
+        """Raises unless the path names the organisation and the credential is valid."""
+        _ = self.principal
+        if self.path("org") not in (self.services.org_id, ORG_DOMAIN):
+            raise not_a_member()
+
+    def node_id(self, name: str = "node") -> str:
+        """The canonical node id in the path; 404 when it cannot be one."""
+        text = self.path(name)
+        if text in ("root", "trash"):
+            return text
+        bare = opaque_ids.canonical(text)
+        if bare is None:
+            raise not_found("malformed node id", 191878)
+        return bare
+
+    def level(self) -> str:
+        """The asked level of detail; words that are no level are ignored."""
+        words = [word for word in self.query.get("output", "").split(",") if word in _LEVELS]
+        if len(words) > 1:
+            raise invalid_field("output", "two levels of detail at once")
+        return words[0] if words else "full"
+
+    async def fields(self) -> dict[str, str]:
+        """The form fields of the body, in whichever form encoding it came."""
+        if self.is_multipart:
+            return (await self.multipart(_NO_FILES)).fields
+        content_type = self.request.headers.get("content-type", "")
+        if content_type and not content_type.lower().startswith("application/x-www-form-urlencoded"):
+            raise bad_body(f"a form is expected, not {content_type}")
+        return await read_form(self.request.stream())
+
+    async def multipart(self, rules: FileRules) -> ReceivedBody:
+        """The multipart body, its file parts written to blobs."""
+        content_type = self.request.headers.get("content-type", "")
+        return await read_multipart(content_type, self.request.stream(), self.services.blobs, rules)
+
+    def body(self) -> AsyncIterator[bytes]:
+        """The raw body, piece by piece."""
+        return self.request.stream()
+
+    async def read(self, work: Callable[[Connection], JsonObject], status: int = 200) -> Response:
+        """Answer with what `work` reads; both reading and encoding happen in a thread."""
+        content = await self.services.database.read(lambda connection: encode_success(work(connection)))
+        return Response(content, status, media_type=JSON)
+
+    async def write(self, work: Callable[[Transaction], JsonObject]) -> Response:
+        """Answer with what the mutation gives, after its commit."""
+        return answer(await self.services.database.write(work))
+
+
+Handler = Callable[[Call], Awaitable[Response]]
+
+
+def answer(body: JsonObject, status: int = 200) -> Response:
+    """A success answer."""
+    return Response(encode_success(body), status, media_type=JSON)
+
+
+class Endpoint:
+    """ASGI application of one path: picks the handler of the method, turns every error into its envelope."""
+
+    def __init__(self, services: Services, handlers: Mapping[str, Handler]) -> None:
+        self._services = services
+        self._handlers = dict(handlers)
+        if "GET" in self._handlers:
+            self._handlers.setdefault("HEAD", self._handlers["GET"])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        request = Request(scope, receive, send)
+        response = await self._respond(request)
+        response.headers.update(_standing_headers())
+        await response(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Response:
+        try:
+            handler = self._handlers.get(request.method, no_route)
+            return await handler(Call(request, self._services))
+        except ApiError as error:
+            return _refusal(error, request)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody reads it
+        except Exception as error:
+            logger.exception("%s %s failed", request.method, request.url.path)
+            return _refusal(_as_refusal(error), request)
+
+
+async def no_route(call: Call) -> NoReturn:
+    """No such path, or no such method on it."""
+    raise ApiError(404, 9992, f"no such route: {call.request.method} {call.request.url.path}")
+
+
+def whole_number(fields: Mapping[str, str], name: str, default: int | None = None) -> int:
+    """A field with decimal digits; 406 when it is missing (and has no default) or not a number."""
+    text = fields.get(name, "")
+    if not text:
+        if default is None:
+            raise invalid_field(name, "is required", kind="missing")
+        return default
+    if not (text.isascii() and text.isdigit()) or len(text) > 18:
+        raise invalid_field(name, "a whole number is expected")
+    return int(text)
+
+
+def is_true(fields: Mapping[str, str], name: str) -> bool:
+    """Whether a boolean field says yes."""
+    return fields.get(name, "").lower() in ("true", "1", "yes")
+
+
+def _refusal(error: ApiError, request: Request) -> Response:
+    content = encode_error(error, f"{request.method} {request.url.path}")
+    return Response(content, error.status, headers=error.headers, media_type=JSON)
+
+
+def _as_refusal(error: Exception) -> ApiError:
+    """What the client is told about a failure of our own."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ApiError(402, 1685, "the disk of the server is full", {"reason": "storage_full"})
+    return ApiError(500, 1654, "internal error")
+
+
+def _standing_headers() -> dict[str, str]:
+    """Request id and rate limit; the embedded server never limits, but clients want to see the headers."""
+    return {
+        "x-ve-reqid": secrets.token_hex(8),
+        "x-ve-limit-avail": _LIMIT,
+        "x-ve-limit-max": _LIMIT,
+        "x-ve-limit-expires": str(int(time.time()) + 60),
+    }

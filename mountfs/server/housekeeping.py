@@ -1,0 +1,86 @@
+"""Work that no request asks for: ending locks, old sessions and feed rows, assemblies cut off."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from sqlalchemy import select
+
+from mountfs.server import activity, batch, locks, uploads
+from mountfs.server.clock import SECOND_US, now_us
+from mountfs.server.database import Transaction
+from mountfs.server.endpoint import Services
+from mountfs.server.schema import uploads as upload_table
+from mountfs.server.upload_routes import assemble
+
+logger = logging.getLogger(__name__)
+
+SESSION_LIFE_S = 7 * 86400
+STORED_SESSION_LIFE_S = 86400
+_SWEEP_EVERY_S = 600.0
+_LEAST_SLEEP_S = 0.001
+
+
+class Background:
+    """Owns tasks that outlive their request; `close` ends them."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Run it; a failure is logged."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    async def close(self) -> None:
+        """Cancel what still runs and wait for its end."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("background work failed", exc_info=task.exception())
+
+
+async def watch_locks(services: Services) -> None:
+    """Announce each lock's expiry when it comes; runs until cancelled."""
+    while True:
+        services.lock_expiry.clear()
+        next_us = await services.database.read(locks.next_expiry_us)
+        delay_s = None if next_us is None else (next_us - now_us()) / SECOND_US
+        if delay_s is not None and delay_s <= 0:
+            await services.database.write(locks.release_expired)
+            continue
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if delay_s is None else max(delay_s, _LEAST_SLEEP_S)):
+                await services.lock_expiry.wait()
+
+
+async def sweep_regularly(services: Services) -> None:
+    """Forget what is old, every few minutes; runs until cancelled."""
+    while True:
+        await asyncio.sleep(_SWEEP_EVERY_S)
+        await services.database.write(lambda tx: sweep(tx, services.options.activity_rows))
+
+
+def sweep(tx: Transaction, activity_rows: int) -> None:
+    """Forget old sessions, batch answers and feed rows."""
+    uploads.sweep_sessions(
+        tx, tx.now_us - SESSION_LIFE_S * SECOND_US, tx.now_us - STORED_SESSION_LIFE_S * SECOND_US
+    )
+    batch.sweep_batches(tx)
+    activity.prune(tx, activity_rows)
+
+
+async def resume_assemblies(services: Services) -> None:
+    """Take up the sessions that a crash left in `assembling`."""
+    query = select(upload_table).where(upload_table.c.status == "assembling")
+    for session in await services.database.read(lambda connection: connection.execute(query).all()):
+        await assemble(services, session)

@@ -1,0 +1,72 @@
+"""Routes of locks."""
+
+from sqlalchemy import Connection
+from starlette.responses import Response
+
+from mountfs.server import locks
+from mountfs.server.clock import now_us
+from mountfs.server.database import Transaction
+from mountfs.server.endpoint import Call, whole_number
+from mountfs.server.envelope import ApiError, JsonObject
+from mountfs.server.nodes import get_live_node, get_node
+
+
+async def acquire(call: Call) -> Response:
+    """`POST S/{node}/lock/`."""
+    workspace, node_id = call.workspace(write=True), call.node_id()
+    fields = await call.fields()
+    duration_s = locks.check_duration(
+        whole_number(fields, "duration", locks.DEFAULT_SECONDS), call.services.options.min_lock_seconds
+    )
+    client_info = locks.check_client_info(fields.get("client_info", ""))
+    user_id = call.principal.user_id
+
+    def take(tx: Transaction) -> JsonObject:
+        return locks.acquire(
+            tx, get_live_node(tx.connection, workspace, node_id), user_id, duration_s, client_info
+        )
+
+    response = await call.write(take)
+    call.services.lock_expiry.set()
+    return response
+
+
+async def status(call: Call) -> Response:
+    """`GET S/{node}/lock/`."""
+    workspace, node_id = call.workspace(write=False), call.node_id()
+
+    def look(connection: Connection) -> JsonObject:
+        get_node(connection, workspace, node_id)
+        return locks.lock_json(locks.live_lock(connection, node_id, now_us()), with_token=False)
+
+    return await call.read(look)
+
+
+async def heartbeat(call: Call) -> Response:
+    """`POST S/{node}/lock/heartbeat/`."""
+    workspace, node_id = call.workspace(write=True), call.node_id()
+    token = _needed((await call.fields()).get("lock_token", ""))
+
+    def renew(tx: Transaction) -> JsonObject:
+        get_node(tx.connection, workspace, node_id)
+        return locks.renew(tx, node_id, token)
+
+    return await call.write(renew)
+
+
+async def release(call: Call) -> Response:
+    """`DELETE S/{node}/lock/?lock_token=...`: the body is not read."""
+    workspace, node_id = call.workspace(write=True), call.node_id()
+    token = _needed(call.query.get("lock_token", ""))
+
+    def give_back(tx: Transaction) -> JsonObject:
+        get_node(tx.connection, workspace, node_id)
+        return locks.release(tx, workspace.id, node_id, token)
+
+    return await call.write(give_back)
+
+
+def _needed(token: str) -> str:
+    if not token:
+        raise ApiError(406, 205516, "lock_token is missing")
+    return token

@@ -1,0 +1,141 @@
+"""Leases on files: exclusive, in the database, free again when their wall-clock time is over."""
+
+import json
+import secrets
+
+from sqlalchemy import Connection, bindparam, delete, func, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from mountfs.server.clock import SECOND_US, wire_time
+from mountfs.server.database import Transaction
+from mountfs.server.envelope import ApiError, JsonObject, conflict, invalid_field, not_found
+from mountfs.server.schema import AnyRow, locks
+
+MAX_SECONDS = 3600
+DEFAULT_SECONDS = 300
+
+_live_lock = select(
+    locks.c.node_id,
+    locks.c.token,
+    locks.c.user_id.label("lock_user_id"),
+    locks.c.client_info.label("lock_client_info"),
+    locks.c.duration_s.label("lock_duration_s"),
+    locks.c.acquired_us.label("lock_acquired_us"),
+    locks.c.expires_us.label("lock_expires_us"),
+).where(locks.c.node_id == bindparam("node"), locks.c.expires_us > bindparam("now"))
+
+
+def check_duration(seconds: int, least: int) -> int:
+    """The duration itself; 406 outside the allowed range."""
+    if not least <= seconds <= MAX_SECONDS:
+        raise invalid_field("duration", f"{least} to {MAX_SECONDS} seconds")
+    return seconds
+
+
+def live_lock(connection: Connection, node_id: str, now_us: int) -> AnyRow | None:
+    """The lock that is held on the node now."""
+    return connection.execute(_live_lock, {"node": node_id, "now": now_us}).one_or_none()
+
+
+def lock_info(row: AnyRow) -> JsonObject:
+    """Who holds the lock, without the token."""
+    return {
+        "user_id": row.lock_user_id,
+        "client_info": json.loads(row.lock_client_info),
+        "acquired": wire_time(row.lock_acquired_us),
+        "expires": wire_time(row.lock_expires_us),
+        "duration": row.lock_duration_s,
+    }
+
+
+def lock_json(row: AnyRow | None, with_token: bool) -> JsonObject:
+    """The answer of the lock routes."""
+    if row is None:
+        return {"locked": False, "lock_info": None}
+    body: JsonObject = {"locked": True, "lock_info": lock_info(row)}
+    if with_token:
+        body["lock_token"] = row.token
+    return body
+
+
+def acquire(tx: Transaction, node: AnyRow, user_id: str, duration_s: int, client_info: str) -> JsonObject:
+    """Take the lock; 409 `locked` while anybody holds it, its own holder included."""
+    if node.type != "file":
+        raise invalid_field("node", "only files can be locked")
+    held = live_lock(tx.connection, node.id, tx.now_us)
+    if held is not None:
+        raise _locked(held)
+    values = {
+        "workspace_id": node.workspace_id,
+        "token": secrets.token_urlsafe(24),
+        "user_id": user_id,
+        "client_info": client_info,
+        "duration_s": duration_s,
+        "acquired_us": tx.now_us,
+        "expires_us": tx.now_us + duration_s * SECOND_US,
+    }
+    statement = insert(locks).values(node_id=node.id, **values)
+    tx.execute(statement.on_conflict_do_update(index_elements=["node_id"], set_=values))
+    tx.announce(node.workspace_id, "storage", node.id)
+    return lock_json(live_lock(tx.connection, node.id, tx.now_us), with_token=True)
+
+
+def renew(tx: Transaction, node_id: str, token: str) -> JsonObject:
+    """Give the lock its full duration again; 404 `lock_not_held` when the token does not hold it any more."""
+    held = _held_with(tx, node_id, token)
+    expires_us = tx.now_us + held.lock_duration_s * SECOND_US
+    tx.execute(update(locks).where(locks.c.node_id == node_id).values(expires_us=expires_us))
+    return lock_json(live_lock(tx.connection, node_id, tx.now_us), with_token=True)
+
+
+def release(tx: Transaction, workspace_id: str, node_id: str, token: str) -> JsonObject:
+    """Give the lock back; 404 `lock_not_held` when the token does not hold it any more."""
+    _held_with(tx, node_id, token)
+    tx.execute(delete(locks).where(locks.c.node_id == node_id))
+    tx.announce(workspace_id, "storage", node_id)
+    return lock_json(None, with_token=False)
+
+
+def check_not_locked(tx: Transaction, node_id: str, token: str | None) -> None:
+    """409 `locked` when somebody holds the node and the token is not his."""
+    held = live_lock(tx.connection, node_id, tx.now_us)
+    if held is not None and held.token != token:
+        raise _locked(held)
+
+
+def release_expired(tx: Transaction) -> None:
+    """Remove and announce the locks whose time is over."""
+    expired = tx.execute(
+        select(locks.c.node_id, locks.c.workspace_id).where(locks.c.expires_us <= tx.now_us)
+    ).all()
+    for row in expired:
+        tx.announce(row.workspace_id, "storage", row.node_id)
+    tx.execute(delete(locks).where(locks.c.expires_us <= tx.now_us))
+
+
+def next_expiry_us(connection: Connection) -> int | None:
+    """When the first lock ends; None while there is none."""
+    moment: int | None = connection.execute(select(func.min(locks.c.expires_us))).scalar_one()
+    return moment
+
+
+def check_client_info(text: str) -> str:
+    """The JSON text itself (an empty object when there is none); 406 when it is not an object."""
+    try:
+        value = json.loads(text or "{}")
+    except ValueError:
+        value = None
+    if not isinstance(value, dict) or len(text) > 4096:
+        raise invalid_field("client_info", "a JSON object of at most 4096 characters is expected")
+    return json.dumps(value)
+
+
+def _held_with(tx: Transaction, node_id: str, token: str) -> AnyRow:
+    held = live_lock(tx.connection, node_id, tx.now_us)
+    if held is None or not secrets.compare_digest(held.token.encode(), token.encode("utf-8", "replace")):
+        raise not_found("the lock is not held with this token", reason="lock_not_held")
+    return held
+
+
+def _locked(held: AnyRow) -> ApiError:
+    return conflict("the file is locked", "locked", lock_info=lock_info(held))

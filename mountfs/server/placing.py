@@ -1,0 +1,239 @@
+"""How nodes come into being and get new content or a new name: collisions, versions, compare-and-swap."""
+
+from typing import Any
+
+from sqlalchemy import bindparam, insert, select, update
+
+from mountfs.server.contents import Content, StoredContent, add_version
+from mountfs.server.database import Transaction
+from mountfs.server.envelope import ApiError, conflict, invalid_field, refused
+from mountfs.server.locks import check_not_locked
+from mountfs.server.names import check_name, numbered_names
+from mountfs.server.nodes import NodeRow, check_folder, find_child, get_node
+from mountfs.server.opaque_ids import NODE, VERSION, canonical, new_id, shown
+from mountfs.server.schema import nodes
+from mountfs.server.workspaces import Workspace
+
+_EVENT = "workspace_storage_"
+
+_insert_node = insert(nodes)
+_update_content = (
+    update(nodes)
+    .where(nodes.c.id == bindparam("node"))
+    .values(
+        name=bindparam("new_name"),
+        version_id=bindparam("version"),
+        content_id=bindparam("content"),
+        size=bindparam("bytes"),
+        sha256=bindparam("hash"),
+        upload_id=bindparam("upload"),
+        modified_us=bindparam("at"),
+        changed_us=bindparam("at"),
+    )
+)
+_name_taken = select(nodes.c.id).where(
+    nodes.c.workspace_id == bindparam("workspace"),
+    nodes.c.parent_id == bindparam("parent"),
+    nodes.c.name == bindparam("name"),
+    nodes.c.trash_root.is_(None),
+)
+
+
+class LockCheck:
+    """Decides whether a content write passes the file's lock; without enforcement everything does."""
+
+    def __init__(self, enforced: bool, token: str | None) -> None:
+        self.enforced = enforced
+        self.token = token
+
+    def check(self, tx: Transaction, node_id: str) -> None:
+        """409 when the node is locked by somebody else."""
+        if self.enforced:
+            check_not_locked(tx, node_id, self.token)
+
+
+def announce_node(tx: Transaction, workspace: Workspace, node_id: str, event: str | None = None) -> None:
+    """Tell the followers of the workspace that the node changed."""
+    tx.announce(workspace.id, "storage", node_id, _EVENT + event if event else None)
+
+
+def free_name(tx: Transaction, workspace: Workspace, parent_id: str, name: str, is_folder: bool) -> str:
+    """The first of `name (2)`, `name (3)`, ... that nobody in the folder has."""
+    for candidate in numbered_names(name, is_folder):
+        parameters = {"workspace": workspace.id, "parent": parent_id, "name": candidate}
+        if tx.execute(_name_taken, parameters).first() is None:
+            return candidate
+    raise AssertionError("numbered_names never ends")
+
+
+def insert_node(tx: Transaction, values: dict[str, Any]) -> None:
+    """A node row with everything that is not given at its default."""
+    row: dict[str, Any] = {
+        "trash_root": None,
+        "deleted_us": None,
+        "version_id": None,
+        "content_id": None,
+        "size": None,
+        "sha256": None,
+        "title": "",
+        "short": "",
+        "upload_id": None,
+        "created_us": tx.now_us,
+        "modified_us": tx.now_us,
+        "changed_us": tx.now_us,
+    }
+    tx.execute(_insert_node, {**row, **values})
+
+
+def create_folder(tx: Transaction, workspace: Workspace, parent_id: str, name: str, force: bool) -> NodeRow:
+    """The folder of this name, made when there is none.
+
+    With `force` it is always a new one, numbered when the name is taken.
+    """
+    check_name(name)
+    check_folder(tx.connection, workspace, parent_id)
+    existing = find_child(tx.connection, workspace, parent_id, name)
+    if existing is not None and not force:
+        if existing.type != "folder":
+            raise name_taken(name)
+        return existing
+    if existing is not None:
+        name = free_name(tx, workspace, parent_id, name, is_folder=True)
+    node_id = new_id(NODE)
+    insert_node(
+        tx,
+        {"id": node_id, "workspace_id": workspace.id, "parent_id": parent_id, "type": "folder", "name": name},
+    )
+    announce_node(tx, workspace, node_id, "folder_created")
+    return get_node(tx.connection, workspace, node_id)
+
+
+def place_file(
+    tx: Transaction,
+    workspace: Workspace,
+    place: tuple[str, str],
+    content: Content,
+    upload_id: str,
+    lock: LockCheck,
+) -> str:
+    """Put content at `place` (folder, name): into a file of that name, else into a new node; its id."""
+    parent_id, name = place
+    check_name(name)
+    check_folder(tx.connection, workspace, parent_id, "folder_id")
+    existing = find_child(tx.connection, workspace, parent_id, name)
+    if existing is not None and existing.type == "file":
+        replace_content(tx, workspace, existing, content, upload_id, lock)
+        return str(existing.id)
+    if existing is not None:
+        name = free_name(tx, workspace, parent_id, name, is_folder=False)
+    return insert_file(tx, workspace, (parent_id, name), content, upload_id)
+
+
+def insert_file(
+    tx: Transaction, workspace: Workspace, place: tuple[str, str], content: Content, upload_id: str
+) -> str:
+    """A new file node with its first version; nothing of that name is there."""
+    node_id, version_id, content_id = new_id(NODE), new_id(VERSION), content.keep(tx)
+    kept = {"content_id": content_id, "size": content.size, "sha256": content.sha256, "name": place[1]}
+    values = {"id": node_id, "workspace_id": workspace.id, "parent_id": place[0], "type": "file"}
+    insert_node(tx, {**values, **kept, "version_id": version_id, "upload_id": upload_id})
+    add_version(tx, node_id, {"id": version_id, **kept})
+    announce_node(tx, workspace, node_id, "file_added")
+    return node_id
+
+
+def replace_content(
+    tx: Transaction,
+    workspace: Workspace,
+    node: NodeRow,
+    content: Content,
+    upload_id: str,
+    lock: LockCheck,
+    new_name: str | None = None,
+) -> None:
+    """Give the file other bytes (and another name): one new version, none when neither differs."""
+    if node.type != "file":
+        raise invalid_field("node", "only files have content")
+    lock.check(tx, node.id)
+    name = node.name if new_name is None else new_name
+    same_bytes = (content.sha256, content.size) == (node.sha256, node.size)
+    if same_bytes:
+        content.reject(tx)
+        if name == node.name:
+            return
+        content = StoredContent(node.content_id, node.size, node.sha256)
+    _new_version(tx, node, content, name, node.upload_id if same_bytes else upload_id)
+    announce_node(tx, workspace, node.id, "file_updated")
+
+
+def rename(tx: Transaction, workspace: Workspace, node: NodeRow, name: str) -> None:
+    """Another name in the same folder; of a file this makes a new version."""
+    check_rename(tx, workspace, node, name)
+    if name == node.name:
+        return
+    if node.type == "file":
+        content = StoredContent(node.content_id, node.size, node.sha256)
+        _new_version(tx, node, content, name, node.upload_id)
+        announce_node(tx, workspace, node.id, "file_updated")
+        return
+    values = {"name": name, "modified_us": tx.now_us, "changed_us": tx.now_us}
+    tx.execute(update(nodes).where(nodes.c.id == node.id).values(values))
+    announce_node(tx, workspace, node.id, "folder_updated")
+
+
+def check_rename(tx: Transaction, workspace: Workspace, node: NodeRow, name: str) -> None:
+    """Raises when the name is no name, or belongs to a sibling."""
+    check_name(name)
+    parameters = {"workspace": workspace.id, "parent": node.parent_id, "name": name}
+    if name != node.name and tx.execute(_name_taken, parameters).first() is not None:
+        raise name_taken(name)
+
+
+def set_metadata(tx: Transaction, workspace: Workspace, node: NodeRow, columns: dict[str, str]) -> None:
+    """Set the free-text columns; no new version comes of it."""
+    if all(getattr(node, column) == text for column, text in columns.items()):
+        return
+    values = {**columns, "modified_us": tx.now_us, "changed_us": tx.now_us}
+    tx.execute(update(nodes).where(nodes.c.id == node.id).values(values))
+    announce_node(tx, workspace, node.id, f"{node.type}_updated")
+
+
+def check_version(node: NodeRow, expected: str | None) -> None:
+    """409 `conflict_version_mismatch` unless the current version is the expected one (None: any)."""
+    if expected is None:
+        return
+    if not expected.strip():
+        raise ApiError(406, 207092, "if_version_id must not be blank")
+    if node.type != "file":
+        raise invalid_field("if_version_id", "only files have versions")
+    if canonical(expected) != node.version_id:
+        raise conflict(
+            "the file has another version by now",
+            "conflict_version_mismatch",
+            current_version_id=shown(node.version_id),
+            current={"version_id": shown(node.version_id), "hash": node.sha256},
+        )
+
+
+def name_taken(name: str) -> ApiError:
+    """406: the folder has a node of this name."""
+    return refused(f"the folder already has a node named {name!r}", "name_taken")
+
+
+def _new_version(tx: Transaction, node: NodeRow, content: Content, name: str, upload_id: str | None) -> None:
+    version_id, content_id = new_id(VERSION), content.keep(tx)
+    tx.execute(
+        _update_content,
+        {
+            "node": node.id,
+            "new_name": name,
+            "version": version_id,
+            "content": content_id,
+            "bytes": content.size,
+            "hash": content.sha256,
+            "upload": upload_id,
+            "at": tx.now_us,
+        },
+    )
+    kept = {"content_id": content_id, "size": content.size, "sha256": content.sha256, "name": name}
+    add_version(tx, node.id, {"id": version_id, **kept})

@@ -1,0 +1,1 @@
+"""Our disk: the journal with the tree, the content files and their index, recovery and audit."""

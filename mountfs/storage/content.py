@@ -1,0 +1,171 @@
+"""Content files, one per inode, and the index of what of the clean ones is here."""
+
+import contextlib
+import errno
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import diskcache
+
+from mountfs.model.errors import CacheUnusable, StorageError
+from mountfs.model.ids import Ino, VersionId
+from mountfs.model.storage import Coverage, StoredContent
+
+FOLDERS: Final = 256
+"""Content files are spread over this many folders, so that none gets too long."""
+
+INDEX_LIMIT_BYTES: Final = 1 << 40
+"""diskcache culls nothing of its own: what may go is decided by mountfs/rules/eviction.py."""
+
+
+class JsonDisk(diskcache.Disk):  # type: ignore[misc]
+    """Keeps text keys and JSON values in the database itself, and refuses whatever else it finds there.
+
+    diskcache's own Disk unpickles what a row says is a pickle: whoever can write the cache directory could
+    run code (CVE-2025-69872).
+    """
+
+    def hash(self, key: str) -> int:
+        raise TypeError("the index is not sharded")
+
+    def put(self, key: str) -> tuple[str, bool]:
+        return _checked_text(key), True
+
+    def get(self, key: Any, raw: bool) -> str:
+        return _checked_text(key)
+
+    def store(
+        self, value: Any, read: bool, key: Any = diskcache.UNKNOWN
+    ) -> tuple[int, int, str | None, str | None]:
+        return 0, diskcache.core.MODE_TEXT, None, json.dumps(value, separators=(",", ":"))
+
+    def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
+        if mode != diskcache.core.MODE_TEXT or filename is not None:
+            raise ValueError("the index holds a value that mountfs did not write")
+        return json.loads(_checked_text(value))
+
+
+def _checked_text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected text, got {type(value).__name__}")
+    return value
+
+
+class ContentFiles:
+    """Implements `mountfs.model.storage.ContentStore`; also keeps facts about the workspace.
+
+    The index may vanish at any time: what it described is fetched again. Nothing in here is the only copy
+    of anything but the content files of dirty inodes, which no call but `remove` ever deletes.
+    """
+
+    def __init__(self, folder: Path, index: Path) -> None:
+        """Raises CacheUnusable."""
+        self._folder = folder
+        try:
+            for number in range(FOLDERS):
+                (folder / f"{number:02x}").mkdir(mode=0o700, exist_ok=True)
+            self._index = diskcache.Cache(
+                str(index),
+                disk=JsonDisk,
+                eviction_policy="none",
+                cull_limit=0,
+                size_limit=INDEX_LIMIT_BYTES,
+            )
+        except Exception as error:
+            # diskcache raises whatever SQLite and the operating system do.
+            raise CacheUnusable(f"the content index {index} cannot be used: {error}") from error
+
+    def close(self) -> None:
+        self._index.close()
+
+    def path(self, ino: Ino) -> Path:
+        return self._folder / f"{ino % FOLDERS:02x}" / str(ino)
+
+    def open(self, ino: Ino, *, create: bool) -> int:
+        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+        with _as_storage_error(f"content of inode {ino}"):
+            try:
+                return os.open(self.path(ino), flags, 0o600)
+            except FileNotFoundError as error:
+                # To a program the file exists: that its content does not is a damage.
+                raise OSError(errno.EIO, "the content is lost") from error
+
+    def size(self, ino: Ino) -> int | None:
+        """Return the size of the content file in bytes, None where there is none."""
+        with _as_storage_error(f"content of inode {ino}"):
+            try:
+                return self.path(ino).stat().st_size
+            except FileNotFoundError:
+                return None
+
+    def remove(self, ino: Ino) -> None:
+        with _as_storage_error(f"content of inode {ino}"):
+            # The index first: content without an index entry is nothing, the reverse would be a lie.
+            self._index.delete(_content_key(ino))
+            with contextlib.suppress(FileNotFoundError):
+                self.path(ino).unlink()
+
+    def coverage(self, ino: Ino) -> Coverage | None:
+        with _as_storage_error(f"index entry of inode {ino}"):
+            entry = self._index.get(_content_key(ino))
+            if entry is None or not self.path(ino).exists():
+                return None
+            ranges = tuple((int(start), int(end)) for start, end in entry["ranges"])
+            return Coverage(VersionId(entry["version"]), ranges)
+
+    def save_coverage(self, ino: Ino, coverage: Coverage | None) -> None:
+        with _as_storage_error(f"index entry of inode {ino}"):
+            if coverage is None:
+                self._index.delete(_content_key(ino))
+            else:
+                entry = {"version": coverage.version, "ranges": coverage.ranges}
+                self._index.set(_content_key(ino), entry)
+
+    def sync(self, ino: Ino, descriptor: int) -> None:
+        with _as_storage_error(f"content of inode {ino}"):
+            os.fsync(descriptor)
+            folder = os.open(self.path(ino).parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+    def fact(self, name: str) -> Any:
+        """Return what `save_fact` kept under this name, None when it kept nothing."""
+        with _as_storage_error(f"fact {name}"):
+            return self._index.get(f"fact:{name}")
+
+    def save_fact(self, name: str, value: Any) -> None:
+        """Keep a JSON value, such as the workspace's limits, for a start without the remote."""
+        with _as_storage_error(f"fact {name}"):
+            self._index.set(f"fact:{name}", value)
+
+    def stored(self) -> Iterator[StoredContent]:
+        """Yield what is on the disk, in no order."""
+        for folder in self._folder.iterdir():
+            with os.scandir(folder) as files:
+                for file in files:
+                    if file.name.isascii() and file.name.isdecimal():
+                        with contextlib.suppress(FileNotFoundError):
+                            status = file.stat()
+                            yield StoredContent(Ino(int(file.name)), status.st_blocks * 512, status.st_atime)
+
+
+def _content_key(ino: Ino) -> str:
+    return f"content:{ino}"
+
+
+@contextlib.contextmanager
+def _as_storage_error(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{what} in the cache: {error.strerror or error}", errno=error.errno or errno.EIO
+        ) from error
+    except Exception as error:
+        # diskcache lets SQLite's errors and our refusals in JsonDisk through.
+        raise StorageError(f"{what} in the cache: {error}", errno=errno.EIO) from error

@@ -1,0 +1,374 @@
+"""The journal: a SQLite database in WAL mode, written by one thread that groups what came meanwhile."""
+
+import errno
+import logging
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from mountfs.model.entry import EntryRecord, OpenUpload
+from mountfs.model.errors import CacheTooNew, CacheUnusable, StorageError
+from mountfs.model.ids import Ino, NodeId
+from mountfs.storage import schema
+
+log = logging.getLogger(__name__)
+
+INO_BLOCK: Final = 10_000
+"""Inode numbers are reserved on disk in blocks, so that most new files cost no extra row."""
+
+RETRY_S: Final = 0.5
+"""How long the writer waits before it tries a refused transaction again."""
+
+BUSY_TIMEOUT_S: Final = 5.0
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Rows by key, the newest of each; None erases."""
+
+    entries: dict[Ino, schema.Row | None] = field(default_factory=dict)
+    uploads: dict[Ino, schema.Row | None] = field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)
+    sync: bool = False
+    last: bool = False
+    number: int = 0
+
+    def absorb(self, later: "_Batch") -> None:
+        self.entries.update(later.entries)
+        self.uploads.update(later.uploads)
+        self.facts.update(later.facts)
+        self.sync |= later.sync
+        self.last |= later.last
+        self.number = later.number
+
+    def is_empty(self) -> bool:
+        return not (self.entries or self.uploads or self.facts or self.sync)
+
+
+class SqliteJournal:
+    """Implements `mountfs.model.storage.Journal`.
+
+    Records gather in memory during a synchronous stretch of the trio thread and are handed to the writer
+    thread at its end, so that a transaction never splits one. `committed` means written to the WAL (it
+    survives the death of the process); `synced` means that the WAL is on stable storage.
+    """
+
+    def __init__(self, path: Path, *, workspace: str) -> None:
+        """Open or create the journal. Raises CacheTooNew, CacheUnusable (damaged, of another workspace)."""
+        self._path = path
+        self._reader = _connect(path)
+        self._reader_lock = threading.Lock()
+        _prepare(self._reader, path, workspace)
+        ceiling = self._reader.execute("SELECT value FROM facts WHERE name = 'ino_ceiling'").fetchone()
+        self._next_ino = int(ceiling[0]) if ceiling else 2
+        self._ino_ceiling = self._next_ino + INO_BLOCK
+        _reserve_inos(self._reader, path, self._ino_ceiling)
+        self._gathering = _Batch()
+        self._hand_over_due = False
+        self._handed_over = 0
+        self._done = 0
+        self._synced = 0
+        self._refused: StorageError | None = None
+        self._waiting = trio.lowlevel.ParkingLot()
+        self._queue: queue.SimpleQueue[_Batch] = queue.SimpleQueue()
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the writer thread; to be called once, from the trio thread."""
+        self._token = trio.lowlevel.current_trio_token()
+        self._thread = threading.Thread(target=self._write_batches, name="journal", daemon=True)
+        self._thread.start()
+
+    async def aclose(self) -> None:
+        """Commit and sync what was recorded, then end the writer thread. Bounded by the disk alone."""
+        thread = self._thread
+        if thread is not None:
+            self._gathering.sync = self._gathering.last = True
+            self._hand_over()
+            await trio.to_thread.run_sync(thread.join)
+            self._thread = None
+        self._reader.close()
+
+    # Recording: synchronous, on the trio thread.
+
+    def check_writable(self) -> None:
+        if self._refused is not None:
+            raise self._refused
+
+    def record(self, *entries: EntryRecord) -> None:
+        for entry in entries:
+            self._gathering.entries[entry.ino] = schema.entry_row(entry)
+        self._schedule_hand_over()
+
+    def erase(self, ino: Ino) -> None:
+        self._gathering.entries[ino] = None
+        self._gathering.uploads[ino] = None
+        self._schedule_hand_over()
+
+    def record_upload(self, upload: OpenUpload) -> None:
+        self._gathering.uploads[upload.ino] = schema.upload_row(upload)
+        self._schedule_hand_over()
+
+    def erase_upload(self, ino: Ino) -> None:
+        self._gathering.uploads[ino] = None
+        self._schedule_hand_over()
+
+    def new_ino(self) -> Ino:
+        ino = self._next_ino
+        self._next_ino += 1
+        if ino + INO_BLOCK // 2 >= self._ino_ceiling:
+            # Early enough to be on disk before the first of them is used.
+            self._ino_ceiling += INO_BLOCK
+            self._gathering.facts["ino_ceiling"] = str(self._ino_ceiling)
+            self._schedule_hand_over()
+        return Ino(ino)
+
+    def _schedule_hand_over(self) -> None:
+        if not self._hand_over_due and self._token is not None:
+            self._hand_over_due = True
+            self._token.run_sync_soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        self._hand_over_due = False
+        batch, self._gathering = self._gathering, _Batch()
+        if batch.is_empty():
+            return
+        self._handed_over += 1
+        batch.number = self._handed_over
+        self._queue.put(batch)
+
+    # Waiting for the disk.
+
+    def is_committed(self) -> bool:
+        return self._gathering.is_empty() and self._done == self._handed_over
+
+    async def committed(self) -> None:
+        self._hand_over()
+        number = self._handed_over
+        while self._done < number:
+            self.check_writable()
+            await self._waiting.park()
+
+    async def synced(self) -> None:
+        self._gathering.sync = True
+        self._hand_over()
+        number = self._handed_over
+        while self._synced < number:
+            self.check_writable()
+            await self._waiting.park()
+
+    def _report_done(self, batch: _Batch) -> None:
+        self._done = batch.number
+        if batch.sync:
+            self._synced = batch.number
+        self._refused = None
+        self._waiting.unpark_all()
+
+    def _report_refused(self, error: StorageError) -> None:
+        self._refused = error
+        self._waiting.unpark_all()
+
+    # The writer thread.
+
+    def _write_batches(self) -> None:
+        connection = _connect(self._path)
+        assert self._token is not None
+        try:
+            batch = _Batch()
+            while not batch.last:
+                batch = self._next_batch()
+                self._write_until_accepted(connection, batch)
+        except trio.RunFinishedError:
+            log.warning("the journal's writer ends with the event loop")
+        finally:
+            connection.close()
+
+    def _next_batch(self) -> _Batch:
+        batch = self._queue.get()
+        while True:
+            try:
+                batch.absorb(self._queue.get_nowait())
+            except queue.Empty:
+                return batch
+
+    def _write_until_accepted(self, connection: sqlite3.Connection, batch: _Batch) -> None:
+        assert self._token is not None
+        while True:
+            try:
+                self._write(connection, batch)
+            except Exception as error:
+                # Whatever it is, the records are kept, whoever waits is told, and the thread lives on.
+                refusal = _storage_error(self._path, error)
+                log.error("%s; trying again", refusal.message)
+                self._token.run_sync_soon(self._report_refused, refusal)
+                if batch.last:
+                    return
+                try:
+                    batch.absorb(self._queue.get(timeout=RETRY_S))
+                except queue.Empty:
+                    continue
+            else:
+                self._token.run_sync_soon(self._report_done, batch)
+                return
+
+    def _write(self, connection: sqlite3.Connection, batch: _Batch) -> None:
+        with connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany(schema.PUT_ENTRY, [row for row in batch.entries.values() if row])
+            connection.executemany(
+                "DELETE FROM entries WHERE ino = ?", [(ino,) for ino, row in batch.entries.items() if not row]
+            )
+            connection.executemany(schema.PUT_UPLOAD, [row for row in batch.uploads.values() if row])
+            connection.executemany(
+                "DELETE FROM uploads WHERE ino = ?", [(ino,) for ino, row in batch.uploads.items() if not row]
+            )
+            connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", batch.facts.items())
+        if batch.sync:
+            _sync_file(self._path.with_name(self._path.name + "-wal"))
+
+    # Reading what is not in memory.
+
+    async def children(self, parent: Ino) -> Sequence[EntryRecord]:
+        return await self._select(f"{schema.SELECT_ENTRY} WHERE parent = ?", (parent,))
+
+    async def by_node(self, nodes: Iterable[NodeId]) -> Sequence[EntryRecord]:
+        found: list[EntryRecord] = []
+        for node in nodes:
+            found += await self._select(f"{schema.SELECT_ENTRY} WHERE node = ?", (node,))
+        return found
+
+    async def by_ino(self, ino: Ino) -> EntryRecord | None:
+        found = await self._select(f"{schema.SELECT_ENTRY} WHERE ino = ?", (ino,))
+        return found[0] if found else None
+
+    async def pending(self) -> Sequence[EntryRecord]:
+        """Return what the remote has something to learn of, oldest first."""
+        return await self._select(f"{schema.SELECT_ENTRY} WHERE pending IS NOT NULL ORDER BY pending", ())
+
+    async def open_uploads(self) -> Sequence[OpenUpload]:
+        def select() -> list[OpenUpload]:
+            with self._reader_lock:
+                return [schema.upload_record(row) for row in self._reader.execute("SELECT * FROM uploads")]
+
+        return await trio.to_thread.run_sync(select)
+
+    def all_inos(self) -> set[Ino]:
+        """Return every inode number that has an entry. Blocks; for recovery and audit."""
+        with self._reader_lock:
+            return {Ino(row[0]) for row in self._reader.execute("SELECT ino FROM entries")}
+
+    def everything(self) -> tuple[list[EntryRecord], list[OpenUpload]]:
+        """Return all that is on disk at one moment. Blocks; for recovery and audit. Raises CacheUnusable."""
+        with self._reader_lock:
+            try:
+                self._reader.execute("BEGIN")
+                entries = [schema.entry_record(row) for row in self._reader.execute(schema.SELECT_ENTRY)]
+                uploads = [schema.upload_record(row) for row in self._reader.execute("SELECT * FROM uploads")]
+            except (sqlite3.Error, ValueError) as error:
+                raise _damaged(self._path, error) from error
+            finally:
+                self._reader.rollback()
+        return entries, uploads
+
+    def integrity_faults(self) -> list[str]:
+        """Return what SQLite finds wrong with the database. Blocks; for the audit."""
+        with self._reader_lock:
+            try:
+                rows = self._reader.execute("PRAGMA integrity_check").fetchall()
+            except sqlite3.DatabaseError as error:
+                return [str(error)]
+        return [row[0] for row in rows if row[0] != "ok"]
+
+    # Before the start.
+
+    def repair(self, entries: Iterable[EntryRecord]) -> None:
+        """Replace these entries, on stable storage when it returns. Blocks; only before `start`.
+
+        Either all are replaced or none. Raises StorageError.
+        """
+        assert self._thread is None, "the writer thread has its own view of what is to be written"
+        batch = _Batch(entries={entry.ino: schema.entry_row(entry) for entry in entries}, sync=True)
+        with self._reader_lock:
+            try:
+                self._write(self._reader, batch)
+            except (sqlite3.Error, OSError) as error:
+                raise _storage_error(self._path, error) from error
+
+    async def _select(self, statement: str, arguments: tuple[object, ...]) -> list[EntryRecord]:
+        def select() -> list[EntryRecord]:
+            with self._reader_lock:
+                return [schema.entry_record(row) for row in self._reader.execute(statement, arguments)]
+
+        return await trio.to_thread.run_sync(select)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    try:
+        connection = sqlite3.connect(
+            path, check_same_thread=False, isolation_level=None, timeout=BUSY_TIMEOUT_S
+        )
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+    except sqlite3.Error as error:
+        raise _damaged(path, error) from error
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, workspace: str) -> None:
+    try:
+        connection.executescript(schema.TABLES)
+        facts = dict(connection.execute("SELECT name, value FROM facts").fetchall())
+        if int(facts.get("format", schema.FORMAT)) > schema.FORMAT:
+            raise CacheTooNew(f"the cache {path.parent} was written by a newer mountfs")
+        if facts.get("workspace", workspace) != workspace:
+            raise CacheUnusable(
+                f"the cache {path.parent} belongs to workspace {facts['workspace']}, not {workspace}",
+                hint="choose another --cache",
+            )
+        connection.executemany(
+            "INSERT OR IGNORE INTO facts VALUES (?, ?)",
+            [("format", str(schema.FORMAT)), ("workspace", workspace)],
+        )
+    except sqlite3.Error as error:
+        raise _damaged(path, error) from error
+
+
+def _reserve_inos(connection: sqlite3.Connection, path: Path, ceiling: int) -> None:
+    try:
+        connection.execute("INSERT OR REPLACE INTO facts VALUES ('ino_ceiling', ?)", [str(ceiling)])
+    except sqlite3.Error as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> CacheUnusable:
+    return CacheUnusable(
+        f"the journal {path} cannot be used: {error}",
+        hint="keep a copy of it; mountfs doctor tells more",
+    )
+
+
+def _storage_error(path: Path, error: Exception) -> StorageError:
+    if isinstance(error, OSError):
+        number = error.errno or errno.EIO
+    elif getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        number = errno.ENOSPC
+    else:
+        number = errno.EIO
+    return StorageError(f"the journal {path} cannot be written: {error}", errno=number)
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

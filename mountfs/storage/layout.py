@@ -1,0 +1,81 @@
+"""The cache directory: what lies where, and that only one daemon works on it."""
+
+import fcntl
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from mountfs.model.errors import CacheInUse, CacheUnusable
+
+
+@dataclass(frozen=True, slots=True)
+class CacheLayout:
+    """Paths below one cache directory (see docs/architecture.md)."""
+
+    root: Path
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "lock"
+
+    @property
+    def journal(self) -> Path:
+        return self.root / "journal" / "journal.db"
+
+    @property
+    def content(self) -> Path:
+        return self.root / "content"
+
+    @property
+    def index(self) -> Path:
+        return self.root / "index"
+
+
+class CacheDirectory:
+    """The cache directory while this process owns it.
+
+    The owner is whoever holds a flock on `lock`: it ends with the process, however that ends.
+    """
+
+    def __init__(self, layout: CacheLayout, lock_descriptor: int) -> None:
+        self.layout = layout
+        self._lock = lock_descriptor
+
+    @classmethod
+    def claim(cls, root: Path) -> Self:
+        """Create the directory where missing and claim it. Raises CacheUnusable, CacheInUse."""
+        layout = CacheLayout(root)
+        try:
+            for folder in (root, layout.journal.parent, layout.content):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _check_private(root)
+            descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise CacheUnusable(
+                f"the cache directory {root} cannot be used: {reason}",
+                hint="choose a writable directory by --cache",
+            ) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+            os.close(descriptor)
+            raise CacheInUse(
+                f"the cache directory {root} is in use by another mount (process {owner or 'unknown'})"
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        return cls(layout, descriptor)
+
+    def release(self) -> None:
+        os.close(self._lock)
+
+
+def _check_private(root: Path) -> None:
+    status = root.stat()
+    if status.st_uid != os.geteuid():
+        raise CacheUnusable(f"the cache directory {root} belongs to another user")
+    if status.st_mode & 0o077:
+        root.chmod(0o700)

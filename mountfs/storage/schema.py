@@ -1,0 +1,163 @@
+"""The journal's tables and the translation between rows and records.
+
+This is the canonical description of what is on disk. A change of it needs a new FORMAT and a migration.
+"""
+
+import sqlite3
+from typing import Final
+
+from mountfs.model.entry import Base, EntryKind, EntryRecord, OpenUpload
+from mountfs.model.ids import Ino, NodeId, UploadId, VersionId
+
+FORMAT: Final = 1
+
+TABLES: Final = """
+CREATE TABLE IF NOT EXISTS facts (
+    name  TEXT PRIMARY KEY,  -- 'format', 'workspace', 'ino_ceiling'
+    value TEXT NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS entries (
+    ino           INTEGER PRIMARY KEY,
+    parent        INTEGER,           -- NULL: has no name here any more
+    name          BLOB NOT NULL,     -- bytes as the program gave them
+    kind          INTEGER NOT NULL,  -- EntryKind
+    mode          INTEGER NOT NULL,  -- st_mode with the file type
+    uid           INTEGER NOT NULL,
+    gid           INTEGER NOT NULL,
+    rdev          INTEGER NOT NULL,
+    size          INTEGER NOT NULL,  -- bytes, as it is here
+    atime_ns      INTEGER NOT NULL,
+    mtime_ns      INTEGER NOT NULL,
+    ctime_ns      INTEGER NOT NULL,
+    target        BLOB NOT NULL,     -- of a symlink, else empty
+    node          TEXT,              -- NULL: the remote does not know it
+    base_parent   TEXT,              -- the confirmed place, content and version on the remote
+    base_name     TEXT,
+    base_version  TEXT,
+    base_sha256   TEXT,
+    base_size     INTEGER,
+    generation    INTEGER NOT NULL,  -- counts the states of the content
+    content_dirty INTEGER NOT NULL,  -- 1: the remote lacks this content
+    pending       INTEGER,           -- order of what the remote must learn; NULL: nothing
+    failure       TEXT,              -- why that cannot succeed
+    listed        INTEGER NOT NULL   -- 1: all children of this directory are known
+);
+CREATE INDEX IF NOT EXISTS entries_by_parent ON entries (parent);
+CREATE INDEX IF NOT EXISTS entries_by_node ON entries (node) WHERE node IS NOT NULL;
+CREATE INDEX IF NOT EXISTS entries_pending ON entries (pending) WHERE pending IS NOT NULL;
+
+CREATE TABLE IF NOT EXISTS uploads (
+    ino         INTEGER PRIMARY KEY,
+    generation  INTEGER NOT NULL,
+    upload      TEXT NOT NULL,
+    chunk_bytes INTEGER NOT NULL,
+    size        INTEGER NOT NULL,
+    sha256      TEXT NOT NULL,
+    place_parent TEXT,               -- where one call creates a new file, else NULL
+    place_name  TEXT
+);
+"""
+
+ENTRY_COLUMNS: Final = (
+    "ino, parent, name, kind, mode, uid, gid, rdev, size, atime_ns, mtime_ns, ctime_ns, target,"
+    " node, base_parent, base_name, base_version, base_sha256, base_size,"
+    " generation, content_dirty, pending, failure, listed"
+)
+PUT_ENTRY: Final = f"INSERT OR REPLACE INTO entries ({ENTRY_COLUMNS}) VALUES ({', '.join('?' * 24)})"  # noqa: S608 - constants only
+PUT_UPLOAD: Final = "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+SELECT_ENTRY: Final = f"SELECT {ENTRY_COLUMNS} FROM entries"  # noqa: S608 - constants only
+
+Row = tuple[int | str | bytes | None, ...]
+
+
+def entry_row(entry: EntryRecord) -> Row:
+    base = entry.base
+    remote: Row = (None,) * 6
+    if base is not None:
+        remote = (base.node, base.parent, base.name, base.version, base.sha256, base.size)
+    return (
+        entry.ino,
+        entry.parent,
+        entry.name,
+        int(entry.kind),
+        entry.mode,
+        entry.uid,
+        entry.gid,
+        entry.rdev,
+        entry.size,
+        _storable(entry.atime_ns),
+        _storable(entry.mtime_ns),
+        _storable(entry.ctime_ns),
+        entry.target,
+        *remote,
+        entry.generation,
+        int(entry.content_dirty),
+        entry.pending,
+        entry.failure,
+        int(entry.listed),
+    )
+
+
+def _storable(time_ns: int) -> int:
+    """Return the nearest time that SQLite can hold: 64 bits of nanoseconds reach the year 2262."""
+    return max(-(2**63), min(time_ns, 2**63 - 1))
+
+
+def entry_record(row: sqlite3.Row) -> EntryRecord:
+    base = None
+    if row["node"] is not None:
+        base = Base(
+            node=NodeId(row["node"]),
+            parent=NodeId(row["base_parent"]),
+            name=row["base_name"],
+            version=None if row["base_version"] is None else VersionId(row["base_version"]),
+            sha256=row["base_sha256"],
+            size=row["base_size"],
+        )
+    return EntryRecord(
+        ino=Ino(row["ino"]),
+        parent=None if row["parent"] is None else Ino(row["parent"]),
+        name=row["name"],
+        kind=EntryKind(row["kind"]),
+        mode=row["mode"],
+        uid=row["uid"],
+        gid=row["gid"],
+        rdev=row["rdev"],
+        size=row["size"],
+        atime_ns=row["atime_ns"],
+        mtime_ns=row["mtime_ns"],
+        ctime_ns=row["ctime_ns"],
+        target=row["target"],
+        base=base,
+        generation=row["generation"],
+        content_dirty=bool(row["content_dirty"]),
+        pending=row["pending"],
+        failure=row["failure"],
+        listed=bool(row["listed"]),
+    )
+
+
+def upload_row(upload: OpenUpload) -> Row:
+    place = upload.place or (None, None)
+    return (
+        upload.ino,
+        upload.generation,
+        upload.upload,
+        upload.chunk_bytes,
+        upload.size,
+        upload.sha256,
+        *place,
+    )
+
+
+def upload_record(row: sqlite3.Row) -> OpenUpload:
+    return OpenUpload(
+        ino=Ino(row["ino"]),
+        generation=row["generation"],
+        upload=UploadId(row["upload"]),
+        chunk_bytes=row["chunk_bytes"],
+        size=row["size"],
+        sha256=row["sha256"],
+        place=None if row["place_parent"] is None else (NodeId(row["place_parent"]), row["place_name"]),
+    )

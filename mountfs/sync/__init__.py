@@ -1,0 +1,1 @@
+"""The traffic: content and changes between the tree and the remote."""

@@ -1,0 +1,386 @@
+"""The content of files in the cache: opening, reading, writing, fetching what is missing, evicting."""
+
+import errno
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+import trio
+
+from mountfs.model.errors import MountfsError, StorageError
+from mountfs.model.ids import Ino
+from mountfs.model.ranges import RangeSet
+from mountfs.model.remote import Remote
+from mountfs.model.storage import ContentStore, Coverage
+from mountfs.rules import eviction
+from mountfs.rules.read_plan import ReadAhead
+from mountfs.sync.fetcher import Fetcher
+from mountfs.tree import local_changes
+from mountfs.tree.inode import Inode
+from mountfs.tree.tree import Tree
+
+log = logging.getLogger(__name__)
+
+INLINE_WRITE: Final = 128 * 1024
+"""Writes of at most this size go to the page cache from the trio thread; a thread would cost more."""
+
+RECOUNT_PART: Final = 64
+"""The disk use is counted anew when it may have grown by this part of the limit."""
+
+
+class FileContent:
+    """Implements `mountfs.tree.remote_changes.CachedContent`.
+
+    Whoever uses the bytes of an inode holds it open (`held`); its descriptor is shared by all. `read`,
+    `write` and `truncate` raise StorageError for our disk, ContentUnavailable and the remote's errors for
+    bytes that are not here. A cancelled `write` may have written.
+    """
+
+    def __init__(
+        self, tree: Tree, store: ContentStore, remote: Remote, *, limit_bytes: int, patience_s: float
+    ) -> None:
+        self._tree = tree
+        self._store = store
+        self._limit_bytes = limit_bytes
+        self._fetcher = Fetcher(
+            remote, patience_s=patience_s, fetched=self._count_fetched, let_go=self._let_go
+        )
+        self._unsaved: dict[Ino, Inode] = {}
+        self._removable: set[Ino] = set()
+        self._saving = trio.Lock()
+        self._work = trio.Event()
+        self._exclusive: dict[Ino, trio.Event] = {}
+        self._uncommitted: dict[Ino, trio.Event] = {}
+        self._grown_bytes = 0
+        self.used_bytes = 0
+        """What the content takes on the disk, as of the last count."""
+        self._stored: set[Ino] = set()
+        self.evicted = 0
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Own the downloads and the upkeep of the index until cancelled."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._fetcher.run)
+            nursery.start_soon(self._upkeep)
+            task_status.started()
+
+    # Holding content open.
+
+    @asynccontextmanager
+    async def held(self, inode: Inode) -> AsyncIterator[int]:
+        """Keep the content open and give its descriptor. Raises StorageError."""
+        descriptor = await self.open(inode)
+        try:
+            yield descriptor
+        finally:
+            self._let_go(inode)
+
+    async def open(self, inode: Inode) -> int:
+        """Like `held`, to be undone by `close`."""
+        inode.opens += 1
+        try:
+            while inode.ino in self._exclusive:
+                await self._exclusive[inode.ino].wait()
+            if inode.descriptor is None or inode.present is None:
+                await self._open_alone(inode)
+            assert inode.descriptor is not None
+        except BaseException:
+            self._let_go(inode)
+            raise
+        return inode.descriptor
+
+    def close(self, inode: Inode) -> None:
+        self._let_go(inode)
+
+    async def _open_alone(self, inode: Inode) -> None:
+        self._exclusive[inode.ino] = done = trio.Event()
+        try:
+            if inode.descriptor is None:
+                # Content that only this cache has must be there: an empty file would pass for it.
+                create = not (inode.content_dirty and inode.size)
+                inode.descriptor = await trio.to_thread.run_sync(
+                    lambda: self._store.open(inode.ino, create=create)
+                )
+            if inode.present is None:
+                await self._load_presence(inode)
+        finally:
+            del self._exclusive[inode.ino]
+            done.set()
+
+    async def _load_presence(self, inode: Inode) -> None:
+        known = None
+        if not inode.content_dirty:
+            known = await trio.to_thread.run_sync(self._store.coverage, inode.ino)
+        if inode.content_dirty:
+            inode.present = RangeSet([(0, inode.size)])
+        elif known is not None and inode.base is not None and known.version == inode.base.version:
+            inode.present = RangeSet(known.ranges)
+            inode.present.truncate(inode.size)
+        else:
+            inode.present = RangeSet()
+        if not inode.content_dirty and inode.descriptor is not None:
+            os.ftruncate(inode.descriptor, inode.size)
+
+    def _let_go(self, inode: Inode) -> None:
+        inode.opens -= 1
+        if inode.opens:
+            return
+        if inode.descriptor is not None:
+            os.close(inode.descriptor)
+            inode.descriptor = None
+        self.dropped(inode)
+
+    def dropped(self, inode: Inode) -> None:
+        """The inode may have lost its last use: let it go from the tree, and its content from the disk."""
+        if not inode.is_linked and not inode.opens:
+            self._tree.drop_if_unneeded(inode)
+            if inode.is_file and not inode.sending:
+                self._removable.add(inode.ino)
+                self._work.set()
+        elif self.used_bytes > self._limit_bytes:
+            # What was dirty or in use when the limit was reached may be evicted now.
+            self._work.set()
+
+    # Reading and writing.
+
+    async def read(self, inode: Inode, offset: int, size: int, ahead: ReadAhead) -> bytes:
+        """Return up to `size` bytes, fewer only at the end of the file. The inode must be held."""
+        while True:
+            epoch = inode.content_epoch
+            end = min(offset + size, inode.size)
+            if end <= offset:
+                return b""
+            if not inode.has_whole_content():
+                fetch_end, ahead_end = ahead.plan(offset, size, inode.size)
+                await self._fetcher.require(inode, offset, end, fetch_end)
+                self._fetch_ahead(inode, end, ahead_end)
+            content = await self._read_here(inode, offset, min(end, inode.size) - offset)
+            if epoch == inode.content_epoch:
+                return content
+
+    def _fetch_ahead(self, inode: Inode, start: int, end: int) -> None:
+        if inode.content_dirty or start >= end:
+            return
+        assert inode.present is not None
+        gaps = inode.present.missing(start, min(end, inode.size))
+        if gaps:
+            self._fetcher.begin(inode, gaps[0][0], end)
+
+    async def _read_here(self, inode: Inode, offset: int, size: int) -> bytes:
+        descriptor = inode.descriptor
+        assert descriptor is not None
+        buffer = bytearray(size)
+        try:
+            # From the page cache at once; from the disk in a thread.
+            count = os.preadv(descriptor, [buffer], offset, os.RWF_NOWAIT)
+        except OSError:
+            count = 0
+        if count < size:
+            try:
+                return await trio.to_thread.run_sync(os.pread, descriptor, size, offset)
+            except OSError as error:
+                raise _disk_error(inode, error) from error
+        return bytes(buffer)
+
+    async def require_whole(self, inode: Inode) -> None:
+        """Return when every byte is in the cache. The inode must be held."""
+        while not inode.has_whole_content():
+            await self._fetcher.require(inode, 0, inode.size, inode.size)
+
+    async def write(self, inode: Inode, offset: int, content: bytes) -> int:
+        """Write to the cache file. The inode must be held."""
+        await self._begin_modification(inode)
+        descriptor = inode.descriptor
+        assert descriptor is not None
+        try:
+            if len(content) <= INLINE_WRITE:
+                written = os.pwrite(descriptor, content, offset)
+            else:
+                written = await trio.to_thread.run_sync(os.pwrite, descriptor, content, offset)
+        except OSError as error:
+            raise _disk_error(inode, error) from error
+        if not inode.unsealed:
+            # Sealed by a close of another descriptor while the thread wrote: this is the next state.
+            local_changes.begin_modification(self._tree, inode)
+        grown = offset + written - inode.size
+        if grown > 0:
+            inode.size += grown
+            self._grow(grown)
+        _touch(inode)
+        return written
+
+    async def truncate(self, inode: Inode, size: int) -> None:
+        """Set the size. The inode must be held."""
+        if size == 0 and not inode.has_whole_content():
+            await self._forget_bytes(inode)
+        await self._begin_modification(inode)
+        descriptor = inode.descriptor
+        assert descriptor is not None
+        try:
+            await trio.to_thread.run_sync(os.ftruncate, descriptor, size)
+        except OSError as error:
+            raise _disk_error(inode, error) from error
+        if not inode.unsealed:
+            local_changes.begin_modification(self._tree, inode)
+        inode.size = size
+        _touch(inode)
+
+    async def _forget_bytes(self, inode: Inode) -> None:
+        """Let go of a clean file's bytes in an order that no crash can turn into wrong content."""
+        await trio.to_thread.run_sync(self._store.save_coverage, inode.ino, None)
+        if inode.content_dirty or inode.descriptor is None:
+            return
+        inode.content_epoch += 1
+        inode.present = RangeSet()
+        inode.size = 0
+        os.ftruncate(inode.descriptor, 0)
+
+    async def _begin_modification(self, inode: Inode) -> None:
+        """Bring the whole content here, make it dirty, and wait until the journal knows."""
+        while not inode.unsealed:
+            await self.require_whole(inode)
+            if not local_changes.begin_modification(self._tree, inode):
+                return
+            self._uncommitted[inode.ino] = done = trio.Event()
+            try:
+                await self._tree.journal.committed()
+            finally:
+                del self._uncommitted[inode.ino]
+                done.set()
+        while inode.ino in self._uncommitted:
+            await self._uncommitted[inode.ino].wait()
+
+    async def sync(self, inode: Inode) -> None:
+        """Return when the content is on stable storage. The inode must be held."""
+        assert inode.descriptor is not None
+        await trio.to_thread.run_sync(self._store.sync, inode.ino, inode.descriptor)
+
+    # What the remote did.
+
+    def replaced(self, inode: Inode) -> None:
+        inode.content_epoch += 1
+        if inode.present is None:
+            return
+        inode.present = RangeSet()
+        if inode.descriptor is not None:
+            os.ftruncate(inode.descriptor, inode.size)
+        self._save_later(inode)
+
+    def relabelled(self, inode: Inode) -> None:
+        if inode.present is not None:
+            self._save_later(inode)
+
+    def confirmed(self, inode: Inode) -> None:
+        """The remote has the content as it is here: it is clean and whole."""
+        inode.present = RangeSet([(0, inode.size)])
+        self._save_later(inode)
+
+    # Upkeep of the index, of what the disk holds, and of the limit.
+
+    @property
+    def files(self) -> int:
+        """How many files have content here, as far as the index was told."""
+        return len(self._stored)
+
+    def _count_fetched(self, inode: Inode, count: int) -> None:
+        self._save_later(inode)
+        self._grow(count)
+
+    def _grow(self, count: int) -> None:
+        self._grown_bytes += count
+        self.used_bytes += count
+        if self._grown_bytes * RECOUNT_PART > self._limit_bytes:
+            self._work.set()
+
+    def _save_later(self, inode: Inode) -> None:
+        self._unsaved[inode.ino] = inode
+        self._work.set()
+
+    async def _upkeep(self) -> None:
+        await self._guarded(self._evict)
+        while True:
+            await self._work.wait()
+            self._work = trio.Event()
+            await self._guarded(self.save_index)
+            if self._grown_bytes * RECOUNT_PART > self._limit_bytes or self.used_bytes > self._limit_bytes:
+                await self._guarded(self._evict)
+            # Downloads report piece by piece: one look for many of them.
+            await trio.sleep(0.1)
+
+    async def _guarded(self, job: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await job()
+        except MountfsError as error:
+            log.warning("upkeep of the cache: %s", error.message)
+
+    async def save_index(self) -> None:
+        """Write to the index what is in the cache, and remove the content of what no longer exists.
+
+        On return all of it is written, also what another call was at.
+        """
+        async with self._saving:
+            await self._save_index()
+
+    async def _save_index(self) -> None:
+        while self._removable:
+            ino = self._removable.pop()
+            await trio.to_thread.run_sync(self._store.remove, ino)
+            self._stored.discard(ino)
+        while self._unsaved:
+            _, inode = self._unsaved.popitem()
+            if (
+                inode.content_dirty
+                or inode.base is None
+                or inode.base.version is None
+                or inode.present is None
+            ):
+                continue
+            coverage = Coverage(inode.base.version, tuple(inode.present))
+            await trio.to_thread.run_sync(self._store.save_coverage, inode.ino, coverage)
+            self._stored.add(inode.ino)
+
+    async def _evict(self) -> None:
+        self._grown_bytes = 0
+
+        stored = await trio.to_thread.run_sync(lambda: list(self._store.stored()))
+        self._stored = {content.ino for content in stored}
+        self.used_bytes = sum(content.bytes_on_disk for content in stored)
+        for ino in eviction.choose(stored, self.used_bytes, self._limit_bytes, self._may_go):
+            if self._may_go(ino):
+                await self._evict_one(ino)
+
+    def _may_go(self, ino: Ino) -> bool:
+        """Whoever is not in memory is clean: what is pending was loaded at the start."""
+        inode = self._tree.inodes.get(ino)
+        return inode is None or not (inode.content_dirty or inode.opens or inode.sending)
+
+    async def _evict_one(self, ino: Ino) -> None:
+        while ino in self._exclusive:
+            await self._exclusive[ino].wait()
+        if not self._may_go(ino):
+            return
+        self._exclusive[ino] = done = trio.Event()
+        try:
+            inode = self._tree.inodes.get(ino)
+            if inode is not None:
+                inode.present = None
+            await trio.to_thread.run_sync(self._store.remove, ino)
+            self._stored.discard(ino)
+            self.evicted += 1
+        finally:
+            del self._exclusive[ino]
+            done.set()
+
+
+def _touch(inode: Inode) -> None:
+    inode.mtime_ns = inode.ctime_ns = time.time_ns()
+
+
+def _disk_error(inode: Inode, error: OSError) -> StorageError:
+    return StorageError(
+        f"the content of {inode.path()!r} in the cache: {error.strerror or error}",
+        errno=error.errno or errno.EIO,
+    )

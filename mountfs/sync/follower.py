@@ -1,0 +1,88 @@
+"""Following what changes on the remote."""
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from mountfs.model.errors import MountfsError, RemoteUnavailable
+from mountfs.model.ids import ChangeCursor, NodeId
+from mountfs.model.remote import Remote
+from mountfs.sync.connection import Connection
+from mountfs.sync.refresher import Refresher
+
+log = logging.getLogger(__name__)
+
+POLL_S: Final = 60.0
+"""How long one poll waits for news; reference/fastio-api 7.1 allows up to 95."""
+
+
+class Follower:
+    """Keeps the tree up to date, and says by `Refresher.live_since` how far it can be trusted.
+
+    `noticed` is told of every node that changed, before the tree knows how.
+    """
+
+    def __init__(
+        self,
+        remote: Remote,
+        refresher: Refresher,
+        connection: Connection,
+        *,
+        noticed: Callable[[NodeId], None],
+    ) -> None:
+        self._remote = remote
+        self._refresher = refresher
+        self._connection = connection
+        self._noticed = noticed
+        self._cursor: ChangeCursor | None = None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Follow until cancelled."""
+        task_status.started()
+        while True:
+            await self._connection.wait_worth_trying()
+            try:
+                await self._follow()
+            except MountfsError as error:
+                # Nothing was missed as long as the remote still knows the cursor, but until it says so
+                # again nothing can be trusted for long.
+                self._refresher.live_since = None
+                if isinstance(error, RemoteUnavailable):
+                    self._connection.note_failure(error)
+                else:
+                    log.warning("the change feed: %s", error.message)
+                    await trio.sleep(POLL_S / 10)
+
+    async def _follow(self) -> None:
+        while True:
+            if self._refresher.live_since is None:
+                # What was compared before this call may have changed unseen.
+                began = trio.current_time()
+                await self._advance(wait_s=0)
+                self._refresher.live_since = began
+            await self._advance(wait_s=POLL_S)
+
+    async def _advance(self, *, wait_s: float) -> None:
+        news = await self._remote.changes(self._cursor, wait_s=wait_s)
+        self._connection.note_success()
+        await self._merge(news.nodes, everything=news.everything)
+        self._cursor = news.cursor
+
+    async def _merge(self, nodes: frozenset[NodeId], *, everything: bool) -> None:
+        if everything:
+            log.info("the change feed has a gap: every folder is compared again at its next use")
+            self._refresher.distrust()
+        for node in nodes:
+            self._noticed(node)
+        await self._refresher.look_at(nodes)
+
+    async def catch_up(self) -> None:
+        """Return when all that the remote had confirmed before the call is merged. Raises what it says."""
+        if self._cursor is None:
+            return
+        news = await self._remote.changes(self._cursor)
+        if news.everything:
+            self._refresher.distrust()
+        await self._refresher.look_at(news.nodes)

@@ -1,0 +1,141 @@
+"""Waiting until the workspace has confirmed what is here, and the reverse. Implements `Publishing`."""
+
+from collections.abc import Callable, Iterable
+
+import trio
+
+from mountfs.model.errors import MountfsError, OperationNotSupported, RemoteUnavailable, RequestRefused
+from mountfs.model.filesystem import KernelNotifier
+from mountfs.model.ids import Ino, NodeId
+from mountfs.sync.connection import Connection
+from mountfs.sync.follower import Follower
+from mountfs.sync.refresher import Refresher
+from mountfs.sync.sender import Sender
+from mountfs.tree import local_changes
+from mountfs.tree.inode import Inode
+from mountfs.tree.tree import Tree
+
+
+class Publisher:
+    """Entries that failed for good, and files that are open and unsealed, hold up nobody who does not ask
+    for them by name."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        sender: Sender,
+        refresher: Refresher,
+        follower: Follower,
+        connection: Connection,
+        kernel: KernelNotifier,
+    ) -> None:
+        self._tree = tree
+        self._sender = sender
+        self._refresher = refresher
+        self._follower = follower
+        self._connection = connection
+        self._kernel = kernel
+
+    def pending_below(self, top: Inode | None) -> list[Inode]:
+        """Return the entries at or below `top` (None: anywhere) that the remote has something to learn of.
+
+        What has no name any more lies nowhere, and counts everywhere.
+        """
+        return [
+            inode
+            for inode in self._tree.pending.values()
+            if top is None or not inode.is_linked or inode.is_below(top)
+        ]
+
+    async def settle(
+        self, wanted: Iterable[Inode], *, progress: Callable[[], None] = lambda: None
+    ) -> list[Inode]:
+        """Send these now and wait until each is confirmed or failed; return those that failed.
+
+        Waits without a bound; cancel it to give up. Entries that begin to be pending later do not count.
+        """
+        wanted = list(wanted)
+        waiting = {inode.ino: inode for inode in wanted}
+        self._sender.expedite(self._with_parents(waiting.values()))
+        while True:
+            waiting = {ino: inode for ino, inode in waiting.items() if _is_under_way(inode)}
+            progress()
+            if not waiting:
+                return [inode for inode in wanted if inode.pending is not None and inode.failure is not None]
+            await self._sender.wait_progress()
+
+    def _with_parents(self, inodes: Iterable[Inode]) -> list[Inode]:
+        found: dict[Ino, Inode] = {}
+        for inode in inodes:
+            above: Inode | None = inode
+            while above is not None and above.ino not in found:
+                found[above.ino] = above
+                above = above.parent
+        return list(found.values())
+
+    # For locks.
+
+    async def ensure_remote(self, ino: Ino) -> NodeId:
+        inode = self._tree.get(ino)
+        if not inode.is_file:
+            raise OperationNotSupported(f"{inode.path()!r} has no lock on the workspace")
+        if inode.node is None:
+            self._seal(inode)
+            await self._settle_or_raise([inode], inode)
+        if inode.node is None:
+            raise OperationNotSupported(f"{inode.path()!r} was removed")
+        return inode.node
+
+    async def refresh(self, ino: Ino) -> None:
+        inode = self._tree.get(ino)
+        await self._follower.catch_up()
+        await self._refresher.check_file(inode)
+        await self._kernel.drained()
+
+    async def publish(self, ino: Ino) -> None:
+        inode = self._tree.get(ino)
+        self._seal(inode)
+        await self._settle_or_raise(list(self._tree.pending.values()), inode)
+
+    def has_unpublished(self, ino: Ino) -> bool:
+        inode = self._tree.inodes.get(ino)
+        if inode is not None and inode.unsealed:
+            return True
+        return any(entry.failure is None and not entry.unsealed for entry in self._tree.pending.values())
+
+    def _seal(self, inode: Inode) -> None:
+        local_changes.seal(self._tree, inode)
+
+    async def _settle_or_raise(self, wanted: list[Inode], inode: Inode) -> None:
+        """Like `settle`, but raise where `inode` itself failed, or the remote does not answer."""
+        settled = False
+
+        async def settle() -> None:
+            nonlocal settled
+            await self.settle(wanted)
+            settled = True
+            scope.cancel()
+
+        async def give_up_offline() -> None:
+            while self._connection.online:
+                await self._sender.wait_progress()
+            scope.cancel()
+
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(settle)
+                nursery.start_soon(give_up_offline)
+        if not settled:
+            raise RemoteUnavailable(self._connection.last_error or "the workspace does not answer")
+        if inode.pending is not None and inode.failure is not None:
+            raise _as_error(inode)
+
+
+def _is_under_way(inode: Inode) -> bool:
+    if inode.sending:
+        return True
+    return inode.pending is not None and inode.failure is None and not inode.unsealed
+
+
+def _as_error(inode: Inode) -> MountfsError:
+    return RequestRefused(f"{inode.path()!r} cannot be sent: {inode.failure}")

@@ -1,0 +1,265 @@
+"""Comparing what the tree believes with what the remote says: folder by folder, node by node."""
+
+import logging
+from collections.abc import Iterable
+from math import inf
+from typing import Final
+
+import trio
+
+from mountfs.model.errors import ContentUnavailable, MountfsError, NodeNotFound, RemoteUnavailable
+from mountfs.model.ids import Ino, NodeId
+from mountfs.model.node import RemoteNode
+from mountfs.model.remote import Remote
+from mountfs.sync.connection import Connection
+from mountfs.sync.lookup import NodeLookup
+from mountfs.tree.inode import Inode
+from mountfs.tree.remote_changes import RemoteChanges
+from mountfs.tree.tree import Tree
+
+log = logging.getLogger(__name__)
+
+RECHECK_S: Final = 5.0
+"""For how long a listing is trusted while the change feed is down."""
+
+PATIENCE_S: Final = 10.0
+"""How long a program waits for a listing before it gets the last known one, or an error."""
+
+ROWS_AT_ONCE: Final = 500
+"""So many rows are merged before other work gets its turn."""
+
+
+class _Comparison:
+    """One listing under way."""
+
+    def __init__(self) -> None:
+        self.began = trio.current_time()
+        self.done = trio.Event()
+        self.error: MountfsError | None = None
+
+    async def wait(self) -> None:
+        await self.done.wait()
+        if self.error is not None:
+            raise self.error
+
+
+class Refresher:
+    """`live_since` is set by the follower: from when on (trio's clock) the feed has told every change,
+    None while it is down."""
+
+    def __init__(self, tree: Tree, remote: Remote, changes: RemoteChanges, connection: Connection) -> None:
+        self._tree = tree
+        self._remote = remote
+        self._changes = changes
+        self._connection = connection
+        self._comparing: dict[Ino, _Comparison] = {}
+        self._nursery: trio.Nursery | None = None
+        self.lookup = NodeLookup(remote)
+        self.live_since: float | None = None
+        self._distrusted_at = -inf
+        connection.when_lost = self.distrust
+
+    def distrust(self) -> None:
+        """Changes were missed: what was compared before this counts for nothing."""
+        self.live_since = None
+        self._distrusted_at = trio.current_time()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Own the listings under way until cancelled."""
+        async with trio.open_nursery() as self._nursery:
+            task_status.started()
+            await trio.sleep_forever()
+
+    def is_fresh(self, folder: Inode) -> bool:
+        """Tell whether the children of this directory need no comparing."""
+        if folder.node is None or not folder.is_linked:
+            return True
+        if not folder.listed or folder.listed_at < self._distrusted_at:
+            return False
+        if self.live_since is not None:
+            return folder.listed_at >= self.live_since
+        return trio.current_time() - folder.listed_at < RECHECK_S
+
+    async def ensure_fresh(self, folder: Inode) -> None:
+        """Make the children of a directory known and true; bounded.
+
+        Stale knowledge is served where the remote does not answer in time. Raises RemoteUnavailable,
+        ContentUnavailable, or what the remote says, where there is no knowledge at all.
+        """
+        if not folder.loaded:
+            await self._tree.ensure_loaded(folder)
+        if self.is_fresh(folder):
+            return
+        if folder.listed and not self._connection.online:
+            return
+        comparison = self._comparing.get(folder.ino) or self._begin(folder)
+        try:
+            # Whoever comes later waits only as long as the first: a remote that hangs costs the programs
+            # of a mount this time once, not each of their calls.
+            with trio.fail_at(comparison.began + PATIENCE_S):
+                await comparison.wait()
+        except trio.TooSlowError as error:
+            # It goes on; a long listing is there at a later try.
+            if not folder.listed:
+                raise ContentUnavailable(
+                    f"{folder.path()!r}: the workspace did not list it in time"
+                ) from error
+        except RemoteUnavailable as error:
+            self._connection.note_failure(error)
+            if not folder.listed:
+                raise
+
+    async def compare(self, folder: Inode) -> None:
+        """List the folder on the remote and merge what it says; the listing begins after this call.
+
+        Many callers share one. Raises what the remote says. Cancelling gives up only the wait.
+        """
+        asked = trio.current_time()
+        comparison = self._comparing.get(folder.ino)
+        while comparison is not None and comparison.began < asked:
+            await comparison.done.wait()
+            comparison = self._comparing.get(folder.ino)
+        await (comparison or self._begin(folder)).wait()
+
+    def _begin(self, folder: Inode) -> "_Comparison":
+        assert self._nursery is not None, "Refresher.run must be running"
+        comparison = self._comparing[folder.ino] = _Comparison()
+        self._nursery.start_soon(self._run_comparison, folder, comparison)
+        return comparison
+
+    async def _run_comparison(self, folder: Inode, comparison: "_Comparison") -> None:
+        try:
+            await self._compare(folder)
+        except MountfsError as error:
+            comparison.error = error
+        finally:
+            del self._comparing[folder.ino]
+            comparison.done.set()
+
+    async def _compare(self, folder: Inode) -> None:
+        await self._tree.ensure_loaded(folder)
+        began = trio.current_time()
+        node = folder.node
+        if node is None:
+            return
+        try:
+            rows = await self._remote.list_folder(node)
+        except NodeNotFound:
+            await self.look_at([node])
+            return
+        self._connection.note_success()
+        doubtful = await self._merge_rows(folder, rows)
+        listed = {row.id for row in rows}
+        doubtful += [
+            child.node
+            for child in folder.children.values()
+            if child.base is not None
+            and child.base.parent == node
+            and child.base.node not in listed
+            and child.touched_at < began
+            and child.node is not None
+        ]
+        await self.look_at(doubtful)
+        folder.listed = True
+        folder.listed_at = began
+        self._tree.save(folder)
+
+    async def _merge_rows(self, folder: Inode, rows: list[RemoteNode]) -> list[NodeId]:
+        """Merge what rows alone can tell; return the nodes of which more must be known."""
+        doubtful: list[NodeId] = []
+        for count, row in enumerate(rows, start=1):
+            known = self._tree.by_node.get(row.id) or await self._find_elsewhere(row)
+            if known is None:
+                await self.adopt(row)
+            elif not _agrees(known, row):
+                doubtful.append(row.id)
+            if count % ROWS_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
+        return doubtful
+
+    async def _find_elsewhere(self, row: RemoteNode) -> Inode | None:
+        # A node that is new in this folder may have been moved here from one that is not in memory.
+        return await self._tree.find_node(row.id) if self._tree.knows_more_nodes else None
+
+    async def look_at(self, nodes: Iterable[NodeId]) -> None:
+        """Ask for the nodes by id and merge what the remote says; absent means deleted."""
+        asked = list(dict.fromkeys(nodes))
+        if not asked:
+            return
+        answers = await self.lookup.nodes(asked)
+        self._connection.note_success()
+        gone = [node for node in asked if node not in answers or answers[node].trashed]
+        for node in gone:
+            await self._remove(node)
+        for node in asked:
+            if node in answers and not answers[node].trashed:
+                await self._tree.find_node(node)
+                await self.adopt(answers[node])
+
+    async def _remove(self, node: NodeId) -> None:
+        inode = await self._tree.find_node(node)
+        if inode is not None and not inode.is_root:
+            await self._tree.ensure_loaded(inode)
+            if inode.node == node:
+                self._changes.remove(inode)
+
+    async def adopt(self, node: RemoteNode) -> None:
+        """Merge one answer; first what is in its way, and in the way of that."""
+        if node.trashed:
+            await self._remove(node.id)
+            return
+        chain, asked = [node], {node.id}
+        await self._load_parent(node)
+        while chain:
+            in_the_way = self._changes.apply(chain[-1])
+            if in_the_way is None:
+                chain.pop()
+            elif any(waiting.id == in_the_way for waiting in chain):
+                # They trade names: one has to let go of its own before any can take another.
+                self._changes.vacate(in_the_way)
+            elif in_the_way in asked:
+                log.warning("the remote has two nodes named %r in one folder: one is hidden", chain[-1].name)
+                return
+            else:
+                asked.add(in_the_way)
+                answer = await self.lookup.node(in_the_way)
+                if answer is None or answer.trashed:
+                    await self._remove(in_the_way)
+                else:
+                    await self._load_parent(answer)
+                    chain.append(answer)
+
+    async def _load_parent(self, node: RemoteNode) -> None:
+        parent = await self._tree.find_node(node.parent)
+        if parent is not None and parent.is_directory and parent.listed:
+            await self._tree.ensure_loaded(parent)
+
+    async def check_file(self, inode: Inode) -> None:
+        """Ask the remote about one file and merge the answer. Raises what the remote says."""
+        node = inode.node
+        if node is None:
+            return
+        answer = await self.lookup.node(node)
+        self._connection.note_success()
+        if answer is None or answer.trashed:
+            self._changes.remove(inode)
+        else:
+            await self.adopt(answer)
+
+    async def check_file_if_possible(self, inode: Inode) -> None:
+        """Like `check_file`, bounded, and content with what is known where the remote does not answer."""
+        if not self._connection.online:
+            return
+        try:
+            with trio.move_on_after(PATIENCE_S):
+                await self.check_file(inode)
+        except MountfsError as error:
+            log.warning("%r could not be checked: %s", inode.path(), error.message)
+
+
+def _agrees(known: Inode, row: RemoteNode) -> bool:
+    base = known.base
+    assert base is not None
+    if (base.parent, base.name) != (row.parent, row.name):
+        return False
+    return known.is_directory or base.version == row.version

@@ -1,0 +1,217 @@
+"""Bringing the remote to what is here: one step at a time for each entry, several entries at once."""
+
+import logging
+import random
+from collections.abc import Iterable
+from typing import Final
+
+import trio
+
+from mountfs.model.errors import (
+    AccessDenied,
+    CredentialRefused,
+    MountfsError,
+    OutcomeUnknown,
+    QuotaExceeded,
+    RemoteUnavailable,
+    StorageError,
+    UploadFailed,
+    UploadVanished,
+)
+from mountfs.model.ids import Ino
+from mountfs.rules.backoff import Backoff
+from mountfs.sync.connection import Connection
+from mountfs.sync.content import FileContent
+from mountfs.sync.due_queue import DueQueue
+from mountfs.sync.step_executor import Outcome, StepExecutor, WaitFor
+from mountfs.sync.uploads import ContentChanged
+from mountfs.tree.inode import Inode
+from mountfs.tree.tree import Tree
+
+log = logging.getLogger(__name__)
+
+SMALL_WORKERS: Final = 8
+LARGE_WORKERS: Final = 2
+LARGE_BYTES: Final = 4 * 1024 * 1024
+"""Files above this have workers of their own, so that they never hold up small ones."""
+
+LONGEST_DELAY: Final = 10
+"""A file that keeps changing is sent after at most so many upload delays."""
+
+UPLOAD_TRIES: Final = 4
+"""How often an upload that the remote itself gave up is begun anew before it counts as failed."""
+
+RETRY: Final = Backoff(first_s=0.5, most_s=30.0)
+SLOW_RETRY_S: Final = 60.0
+"""When to try again what only somebody else's action can heal: rights, credits, a new token, disk space."""
+
+HEALABLE: Final = (AccessDenied, CredentialRefused, QuotaExceeded, StorageError)
+
+
+class Sender:
+    """Owns the workers that send what is pending in the tree.
+
+    An entry that fails for good keeps its reason (`Inode.failure`), is tried again slowly where somebody may
+    heal the cause, and holds up only what depends on it.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        executor: StepExecutor,
+        content: FileContent,
+        connection: Connection,
+        *,
+        delay_s: float,
+    ) -> None:
+        self._tree = tree
+        self._executor = executor
+        self._content = content
+        self._connection = connection
+        self._delay_s = delay_s
+        self._small = DueQueue()
+        self._large = DueQueue()
+        self._pending_since: dict[Ino, float] = {}
+        self._attempts: dict[Ino, int] = {}
+        self._parked: dict[Ino, set[Inode]] = {}
+        self._doubtful: set[Ino] = set()
+        self._due_again: set[Ino] = set()
+        self._progress = trio.lowlevel.ParkingLot()
+        self.hints: dict[Ino, str] = {}
+        """What to do about the entries that failed."""
+        tree.when_pending = self._schedule
+        tree.when_clean = self._progress.unpark_all
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Send until cancelled; begins with what an earlier run left, whose last answers may be lost."""
+        for inode in list(self._tree.pending.values()):
+            self._doubtful.add(inode.ino)
+            self._schedule(inode)
+        async with trio.open_nursery() as nursery:
+            for _ in range(SMALL_WORKERS):
+                nursery.start_soon(self._work, self._small)
+            for _ in range(LARGE_WORKERS):
+                nursery.start_soon(self._work, self._large)
+            task_status.started()
+
+    # When.
+
+    def _queue(self, inode: Inode) -> DueQueue:
+        is_large = inode.is_file and inode.content_dirty and inode.size > LARGE_BYTES
+        return self._large if is_large else self._small
+
+    def _schedule(self, inode: Inode) -> None:
+        now = trio.current_time()
+        first = self._pending_since.setdefault(inode.ino, now)
+        self._queue(inode).put(inode, min(now + self._delay_s, first + LONGEST_DELAY * self._delay_s))
+
+    def expedite(self, inodes: Iterable[Inode]) -> None:
+        """Send these now, without waiting for the delay or for a retry's time."""
+        now = trio.current_time()
+        for inode in inodes:
+            if inode.pending is not None and not inode.sending:
+                self._queue(inode).put(inode, now)
+
+    async def wait_progress(self) -> None:
+        """Wait until the state of any entry changed."""
+        await self._progress.park()
+
+    # Working.
+
+    async def _work(self, queue: DueQueue) -> None:
+        while True:
+            await self._connection.wait_worth_trying()
+            inode = await queue.take()
+            if inode.pending is None:
+                continue
+            if inode.sending:
+                self._due_again.add(inode.ino)
+                continue
+            inode.sending = True
+            try:
+                await self._advance(inode)
+            finally:
+                inode.sending = False
+                if inode.ino in self._due_again:
+                    self._due_again.remove(inode.ino)
+                    self.expedite([inode])
+                self.expedite(self._parked.pop(inode.ino, ()))
+                self._content.dropped(inode)
+                self._progress.unpark_all()
+
+    async def _advance(self, inode: Inode) -> None:
+        """Do steps until nothing is left, something has to be waited for, or one fails."""
+        try:
+            await self._do_steps(inode)
+        except ContentChanged:
+            # Its next seal schedules it; when that came while it was being sent, it is due by now.
+            self._schedule(inode)
+        except RemoteUnavailable as error:
+            if isinstance(error, OutcomeUnknown):
+                self._doubtful.add(inode.ino)
+            self._connection.note_failure(error)
+            self._retry_later(inode)
+        except (UploadFailed, UploadVanished) as error:
+            if self._attempts.get(inode.ino, 0) >= UPLOAD_TRIES:
+                self._fail(inode, error)
+            else:
+                log.warning("sending %r: %s; trying again", inode.path(), error.message)
+                self._retry_later(inode)
+        except MountfsError as error:
+            self._fail(inode, error)
+        except Exception as error:
+            # A fault of ours in one entry must not take the mount away from all the others.
+            log.exception("sending %r", inode.path())
+            self._fail(inode, MountfsError(f"internal error: {error!r}", hint="report it; the log has more"))
+
+    async def _do_steps(self, inode: Inode) -> None:
+        while inode.pending is not None:
+            if inode.ino in self._doubtful or inode.unanswered:
+                await self._executor.look(inode)
+                self._doubtful.discard(inode.ino)
+            outcome = await self._executor.step(inode)
+            if isinstance(outcome, WaitFor):
+                self._park(inode, outcome.inode)
+                return
+            if outcome is Outcome.SETTLED:
+                self._settle(inode)
+                return
+            if outcome is Outcome.WAIT_FOR_CLOSE:
+                return
+            if outcome is Outcome.LATER:
+                self._retry_later(inode)
+                return
+            self._connection.note_success()
+            # What waits for this entry may need no more than the step that was just done.
+            self.expedite(self._parked.pop(inode.ino, ()))
+            self._progress.unpark_all()
+
+    def _park(self, inode: Inode, until: Inode) -> None:
+        if until.pending is None and not until.sending:
+            # It settled meanwhile.
+            self._retry_later(inode)
+            return
+        self._parked.setdefault(until.ino, set()).add(inode)
+
+    def _settle(self, inode: Inode) -> None:
+        self._pending_since.pop(inode.ino, None)
+        self._attempts.pop(inode.ino, None)
+        self.hints.pop(inode.ino, None)
+        self._tree.mark_clean(inode)
+        if inode.is_linked:
+            self._tree.save(inode)
+
+    def _retry_later(self, inode: Inode) -> None:
+        attempt = self._attempts.get(inode.ino, 0)
+        self._attempts[inode.ino] = attempt + 1
+        wait_s = RETRY.delay_s(attempt, random.random())
+        self._queue(inode).put(inode, trio.current_time() + wait_s)
+
+    def _fail(self, inode: Inode, error: MountfsError) -> None:
+        if inode.failure != error.message:
+            log.error("%r cannot be sent: %s", inode.path(), error.message)
+        inode.failure = error.message
+        self.hints[inode.ino] = error.hint
+        self._tree.save(inode)
+        if isinstance(error, HEALABLE):
+            self._queue(inode).put(inode, trio.current_time() + SLOW_RETRY_S)

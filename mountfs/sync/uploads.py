@@ -1,0 +1,277 @@
+"""Sending the content of one file: in one call, or in chunks that survive a crash."""
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from mountfs.model.entry import OpenUpload
+from mountfs.model.errors import StorageError, UploadFailed, UploadVanished
+from mountfs.model.ids import Ino, NodeId, UploadId
+from mountfs.model.remote import NewFile, Placement, Remote, Unplaced, UploadLimits, UploadState, UploadStatus
+from mountfs.model.storage import Journal
+from mountfs.rules import chunks
+from mountfs.sync.content import FileContent
+from mountfs.tree.inode import Inode
+from mountfs.tree.tree import Tree
+
+log = logging.getLogger(__name__)
+
+NO_SESSION: Final = UploadId("")
+"""In the journal: sent in one call, which nothing can be gone on with."""
+
+HASH_PIECE: Final = 1024 * 1024
+STATE_WAIT_S: Final = 30.0
+"""How long one question for the state of an upload waits for a change."""
+
+
+class ContentChanged(Exception):
+    """The file was written to while it was sent: what was sent is of no use."""
+
+
+@dataclass(slots=True)
+class Transfer:
+    """One upload under way, for the status."""
+
+    inode: Inode
+    size: int
+    sent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What the remote took: the upload, None where the remote had it before, and the node where it was
+    placed already."""
+
+    upload: UploadId | None
+    node: NodeId | None
+    generation: int
+    size: int
+    sha256: str
+
+
+class ContentUploads:
+    """Sends exactly what stood at the last seal of a file, or raises ContentChanged."""
+
+    def __init__(self, remote: Remote, journal: Journal, content: FileContent) -> None:
+        self._remote = remote
+        self._journal = journal
+        self._content = content
+        self._limits: UploadLimits | None = None
+        self.open_uploads: dict[Ino, OpenUpload] = {}
+        """Uploads begun and not known to have ended, as the journal has them."""
+        self.transfers: dict[Ino, Transfer] = {}
+
+    def load(self, uploads: Iterable[OpenUpload], tree: Tree) -> None:
+        """Take up what an earlier run began; the entries are in the tree."""
+        for upload in uploads:
+            self.open_uploads[upload.ino] = upload
+            inode = tree.inodes.get(upload.ino)
+            if inode is not None and upload.place is not None:
+                inode.unanswered = True
+                tree.unanswered[upload.place] = inode
+
+    async def limits(self) -> UploadLimits:
+        """Return what one upload may be; asked once."""
+        if self._limits is None:
+            self._limits = await self._remote.upload_limits()
+        return self._limits
+
+    async def send(self, inode: Inode, place: NewFile | None) -> Sent:
+        """Send the content; to `place` in the call that sends it where one call does, else unplaced.
+
+        Raises ContentChanged, StorageError, and what the remote says. A large upload that is cut off goes
+        on where it stopped when it is sent again unchanged, also after a crash.
+        """
+        limits = await self.limits()
+        async with self._content.held(inode):
+            self.transfers[inode.ino] = Transfer(inode, inode.size)
+            try:
+                if inode.size <= limits.single_call_bytes:
+                    return await self._send_small(inode, place)
+                return await self._send_chunked(inode, limits)
+            finally:
+                del self.transfers[inode.ino]
+
+    async def sha256(self, inode: Inode) -> str:
+        """Return the hash of the content as it stands. Raises ContentChanged, StorageError."""
+        async with self._content.held(inode) as descriptor:
+            generation, size = inode.generation, inode.size
+            digest = await trio.to_thread.run_sync(_hash_file, descriptor, size)
+            _check_unchanged(inode, generation)
+            return digest
+
+    def ended(self, inode: Inode) -> None:
+        """The content is where it belongs: a chunked upload of it need not be gone on with."""
+        if self.open_uploads.pop(inode.ino, None) is not None:
+            self._journal.erase_upload(inode.ino)
+
+    def earlier_attempt(self, inode: Inode, size: int, sha256: str | None) -> Sent | None:
+        """Return what was sent of this file before, if the remote has just that; its answer was lost."""
+        known = self.open_uploads.get(inode.ino)
+        if known is None or (known.size, known.sha256) != (size, sha256):
+            return None
+        return Sent(None, None, known.generation, known.size, known.sha256)
+
+    def unanswered_place(self, inode: Inode) -> tuple[NodeId, str] | None:
+        """Return where an earlier call may have created this file, unknown to us."""
+        known = self.open_uploads.get(inode.ino)
+        return known.place if known is not None and inode.unanswered else None
+
+    def has_session(self, inode: Inode) -> bool:
+        """Tell whether a chunked upload of this file can be gone on with."""
+        known = self.open_uploads.get(inode.ino)
+        return known is not None and known.upload != NO_SESSION
+
+    async def forget(self, inode: Inode) -> None:
+        """Give up a chunked upload that is of no use any more."""
+        known = self.open_uploads.pop(inode.ino, None)
+        if known is not None:
+            self._journal.erase_upload(inode.ino)
+            if known.upload != NO_SESSION:
+                await self._remote.cancel_upload(known.upload)
+
+    async def _send_small(self, inode: Inode, place: NewFile | None) -> Sent:
+        generation, size = inode.generation, inode.size
+        content = await self._read(inode, 0, size, generation)
+        sha256 = hashlib.sha256(content).hexdigest()
+        # If the answer is lost, with this process or on its way, the remote's content is known for ours.
+        at = (place.parent, place.name) if place is not None else None
+        await self._note(OpenUpload(inode.ino, generation, NO_SESSION, 0, size, sha256, at))
+        inode.unanswered = place is not None
+        target: Placement = place or Unplaced(_display_name(inode))
+        state = await self._remote.upload_small(target, content, sha256)
+        state = await self._await_end(state, lambda s: s.status is UploadStatus.STORED or place is None)
+        return Sent(state.id, state.node, generation, size, sha256)
+
+    async def _send_chunked(self, inode: Inode, limits: UploadLimits) -> Sent:
+        generation, size = inode.generation, inode.size
+        sha256 = await self.sha256(inode)
+        session, arrived = await self._session(inode, generation, size, sha256, limits)
+        todo = chunks.missing(size, session.chunk_bytes, arrived)
+        transfer = self.transfers[inode.ino]
+        transfer.sent = size - sum(chunk.end - chunk.start for chunk in todo)
+        try:
+            await self._send_chunks(transfer, session, todo, limits.parallel_chunks)
+            await self._remote.complete_upload(session.upload)
+            state = await self._remote.upload_state(session.upload)
+            state = await self._await_end(state, lambda s: True)
+        except (UploadFailed, UploadVanished, ContentChanged):
+            await self.forget(inode)
+            raise
+        return Sent(state.id, None, generation, size, sha256)
+
+    async def _session(
+        self, inode: Inode, generation: int, size: int, sha256: str, limits: UploadLimits
+    ) -> tuple[OpenUpload, dict[int, int]]:
+        """Return the session to send to, and the chunks that it has already."""
+        known = self.open_uploads.get(inode.ino)
+        if known is not None and known.upload != NO_SESSION:
+            if (known.generation, known.size, known.sha256) == (generation, size, sha256):
+                try:
+                    state = await self._remote.upload_state(known.upload)
+                except UploadVanished:
+                    pass
+                else:
+                    if state.status is not UploadStatus.FAILED:
+                        log.info(
+                            "going on with the upload of %r: %d chunks are there",
+                            inode.path(),
+                            len(state.chunks),
+                        )
+                        return known, dict(state.chunks)
+            await self.forget(inode)
+        chunk = chunks.chunk_bytes(size, limits)
+        upload = await self._remote.open_upload(Unplaced(_display_name(inode)), size, sha256)
+        session = OpenUpload(inode.ino, generation, upload, chunk, size, sha256)
+        await self._note(session)
+        return session, {}
+
+    async def _note(self, attempt: OpenUpload) -> None:
+        self.open_uploads[attempt.ino] = attempt
+        self._journal.record_upload(attempt)
+        await self._journal.committed()
+
+    async def _send_chunks(
+        self, transfer: Transfer, session: OpenUpload, todo: list[chunks.Chunk], parallel: int
+    ) -> None:
+        remaining = iter(todo)
+
+        async def send_next() -> None:
+            for chunk in remaining:
+                content = await self._read(
+                    transfer.inode, chunk.start, chunk.end - chunk.start, session.generation
+                )
+                digest = await trio.to_thread.run_sync(lambda data: hashlib.sha256(data).hexdigest(), content)
+                await self._remote.send_chunk(session.upload, chunk.order, content, digest)
+                transfer.sent += len(content)
+
+        try:
+            async with trio.open_nursery() as nursery:
+                for _ in range(min(parallel, len(todo))):
+                    nursery.start_soon(send_next)
+        except BaseExceptionGroup as group:
+            raise _most_telling(group) from group
+
+    async def _await_end(self, state: UploadState, is_end: Callable[[UploadState], bool]) -> UploadState:
+        """Wait until the remote has done its part: stored, or assembled where `is_end` takes that."""
+        while True:
+            if state.status is UploadStatus.FAILED:
+                raise UploadFailed(
+                    f"the workspace could not take the upload: {state.message or 'no reason given'}"
+                )
+            if state.status in (UploadStatus.STORED, UploadStatus.ASSEMBLED) and is_end(state):
+                return state
+            state = await self._remote.upload_state(state.id, wait_s=STATE_WAIT_S)
+
+    async def _read(self, inode: Inode, start: int, size: int, generation: int) -> bytes:
+        descriptor = inode.descriptor
+        assert descriptor is not None
+        try:
+            content = await trio.to_thread.run_sync(os.pread, descriptor, size, start)
+        except OSError as error:
+            raise StorageError(
+                f"{inode.path()!r} cannot be read from the cache: {error.strerror}", errno=error.errno or 5
+            ) from error
+        _check_unchanged(inode, generation)
+        if len(content) != size:
+            raise StorageError(f"{inode.path()!r} is shorter in the cache than it should be", errno=5)
+        return content
+
+
+def _check_unchanged(inode: Inode, generation: int) -> None:
+    if inode.generation != generation or inode.unsealed:
+        raise ContentChanged
+
+
+def _display_name(inode: Inode) -> str:
+    return inode.name.decode("utf-8", "replace")
+
+
+def _hash_file(descriptor: int, size: int) -> str:
+    digest = hashlib.sha256()
+    position = 0
+    while position < size:
+        piece = os.pread(descriptor, min(HASH_PIECE, size - position), position)
+        if not piece:
+            break
+        digest.update(piece)
+        position += len(piece)
+    return digest.hexdigest()
+
+
+def _most_telling(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Several chunks may fail at once, most of them by cancellation: name one cause."""
+    causes = [cause for cause in _flatten(group) if not isinstance(cause, trio.Cancelled)]
+    return causes[0] if causes else group
+
+
+def _flatten(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    causes: list[BaseException] = []
+    for cause in group.exceptions:
+        causes += _flatten(cause) if isinstance(cause, BaseExceptionGroup) else [cause]
+    return causes

@@ -1,0 +1,190 @@
+"""One entry of the tree in memory."""
+
+from collections.abc import Iterator
+
+from mountfs.model.entry import Base, EntryKind, EntryRecord
+from mountfs.model.filesystem import Attributes
+from mountfs.model.ids import ROOT_NODE, NodeId
+from mountfs.model.ranges import RangeSet
+from mountfs.rules import names
+from mountfs.rules.steps import Situation
+
+
+class Inode:
+    """A file, directory or symlink.
+
+    `parent` and `name` are the place here; `parent` is None once it has no name (and for the root).
+    `children` holds what is known of a directory, all of it once `listed`. `loaded` says that the journal's
+    children are in memory. `unsealed` content was changed since the last close or fsync. `present` says
+    which bytes of the base version are in the cache, None while that has not been looked up; content that is
+    dirty is always present as a whole. `content_epoch` counts its replacements by the remote, `kernel_epoch`
+    is the one that the kernel's cached pages belong to. `sending` is set while a step for it is under way,
+    `unanswered` while the remote may have created it unknown to us. `listed_at`, `touched_at`: when (trio's
+    clock) the directory was last compared with the remote, and when the entry was last confirmed by it.
+    """
+
+    __slots__ = (
+        "atime_ns",
+        "base",
+        "children",
+        "content_dirty",
+        "content_epoch",
+        "ctime_ns",
+        "descriptor",
+        "failure",
+        "generation",
+        "gid",
+        "ino",
+        "kernel_epoch",
+        "kind",
+        "listed",
+        "listed_at",
+        "loaded",
+        "lookups",
+        "mode",
+        "mtime_ns",
+        "name",
+        "opens",
+        "parent",
+        "pending",
+        "present",
+        "rdev",
+        "sending",
+        "size",
+        "target",
+        "touched_at",
+        "uid",
+        "unanswered",
+        "unsealed",
+    )
+
+    def __init__(self, record: EntryRecord, parent: "Inode | None") -> None:
+        self.ino = record.ino
+        self.parent = parent
+        self.name = record.name
+        self.kind = record.kind
+        self.mode = record.mode
+        self.uid = record.uid
+        self.gid = record.gid
+        self.rdev = record.rdev
+        self.size = record.size
+        self.atime_ns = record.atime_ns
+        self.mtime_ns = record.mtime_ns
+        self.ctime_ns = record.ctime_ns
+        self.target = record.target
+        self.base: Base | None = record.base
+        self.generation = record.generation
+        self.content_dirty = record.content_dirty
+        self.pending = record.pending
+        self.failure = record.failure
+        self.listed = record.listed
+        self.children: dict[bytes, Inode] = {}
+        self.loaded = record.kind is not EntryKind.DIRECTORY
+        self.unsealed = False
+        self.sending = False
+        self.unanswered = False
+        self.present: RangeSet | None = None
+        self.content_epoch = 0
+        self.kernel_epoch = -1
+        self.listed_at = float("-inf")
+        self.touched_at = float("-inf")
+        self.lookups = 0
+        self.opens = 0
+        self.descriptor: int | None = None
+
+    def __repr__(self) -> str:
+        state = "pending" if self.pending is not None else "clean"
+        return f"<Inode {self.ino} {self.kind.name} {self.path()!r} {state}>"
+
+    @property
+    def is_directory(self) -> bool:
+        return self.kind is EntryKind.DIRECTORY
+
+    @property
+    def is_file(self) -> bool:
+        return self.kind is EntryKind.FILE
+
+    @property
+    def is_root(self) -> bool:
+        return self.base is not None and self.base.node == ROOT_NODE
+
+    @property
+    def is_linked(self) -> bool:
+        return self.parent is not None or self.is_root
+
+    @property
+    def node(self) -> NodeId | None:
+        return self.base.node if self.base is not None else None
+
+    def record(self) -> EntryRecord:
+        return EntryRecord(
+            ino=self.ino,
+            parent=self.parent.ino if self.parent is not None else None,
+            name=self.name,
+            kind=self.kind,
+            mode=self.mode,
+            uid=self.uid,
+            gid=self.gid,
+            rdev=self.rdev,
+            size=self.size,
+            atime_ns=self.atime_ns,
+            mtime_ns=self.mtime_ns,
+            ctime_ns=self.ctime_ns,
+            target=self.target,
+            base=self.base,
+            generation=self.generation,
+            content_dirty=self.content_dirty,
+            pending=self.pending,
+            failure=self.failure,
+            listed=self.listed,
+        )
+
+    def attributes(self) -> Attributes:
+        return Attributes(
+            ino=self.ino,
+            mode=self.mode,
+            nlink=self._link_count(),
+            uid=self.uid,
+            gid=self.gid,
+            rdev=self.rdev,
+            size=self.size,
+            atime_ns=self.atime_ns,
+            mtime_ns=self.mtime_ns,
+            ctime_ns=self.ctime_ns,
+        )
+
+    def _link_count(self) -> int:
+        if not self.is_linked:
+            return 0
+        # One is what file systems show that do not count subdirectories; find(1) knows it.
+        return 1
+
+    def situation(self) -> Situation:
+        """Return what decides about the next step. Raises NameRefused."""
+        return Situation(
+            kind=self.kind,
+            linked=self.is_linked,
+            parent_node=self.parent.node if self.parent is not None else None,
+            name=names.to_remote(self.name) if self.parent is not None else "",
+            base=self.base,
+            content_dirty=self.content_dirty,
+            unsealed=self.unsealed,
+        )
+
+    def path(self) -> bytes:
+        """Return the path from the root of the mount, without a leading slash."""
+        return b"/".join(reversed([inode.name for inode in self._lineage() if inode.parent is not None]))
+
+    def is_below(self, ancestor: "Inode") -> bool:
+        """Tell whether this is `ancestor` or lies anywhere below it."""
+        return any(inode is ancestor for inode in self._lineage())
+
+    def _lineage(self) -> Iterator["Inode"]:
+        inode: Inode | None = self
+        while inode is not None:
+            yield inode
+            inode = inode.parent
+
+    def has_whole_content(self) -> bool:
+        """Tell whether all bytes are in the cache. `present` must be known."""
+        return self.content_dirty or (self.present is not None and self.present.contains(0, self.size))

@@ -1,0 +1,239 @@
+"""What programs do to the tree. Each function changes memory and journal in one synchronous stretch."""
+
+import stat
+import time
+from dataclasses import replace
+
+from mountfs.model.entry import Base, EntryKind
+from mountfs.model.errors import (
+    DirectoryNotEmpty,
+    FileExists,
+    FileNotFound,
+    InvalidArgument,
+    IsADirectory,
+    NotADirectory,
+)
+from mountfs.model.filesystem import AttributeChange, RenameFlag
+from mountfs.rules import names
+from mountfs.tree.inode import Inode
+from mountfs.tree.tree import Tree
+
+
+def find(directory: Inode, name: bytes) -> Inode:
+    """Return the child. Raises FileNotFound."""
+    child = directory.children.get(name)
+    if child is None:
+        raise FileNotFound(name.decode(errors="replace"))
+    return child
+
+
+def create(
+    tree: Tree,
+    parent: Inode,
+    name: bytes,
+    kind: EntryKind,
+    mode: int,
+    owner: tuple[int, int],
+    *,
+    rdev: int = 0,
+    target: bytes = b"",
+) -> Inode:
+    """Create an entry; a file begins unsealed. Raises FileExists, NameTooLong, FileNotFound, StorageError."""
+    tree.journal.check_writable()
+    names.check_local(name)
+    if not parent.is_linked:
+        raise FileNotFound("the directory was removed")
+    if name in parent.children:
+        raise FileExists()
+    uid, gid = owner
+    record = replace(
+        tree.new_record(tree.journal.new_ino(), parent.ino, name, kind, mode),
+        uid=uid,
+        gid=gid,
+        rdev=rdev,
+        target=target,
+        size=len(target),
+        listed=kind is EntryKind.DIRECTORY,
+        content_dirty=kind is EntryKind.FILE,
+    )
+    inode = Inode(record, parent)
+    inode.loaded = True
+    inode.unsealed = kind is EntryKind.FILE
+    tree.insert(inode)
+    tree.attach(inode, parent, name)
+    _touch(tree, parent)
+    if kind in (EntryKind.FILE, EntryKind.DIRECTORY):
+        tree.mark_pending(inode)
+    tree.save(inode)
+    return inode
+
+
+def remove(tree: Tree, parent: Inode, name: bytes, *, directory: bool) -> Inode:
+    """Unlink a file or remove an empty directory; return what lost its name.
+
+    Raises FileNotFound, IsADirectory, NotADirectory, DirectoryNotEmpty, StorageError.
+    """
+    tree.journal.check_writable()
+    inode = find(parent, name)
+    if inode.is_directory != directory:
+        raise IsADirectory() if inode.is_directory else NotADirectory()
+    if inode.children:
+        raise DirectoryNotEmpty()
+    _unlink(tree, inode)
+    _touch(tree, parent)
+    return inode
+
+
+def _unlink(tree: Tree, inode: Inode) -> None:
+    tree.detach(inode)
+    inode.ctime_ns = time.time_ns()
+    inode.unsealed = False
+    tree.track_displacement(inode)
+    if inode.base is not None or inode.sending or inode.unanswered:
+        tree.mark_pending(inode)
+        tree.save(inode)
+    else:
+        tree.drop_if_unneeded(inode)
+
+
+def rename(
+    tree: Tree, parent: Inode, name: bytes, new_parent: Inode, new_name: bytes, flag: RenameFlag
+) -> Inode | None:
+    """Rename as renameat2(2) does; return the inode that lost its name to it, if one did."""
+    tree.journal.check_writable()
+    names.check_local(new_name)
+    source = find(parent, name)
+    target = new_parent.children.get(new_name)
+    if new_parent.is_below(source):
+        raise InvalidArgument("a directory cannot be moved below itself")
+    if flag is RenameFlag.EXCHANGE:
+        if target is None:
+            raise FileNotFound()
+        if parent.is_below(target):
+            raise InvalidArgument("a directory cannot be moved below itself")
+        _exchange(tree, source, target)
+        return None
+    if target is source:
+        return None
+    if target is not None:
+        if flag is RenameFlag.NO_REPLACE:
+            raise FileExists()
+        _check_replaceable(source, target)
+        _replace(tree, source, target)
+    tree.detach(source)
+    tree.attach(source, new_parent, new_name)
+    _moved(tree, source)
+    _touch(tree, parent, new_parent)
+    return target
+
+
+def _check_replaceable(source: Inode, target: Inode) -> None:
+    if target.is_directory and not source.is_directory:
+        raise IsADirectory()
+    if source.is_directory and not target.is_directory:
+        raise NotADirectory()
+    if target.children:
+        raise DirectoryNotEmpty()
+
+
+def _replace(tree: Tree, source: Inode, target: Inode) -> None:
+    """Take the target's name away; a file hands its identity on the remote to the source.
+
+    So saving by rename makes one new version of the target. It takes the source's content being here,
+    since that is what has to be sent.
+    """
+    base = target.base
+    if base is not None and source.is_file and target.is_file and source.has_whole_content():
+        tree.set_base(target, None)
+        if source.base is not None:
+            leave_behind(tree, source.base)
+            tree.set_base(source, None)
+        tree.set_base(source, base)
+        source.content_dirty = True
+        source.generation += 1
+    _unlink(tree, target)
+
+
+def leave_behind(tree: Tree, base: Base) -> None:
+    """Keep a node that nothing here uses any more as an entry without a name, for the remote to delete."""
+    record = tree.new_record(tree.journal.new_ino(), None, base.name.encode(), EntryKind.FILE, stat.S_IFREG)
+    leftover = Inode(replace(record, base=base), None)
+    tree.insert(leftover)
+    tree.mark_pending(leftover)
+    tree.save(leftover)
+
+
+def _exchange(tree: Tree, first: Inode, second: Inode) -> None:
+    first_parent, first_name = first.parent, first.name
+    second_parent, second_name = second.parent, second.name
+    assert first_parent is not None
+    assert second_parent is not None
+    tree.attach(first, second_parent, second_name)
+    tree.attach(second, first_parent, first_name)
+    _moved(tree, first)
+    _moved(tree, second)
+    _touch(tree, first_parent, second_parent)
+
+
+def _moved(tree: Tree, inode: Inode) -> None:
+    inode.ctime_ns = time.time_ns()
+    tree.track_displacement(inode)
+    if inode.kind in (EntryKind.FILE, EntryKind.DIRECTORY):
+        tree.mark_pending(inode)
+    tree.save(inode)
+
+
+def _touch(tree: Tree, *directories: Inode) -> None:
+    now = time.time_ns()
+    for directory in directories:
+        directory.mtime_ns = directory.ctime_ns = now
+    tree.save(*directories)
+
+
+def begin_modification(tree: Tree, inode: Inode) -> bool:
+    """Content is about to be changed: everything sent or being sent of it is outdated.
+
+    Return whether the caller must wait for the journal before it touches the bytes, so that a crash in
+    between can never let changed bytes pass for the content that the remote confirmed, or for the part of
+    it that was sent already. Raises StorageError.
+    """
+    if not inode.is_linked:
+        inode.content_dirty = True
+        return False
+    if inode.unsealed:
+        return False
+    tree.journal.check_writable()
+    inode.generation += 1
+    inode.content_dirty = True
+    inode.unsealed = True
+    tree.mark_pending(inode)
+    tree.save(inode)
+    return True
+
+
+def seal(tree: Tree, inode: Inode) -> bool:
+    """The content as it stands is one to be sent. Return whether there was anything to seal."""
+    if not inode.unsealed or not inode.is_linked:
+        return False
+    inode.unsealed = False
+    tree.mark_pending(inode)
+    tree.save(inode)
+    return True
+
+
+def set_attributes(tree: Tree, inode: Inode, change: AttributeChange) -> None:
+    """Set mode, owner and times; the size is the content's business. Raises StorageError."""
+    tree.journal.check_writable()
+    if change.mode is not None:
+        inode.mode = (inode.mode & ~0o7777) | (change.mode & 0o7777)
+    if change.uid is not None:
+        inode.uid = change.uid
+    if change.gid is not None:
+        inode.gid = change.gid
+    if change.atime_ns is not None:
+        inode.atime_ns = change.atime_ns
+    if change.mtime_ns is not None:
+        inode.mtime_ns = change.mtime_ns
+    inode.ctime_ns = time.time_ns()
+    if inode.is_linked:
+        tree.save(inode)

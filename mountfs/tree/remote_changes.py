@@ -1,0 +1,302 @@
+"""What the remote says changed, merged into the tree. Synchronous; the kernel's caches are told as well.
+
+What is changed here and not yet sent is never overwritten: places and content that are pending stay as they
+are here, and where both sides claim one path ours steps aside as a conflict copy.
+"""
+
+import logging
+import stat
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Protocol
+
+import trio
+
+from mountfs.model.entry import Base, EntryKind
+from mountfs.model.filesystem import KernelNotifier
+from mountfs.model.ids import ROOT_NODE, Ino, NodeId
+from mountfs.model.node import NodeKind, RemoteNode
+from mountfs.rules import names
+from mountfs.tree.inode import Inode
+from mountfs.tree.tree import Tree
+
+log = logging.getLogger(__name__)
+
+FILE_MODE = stat.S_IFREG | 0o644
+FOLDER_MODE = stat.S_IFDIR | 0o755
+
+
+class CachedContent(Protocol):
+    """Where the content of clean files is kept."""
+
+    def replaced(self, inode: Inode) -> None:
+        """The remote has other bytes, and the inode other size and version now: drop what is cached."""
+        ...
+
+    def relabelled(self, inode: Inode) -> None:
+        """The same bytes have another version now."""
+        ...
+
+    def dropped(self, inode: Inode) -> None:
+        """The inode has no name any more: its content goes when nobody uses it."""
+        ...
+
+
+def base_of(node: RemoteNode) -> Base:
+    return Base(node.id, node.parent, node.name, node.version, node.sha256, node.size)
+
+
+class RemoteChanges:
+    """Merges answers of the remote; `host` names this side in conflict copies."""
+
+    def __init__(self, tree: Tree, kernel: KernelNotifier, content: CachedContent, *, host: str) -> None:
+        self._tree = tree
+        self._kernel = kernel
+        self._content = content
+        self._host = host
+        self.rivals: dict[Ino, RemoteNode] = {}
+        self.conflicts = 0
+
+    def apply(self, node: RemoteNode) -> NodeId | None:
+        """Merge one answer about one node.
+
+        Return another node that must be looked at first, because the tree believes that it is where this
+        one is; None when all is done.
+        """
+        inode = self._tree.by_node.get(node.id)
+        if inode is not None and inode.is_root:
+            return None
+        if node.trashed:
+            if inode is not None:
+                self.remove(inode)
+            return None
+        if node.kind in (NodeKind.LINK, NodeKind.NOTE) or not names.is_safe_from_remote(node.name):
+            return None
+        parent = self._tree.by_node.get(node.parent)
+        if inode is None:
+            return self._insert(node, parent)
+        blocked_by = self._follow_place(inode, node, parent)
+        if blocked_by is None and self._tree.by_node.get(node.id) is inode:
+            self._follow_content(inode, node)
+            inode.touched_at = trio.current_time()
+            self._tree.save(inode)
+        return blocked_by
+
+    def remove(self, inode: Inode) -> None:
+        """The remote deleted the node. What is not yet sent of it is kept, and becomes new there."""
+        self._tree.set_base(inode, None)
+        if not inode.is_linked:
+            self._tree.drop_if_unneeded(inode)
+            return
+        for child in list(inode.children.values()):
+            if child.base is not None:
+                self.remove(child)
+        if inode.content_dirty or inode.children:
+            log.warning("%r was deleted on the remote while it had changes here: kept", inode.path())
+            self._tree.mark_pending(inode)
+            self._tree.save(inode)
+            return
+        self._take_from_view(inode)
+
+    def _take_from_view(self, inode: Inode) -> None:
+        parent = inode.parent
+        assert parent is not None
+        self._kernel.entry_changed(parent.ino, inode.name)
+        self._tree.detach(inode)
+        self._touch(parent)
+        self._tree.drop_if_unneeded(inode)
+        self._content.dropped(inode)
+
+    # A node that is new here.
+
+    def _insert(self, node: RemoteNode, parent: Inode | None) -> NodeId | None:
+        if parent is None or not parent.is_directory or not parent.loaded:
+            return None
+        name = node.name.encode()
+        occupant = parent.children.get(name)
+        ours = self._tree.unanswered.get((node.parent, node.name))
+        if ours is not None and ours is not occupant:
+            # It was renamed or removed here since: the sender finds out whether this is it.
+            return None
+        if occupant is not None:
+            if occupant.base is None and occupant.is_directory and node.kind is NodeKind.FOLDER:
+                self._unite_folders(occupant, node)
+                return None
+            if occupant.base is None and occupant.is_file and node.kind is NodeKind.FILE:
+                self._note_rival(occupant, node)
+                return None
+            if occupant.sending:
+                # Its answer will tell whether this very node is our own doing.
+                return None
+            if occupant.pending is None:
+                return occupant.node
+            self.step_aside(occupant)
+        kind = EntryKind.DIRECTORY if node.kind is NodeKind.FOLDER else EntryKind.FILE
+        mode = FOLDER_MODE if kind is EntryKind.DIRECTORY else FILE_MODE
+        when = node.modified_ns or time.time_ns()
+        record = replace(
+            self._tree.new_record(self._tree.journal.new_ino(), parent.ino, name, kind, mode),
+            size=node.size,
+            mtime_ns=when,
+            ctime_ns=when,
+            base=base_of(node),
+        )
+        inode = Inode(record, parent)
+        inode.loaded = True
+        inode.touched_at = trio.current_time()
+        self._tree.attach(inode, parent, name)
+        self._tree.insert(inode)
+        self._tree.save(inode)
+        self._kernel.entry_changed(parent.ino, name)
+        self._touch(parent)
+        return None
+
+    def _note_rival(self, ours: Inode, node: RemoteNode) -> None:
+        """The remote has a file where ours is to be created: the sender compares them before it sends.
+
+        It may be our own, sent before a crash or with the answer lost.
+        """
+        self.rivals[ours.ino] = node
+        self._tree.mark_pending(ours)
+
+    def _unite_folders(self, ours: Inode, node: RemoteNode) -> None:
+        self._tree.set_base(ours, base_of(node))
+        ours.listed = False
+        self._tree.mark_pending(ours)
+        self._tree.save(ours)
+
+    def put_back(self, folder: Inode) -> None:
+        """Give a folder that was removed here its name again, since others still use it."""
+        base = folder.base
+        assert base is not None
+        parent = self._tree.by_node.get(base.parent)
+        if parent is None or not parent.is_linked:
+            parent = self._tree.by_node[ROOT_NODE]
+        name = base.name.encode()
+        attempt = 0
+        while name in parent.children:
+            name = names.conflict_name(base.name.encode(), self._host, datetime.now(UTC), attempt)
+            attempt += 1
+        folder.listed = False
+        self._tree.attach(folder, parent, name)
+        self._tree.track_displacement(folder)
+        self._tree.save(folder)
+        self._kernel.entry_changed(parent.ino, name)
+        self._touch(parent)
+        log.warning("%r was removed here while others added to it: kept", folder.path())
+
+    def give_node_to(self, inode: Inode, node: RemoteNode) -> None:
+        """The remote made this node of ours, though it was taken for somebody else's meanwhile."""
+        echo = self._tree.by_node.get(node.id)
+        if echo is not None and echo is not inode:
+            self._tree.set_base(echo, None)
+            if echo.is_linked:
+                self._take_from_view(echo)
+        self._tree.set_base(inode, base_of(node))
+        self.rivals.pop(inode.ino, None)
+
+    def step_aside(self, ours: Inode) -> None:
+        """Both sides claim one path: ours goes on as a conflict copy beside it, as a new file."""
+        parent, old_name = ours.parent, ours.name
+        assert parent is not None
+        attempt = 0
+        name = old_name
+        while name in parent.children:
+            name = names.conflict_name(old_name, self._host, datetime.now(UTC), attempt)
+            attempt += 1
+        log.warning("conflict at %r: this host's content goes on as %r", ours.path(), name)
+        self.conflicts += 1
+        if ours.content_dirty:
+            self._tree.set_base(ours, None)
+        self._tree.detach(ours)
+        self._tree.attach(ours, parent, name)
+        self._tree.track_displacement(ours)
+        self._tree.mark_pending(ours)
+        self._tree.save(ours)
+        self._kernel.entry_changed(parent.ino, old_name)
+        self._kernel.entry_changed(parent.ino, name)
+
+    # A node that is known here.
+
+    def _follow_place(self, inode: Inode, node: RemoteNode, parent: Inode | None) -> NodeId | None:
+        base = inode.base
+        assert base is not None
+        if (base.parent, base.name) == (node.parent, node.name):
+            return None
+        moved_here = self._tree.is_displaced(inode) or not inode.is_linked
+        new_base = replace(base, parent=node.parent, name=node.name)
+        if self._tree.requested.get(node.id) == (node.parent, node.name):
+            # Our own doing: what the program did since is not to be undone by its echo.
+            self._tree.set_base(inode, new_base)
+            self._tree.mark_pending(inode)
+            return None
+        if moved_here:
+            self._tree.set_base(inode, new_base)
+            return None
+        if parent is None or not parent.is_directory or parent.is_below(inode):
+            self._follow_out_of_sight(inode, new_base)
+            return None
+        name = node.name.encode()
+        occupant = parent.children.get(name)
+        if occupant is not None and occupant is not inode:
+            if occupant.pending is None and occupant.base is not None:
+                return occupant.node
+            self.step_aside(occupant)
+        assert inode.parent is not None
+        self._kernel.entry_changed(inode.parent.ino, inode.name)
+        self._touch(inode.parent)
+        self._tree.detach(inode)
+        self._tree.attach(inode, parent, name)
+        self._tree.set_base(inode, new_base)
+        self._kernel.entry_changed(parent.ino, name)
+        self._touch(parent)
+        return None
+
+    def _follow_out_of_sight(self, inode: Inode, base: Base) -> None:
+        """It was moved into a folder that is not known here: the entry goes, unless it has changes."""
+        if inode.content_dirty or any(child.pending is not None for child in self._tree.walk(inode)):
+            self._tree.set_base(inode, base)
+            return
+        self.remove(inode)
+
+    def _follow_content(self, inode: Inode, node: RemoteNode) -> None:
+        base = inode.base
+        assert base is not None
+        if not inode.is_file or node.version == base.version:
+            if base.sha256 is None and node.sha256 is not None:
+                self._tree.set_base(inode, replace(base, sha256=node.sha256))
+            return
+        if inode.content_dirty:
+            # The commit is refused by the remote then, and the conflict resolved where that is known.
+            return
+        same = base.sha256 is not None and base.sha256 == node.sha256 and base.size == node.size
+        new_base = replace(base, version=node.version, sha256=node.sha256, size=node.size)
+        self._tree.set_base(inode, new_base)
+        if same:
+            self._content.relabelled(inode)
+            return
+        inode.size = node.size
+        inode.mtime_ns = max(node.modified_ns, 0) or time.time_ns()
+        inode.ctime_ns = time.time_ns()
+        self._content.replaced(inode)
+        if inode.opens:
+            self._kernel.attributes_changed(inode.ino)
+        else:
+            self._kernel.content_changed(inode.ino)
+
+    def vacate(self, node: NodeId) -> None:
+        """Take a node off its place, to another name beside it, until its own answer is merged."""
+        inode = self._tree.by_node[node]
+        assert inode.parent is not None
+        assert inode.base is not None
+        parent, name = inode.parent, f"{inode.base.name[:200]}.moving-{node[-8:]}"
+        self._tree.detach(inode)
+        self._tree.attach(inode, parent, name.encode())
+        self._tree.set_base(inode, replace(inode.base, name=name))
+        self._tree.save(inode)
+
+    def _touch(self, directory: Inode) -> None:
+        directory.mtime_ns = directory.ctime_ns = time.time_ns()
+        self._tree.save(directory)
+        self._kernel.attributes_changed(directory.ino)

@@ -1,0 +1,274 @@
+"""The tree as a structure: loading it from the journal, finding entries, keeping the indexes right."""
+
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import trio
+
+from mountfs.model.entry import Base, EntryKind, EntryRecord
+from mountfs.model.errors import FileNotFound, NotADirectory
+from mountfs.model.ids import ROOT_INO, ROOT_NODE, Ino, NodeId
+from mountfs.model.storage import Journal
+from mountfs.tree.inode import Inode
+
+Place = tuple[NodeId, str]
+
+
+class Tree:
+    """All inodes in memory, by number, by node, and by place.
+
+    `pending` holds the entries that the remote has something to learn of, oldest first. `displaced` maps a
+    place on the remote to the pending entry that still occupies it there though it has left it here.
+    Every method but the loading ones is synchronous: nothing else happens between its begin and its end.
+    """
+
+    def __init__(self, journal: Journal, *, uid: int, gid: int) -> None:
+        self.journal = journal
+        self.uid = uid
+        self.gid = gid
+        self.inodes: dict[Ino, Inode] = {}
+        self.by_node: dict[NodeId, Inode] = {}
+        self.pending: dict[Ino, Inode] = {}
+        self.displaced: dict[Place, Inode] = {}
+        self.unanswered: dict[Place, Inode] = {}
+        """Where the remote may have created a file of ours, with the answer lost or still to come."""
+        self.requested: dict[NodeId, Place] = {}
+        """Where the remote was asked to put a node, with the answer lost or still to come."""
+        self.when_pending: Callable[[Inode], None] = lambda inode: None
+        """Called whenever there is something new for the remote to learn of an entry."""
+        self.when_clean: Callable[[], object] = lambda: None
+        """Called whenever the remote has nothing to learn of an entry any more, by whatever cause."""
+        self.knows_more_nodes = False
+        """Whether the journal may know nodes that are not in memory: false in a cache that was new."""
+        self._last_pending = 0
+        self._loading: dict[Ino, trio.Event] = {}
+        self._reading = 0
+        self._erased: set[Ino] = set()
+        """Erased in memory, but what is read from the journal may still have them."""
+
+    # Loading.
+
+    async def load(self, pending: Iterable[EntryRecord]) -> None:
+        """Load the root and what is pending, with the directories above it."""
+        record = await self.journal.by_ino(ROOT_INO)
+        if record is None:
+            record = self.new_record(ROOT_INO, None, b"", EntryKind.DIRECTORY, stat.S_IFDIR | 0o755)
+            record = replace(record, base=Base(node=ROOT_NODE, parent=ROOT_NODE, name=""))
+            self.journal.record(record)
+        else:
+            self.knows_more_nodes = True
+        root = Inode(record, None)
+        self.insert(root)
+        for entry in pending:
+            await self._load_entry(entry)
+
+    async def _load_entry(self, record: EntryRecord) -> Inode | None:
+        """Bring the entry and all above it into memory; None, and erased, where they lead nowhere."""
+        resident = self.inodes.get(record.ino)
+        if resident is not None:
+            return resident
+        parent = None
+        if record.parent is not None:
+            parent = await self._load_ino(record.parent)
+            if parent is None:
+                self.journal.erase(record.ino)
+                return None
+            if record.ino in self.inodes:
+                return self.inodes[record.ino]
+        return self._attach_loaded(record, parent)
+
+    async def _load_ino(self, ino: Ino) -> Inode | None:
+        if ino in self.inodes:
+            return self.inodes[ino]
+        record = await self.journal.by_ino(ino)
+        return None if record is None else await self._load_entry(record)
+
+    def _attach_loaded(self, record: EntryRecord, parent: Inode | None) -> Inode:
+        inode = Inode(record, parent)
+        if parent is not None:
+            parent.children[inode.name] = inode
+        self.insert(inode)
+        return inode
+
+    async def ensure_loaded(self, directory: Inode) -> None:
+        """Bring the children that the journal knows into memory."""
+        while not directory.loaded:
+            under_way = self._loading.get(directory.ino)
+            if under_way is not None:
+                await under_way.wait()
+                continue
+            self._loading[directory.ino] = done = trio.Event()
+            try:
+                with self._reading_journal():
+                    for record in await self.journal.children(directory.ino):
+                        if record.ino not in self.inodes and record.ino not in self._erased:
+                            self._attach_loaded(record, directory)
+                directory.loaded = True
+            finally:
+                del self._loading[directory.ino]
+                done.set()
+
+    async def find_node(self, node: NodeId) -> Inode | None:
+        """Return the entry of this node, from the journal where it is not in memory."""
+        if node in self.by_node:
+            return self.by_node[node]
+        with self._reading_journal():
+            for record in await self.journal.by_node([node]):
+                if record.ino not in self._erased:
+                    await self._load_entry(record)
+        return self.by_node.get(node)
+
+    @contextmanager
+    def _reading_journal(self) -> Iterator[None]:
+        self._reading += 1
+        try:
+            yield
+        finally:
+            self._reading -= 1
+            self._forget_erased()
+
+    def _forget_erased(self) -> None:
+        if not self._reading and self.journal.is_committed():
+            self._erased.clear()
+
+    # Finding.
+
+    def get(self, ino: Ino) -> Inode:
+        inode = self.inodes.get(ino)
+        if inode is None:
+            raise FileNotFound(f"inode {ino}")
+        return inode
+
+    def directory(self, ino: Ino) -> Inode:
+        inode = self.get(ino)
+        if not inode.is_directory:
+            raise NotADirectory()
+        return inode
+
+    def walk(self, top: Inode) -> Iterator[Inode]:
+        """Yield `top` and everything in memory below it, parents first."""
+        yield top
+        for child in list(top.children.values()):
+            yield from self.walk(child)
+
+    # Keeping the indexes right.
+
+    def new_record(
+        self, ino: Ino, parent: Ino | None, name: bytes, kind: EntryKind, mode: int
+    ) -> EntryRecord:
+        now = time.time_ns()
+        return EntryRecord(
+            ino=ino,
+            parent=parent,
+            name=name,
+            kind=kind,
+            mode=mode,
+            uid=self.uid,
+            gid=self.gid,
+            rdev=0,
+            size=0,
+            atime_ns=now,
+            mtime_ns=now,
+            ctime_ns=now,
+            target=b"",
+            base=None,
+            generation=0,
+            content_dirty=False,
+            pending=None,
+            failure=None,
+            listed=False,
+        )
+
+    def insert(self, inode: Inode) -> None:
+        """Enter an inode, which has its place already, into the indexes."""
+        self.inodes[inode.ino] = inode
+        if inode.base is not None:
+            self.by_node[inode.base.node] = inode
+        if inode.pending is not None:
+            self.pending[inode.ino] = inode
+            self._last_pending = max(self._last_pending, inode.pending)
+        self.track_displacement(inode)
+
+    def save(self, *inodes: Inode) -> None:
+        self.journal.record(*(inode.record() for inode in inodes))
+
+    def attach(self, inode: Inode, parent: Inode, name: bytes) -> None:
+        inode.parent = parent
+        inode.name = name
+        parent.children[name] = inode
+
+    def detach(self, inode: Inode) -> None:
+        """Take the name away; the inode stays as long as somebody needs it."""
+        parent = inode.parent
+        if parent is not None and parent.children.get(inode.name) is inode:
+            del parent.children[inode.name]
+        inode.parent = None
+
+    def set_base(self, inode: Inode, base: Base | None) -> None:
+        """Change what the remote confirmed, and the indexes with it."""
+        old = inode.base
+        if old is not None:
+            if self.displaced.get((old.parent, old.name)) is inode:
+                del self.displaced[old.parent, old.name]
+            if self.by_node.get(old.node) is inode and (base is None or base.node != old.node):
+                del self.by_node[old.node]
+        inode.base = base
+        if base is not None:
+            self.by_node[base.node] = inode
+        self.track_displacement(inode)
+
+    def track_displacement(self, inode: Inode) -> None:
+        """Note whether the remote still has the entry where it no longer is here."""
+        base = inode.base
+        if base is None or inode.is_root:
+            return
+        place = (base.parent, base.name)
+        if inode.parent is not None and inode.parent.node == base.parent and _is_named(inode, base.name):
+            if self.displaced.get(place) is inode:
+                del self.displaced[place]
+        else:
+            self.displaced[place] = inode
+
+    def is_displaced(self, inode: Inode) -> bool:
+        """Tell whether the entry has left the place here that it has on the remote."""
+        base = inode.base
+        return base is not None and self.displaced.get((base.parent, base.name)) is inode
+
+    def mark_pending(self, inode: Inode) -> None:
+        """The remote has something new to learn of this entry; an earlier failure counts no more."""
+        inode.failure = None
+        if inode.pending is None:
+            self._last_pending += 1
+            inode.pending = self._last_pending
+            self.pending[inode.ino] = inode
+        self.when_pending(inode)
+
+    def mark_clean(self, inode: Inode) -> None:
+        inode.pending = None
+        inode.failure = None
+        if self.pending.pop(inode.ino, None) is not None:
+            self.when_clean()
+
+    def drop_if_unneeded(self, inode: Inode) -> bool:
+        """Erase an entry that has no name and of which the remote has nothing to learn.
+
+        Return whether it went out of memory as well, that is, nobody has it open and the kernel does not
+        refer to it.
+        """
+        if inode.is_linked or inode.base is not None or inode.sending or inode.unanswered:
+            return False
+        self.mark_clean(inode)
+        self._forget_erased()
+        self.journal.erase(inode.ino)
+        self._erased.add(inode.ino)
+        if inode.opens or inode.lookups:
+            return False
+        self.inodes.pop(inode.ino, None)
+        return True
+
+
+def _is_named(inode: Inode, name: str) -> bool:
+    return inode.name == name.encode("utf-8", "surrogatepass")

@@ -1,0 +1,35 @@
+"""Builds the C extension of the kernel side; everything else is in pyproject.toml.
+
+The extension is optional: without a compiler or libfuse's headers the package installs and mounts, and
+`flock` stays local to the host.
+"""
+
+import subprocess
+
+from setuptools import Extension, setup
+
+
+def pkg_config(*request: str) -> list[str]:
+    try:
+        found = subprocess.run(  # noqa: S603
+            ["pkg-config", *request, "fuse3"],  # noqa: S607
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    return found.stdout.split()
+
+
+setup(
+    ext_modules=[
+        Extension(
+            "mountfs.kernel._extras",
+            sources=["mountfs/kernel/_extras.c"],
+            extra_compile_args=[*pkg_config("--cflags"), "-Wall", "-Wextra"],
+            extra_link_args=pkg_config("--libs") or ["-lfuse3"],
+            optional=True,
+        )
+    ]
+)

@@ -1,0 +1,29 @@
+"""The documents name tests that hold their promises: those must exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TEST = re.compile(r"`(t\d_\w+/(?:\w+\.py)?)(?:::(\w+))?`")
+
+
+def named_tests() -> list[tuple[str, str | None]]:
+    found = TEST.findall((ROOT / "docs" / "semantics.md").read_text())
+    return sorted({(path, name or None) for path, name in found}, key=str)
+
+
+@pytest.mark.parametrize(("path", "name"), named_tests())
+def test_named_test_exists(path: str, name: str | None) -> None:
+    file = ROOT / "tests" / path
+    assert file.exists()
+    if name is not None:
+        assert f"def {name}(" in file.read_text()
+
+
+def test_every_promise_of_the_tables_names_a_test() -> None:
+    rows = [
+        line for line in (ROOT / "docs" / "semantics.md").read_text().splitlines() if line.startswith("|")
+    ]
+    assert all(TEST.search(row) for row in rows[2:])

@@ -1,0 +1,116 @@
+"""Names: nothing from the remote leaves its folder, nothing that it would not keep is sent to it."""
+
+from datetime import datetime
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from mountfs.model.errors import FileExists, InvalidArgument, NameRefused, NameTooLong
+from mountfs.rules.names import NAME_MAX_BYTES, check_local, conflict_name, is_safe_from_remote, to_remote
+
+WHEN = datetime(2026, 5, 18, 19, 26, 25)
+PLAIN = st.text(
+    st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/"), min_size=1, max_size=60
+)
+
+
+@pytest.mark.parametrize("name", [b"a", b"...", b".hidden", b" ", b"\xff\xfe", b"new\nline", b"n" * 255])
+def test_programs_may_use_any_byte_but_slash_and_nul(name: bytes) -> None:
+    check_local(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        (b".", FileExists),
+        (b"..", FileExists),
+        (b"", InvalidArgument),
+        (b"a/b", InvalidArgument),
+        (b"a\0b", InvalidArgument),
+        (b"n" * 256, NameTooLong),
+        ("\u2603".encode() * 86, NameTooLong),
+    ],
+)
+def test_what_is_no_name_here(name: bytes, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        check_local(name)
+
+
+@pytest.mark.parametrize(
+    "name", [b"\xff", b"a\xc3", b"\xed\xa0\x80", b"new\nline", b"tab\t", b"\x7f", b"\x1b["]
+)
+def test_what_the_remote_would_not_keep_is_refused(name: bytes) -> None:
+    with pytest.raises(NameRefused):
+        to_remote(name)
+
+
+@given(st.binary(min_size=1, max_size=300))
+def test_what_is_sent_can_come_back(name: bytes) -> None:
+    try:
+        check_local(name)
+        told = to_remote(name)
+    except (FileExists, InvalidArgument, NameTooLong, NameRefused):
+        return
+    assert told.encode() == name
+    assert is_safe_from_remote(told)
+
+
+@given(st.text(max_size=300))
+@example("..")
+@example("../../etc/passwd")
+@example("a\0")
+@example("\ud800")
+@example("\u2603" * 86)
+def test_a_safe_name_is_one_that_a_program_could_have_given(name: str) -> None:
+    if is_safe_from_remote(name):
+        check_local(name.encode())
+        assert to_remote(name.encode()) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "/", "a/b", "../x", "a\0", "a\nb", "\x1b[2J", "\x7f", "\ud800", "n" * 256]
+)
+def test_unsafe_names(name: str) -> None:
+    assert not is_safe_from_remote(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (b"report.txt", b"report (conflict here 2026-05-18 192625).txt"),
+        (b"archive.tar.gz", b"archive.tar (conflict here 2026-05-18 192625).gz"),
+        (b"Makefile", b"Makefile (conflict here 2026-05-18 192625)"),
+        (b".hidden", b".hidden (conflict here 2026-05-18 192625)"),
+        (b"dot.", b"dot (conflict here 2026-05-18 192625)."),
+    ],
+)
+def test_conflict_copies_keep_their_suffix(name: bytes, expected: bytes) -> None:
+    assert conflict_name(name, "here", WHEN) == expected
+
+
+@given(PLAIN, st.integers(0, 1000), st.integers(0, 1000))
+def test_another_attempt_is_another_name(name: str, first: int, second: int) -> None:
+    copies = [conflict_name(name.encode(), "here", WHEN, attempt) for attempt in (first, second)]
+    assert (copies[0] == copies[1]) == (first == second)
+    assert name.encode() not in copies
+
+
+@given(st.integers(1, 255), st.integers(0, 20))
+def test_conflict_name_of_a_long_name_is_a_name(length: int, attempt: int) -> None:
+    name = b"n" * (length - 4) + b".txt" if length > 4 else b"n" * length
+    check_local(conflict_name(name, "host", WHEN, attempt))
+
+
+def test_conflict_name_of_a_long_name_can_be_sent() -> None:
+    for length in (80, 81, 82):
+        copy = conflict_name(b"n" * (length - 80) + "\u2603".encode() * 80 + b".txt", "host", WHEN)
+        assert is_safe_from_remote(to_remote(copy))
+
+
+def test_conflict_name_of_a_long_suffix_is_a_name() -> None:
+    check_local(conflict_name(b"a." + b"s" * (NAME_MAX_BYTES - 2), "host", WHEN))
+
+
+def test_conflict_name_with_a_long_host_is_a_name() -> None:
+    check_local(conflict_name(b"report.txt", "h" * NAME_MAX_BYTES, WHEN))

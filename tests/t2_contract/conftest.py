@@ -1,0 +1,273 @@
+"""What the contract tests share: a server that follows a script, the embedded server, and the remotes."""
+
+import json
+import socket
+import struct
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from subprocess import PIPE, Popen
+from typing import Any
+
+import pytest
+import trio
+
+from mountfs.model.ids import NodeId
+from mountfs.model.remote import NewFile, Remote, UploadState, UploadStatus
+from mountfs.remotes.fastio import FastioService, FastioSettings
+from mountfs.remotes.memory import MemoryRemote, MemoryWorkspace
+
+GOLDEN = Path(__file__).parent / "golden"
+SERVER_START_S = 20
+
+
+@pytest.fixture
+def golden() -> Callable[[str], bytes]:
+    """Return the reader of golden answers, which are written from the specification."""
+    return lambda name: (GOLDEN / f"{name}.json").read_bytes()
+
+
+# A server that follows a script
+
+
+@dataclass(frozen=True)
+class SeenRequest:
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
+
+
+Step = Callable[[trio.SocketStream, "ScriptedServer"], Awaitable[None]]
+
+
+class ScriptedServer:
+    """Plays one step of `script` for each request (the last one again and again), and keeps the requests."""
+
+    def __init__(self) -> None:
+        self.script: list[Step] = []
+        self.seen: list[SeenRequest] = []
+        self.connections = 0
+        self.hanging = trio.Event()
+        self.url = ""
+
+    def plays(self, *steps: Step) -> None:
+        self.script = list(steps)
+
+    def next_step(self) -> Step:
+        return self.script.pop(0) if len(self.script) > 1 else self.script[0]
+
+    async def handle(self, stream: trio.SocketStream) -> None:
+        self.connections += 1
+        try:
+            while stream.socket.fileno() != -1 and await stream.socket.recv(1, socket.MSG_PEEK):
+                await self.next_step()(stream, self)
+        except (OSError, EOFError, trio.BrokenResourceError, trio.ClosedResourceError):
+            await stream.aclose()
+
+    async def listen(self, nursery: trio.Nursery) -> None:
+        serve = partial(trio.serve_tcp, self.handle, 0, host="127.0.0.1")
+        (listener,) = await nursery.start(serve)
+        self.url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}/current/"
+
+    async def receive(self, stream: trio.SocketStream) -> SeenRequest:
+        """Read one request whole and keep it."""
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += await _some(stream)
+        head, _, body = head.partition(b"\r\n\r\n")
+        first, *lines = head.decode().split("\r\n")
+        headers = {key.lower(): value for key, _, value in (line.partition(": ") for line in lines)}
+        while len(body) < int(headers.get("content-length", "0")):
+            body += await _some(stream)
+        method, target, _ = first.split(" ")
+        self.seen.append(SeenRequest(method, target, headers, body))
+        return self.seen[-1]
+
+
+async def _some(stream: trio.SocketStream) -> bytes:
+    got = await stream.receive_some(65536)
+    if not got:
+        raise EOFError
+    return bytes(got)
+
+
+def reply(status: int, body: bytes | dict[str, Any] = b"", headers: dict[str, str] | None = None) -> Step:
+    """Answer; a dict goes out as JSON."""
+    content = json.dumps(body).encode() if isinstance(body, dict) else body
+    lines = [f"HTTP/1.1 {status} Word", f"Content-Length: {len(content)}"]
+    lines += [f"{key}: {value}" for key, value in (headers or {}).items()]
+    return raw("\r\n".join(lines).encode() + b"\r\n\r\n" + content)
+
+
+def raw(answer: bytes, *, close: bool = False) -> Step:
+    async def step(stream: trio.SocketStream, server: ScriptedServer) -> None:
+        await server.receive(stream)
+        await stream.send_all(answer)
+        if close:
+            await stream.aclose()
+
+    return step
+
+
+async def hang(stream: trio.SocketStream, server: ScriptedServer) -> None:
+    await server.receive(stream)
+    server.hanging.set()
+    await trio.sleep_forever()
+
+
+async def reset_before_reading(stream: trio.SocketStream, server: ScriptedServer) -> None:
+    _reset(stream)
+
+
+async def reset_after_reading(stream: trio.SocketStream, server: ScriptedServer) -> None:
+    await server.receive(stream)
+    _reset(stream)
+
+
+def _reset(stream: trio.SocketStream) -> None:
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    stream.socket.close()
+
+
+@dataclass(frozen=True)
+class Acts:
+    """The steps of scripts; test modules cannot import them from here."""
+
+    reply: Callable[..., Step] = field(default=reply)
+    raw: Callable[..., Step] = field(default=raw)
+    hang: Step = field(default=hang)
+    reset_before_reading: Step = field(default=reset_before_reading)
+    reset_after_reading: Step = field(default=reset_after_reading)
+
+
+@pytest.fixture
+def acts() -> Acts:
+    return Acts()
+
+
+@pytest.fixture
+async def scripted(nursery: trio.Nursery) -> ScriptedServer:
+    server = ScriptedServer()
+    await server.listen(nursery)
+    return server
+
+
+@pytest.fixture
+def naps() -> list[float]:
+    """The pauses that the client made; `nap` makes them without taking the time."""
+    return []
+
+
+@pytest.fixture
+def nap(naps: list[float]) -> Callable[[float], Awaitable[None]]:
+    async def sleep(seconds: float) -> None:
+        naps.append(seconds)
+        await trio.lowlevel.checkpoint()
+
+    return sleep
+
+
+# The remotes under contract
+
+
+@dataclass(frozen=True)
+class Embedded:
+    url: str
+    token: str
+
+
+@pytest.fixture(scope="session")
+def embedded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
+    """Run the embedded server as a program of its own until the session ends."""
+    data, log = (tmp_path_factory.mktemp("server") / name for name in ("data", "log"))
+    command = [sys.executable, "-m", "mountfs.server", "--data", str(data)]
+    command += ["--listen", "127.0.0.1:0", "--workspace", "main", "--min-lock-seconds", "2"]
+    with log.open("wb") as errors:
+        server = Popen(command, stdout=PIPE, stderr=errors)
+    try:
+        yield Embedded(_base_url(server, log), (data / "token").read_text().strip())
+    finally:
+        server.terminate()
+        server.wait(SERVER_START_S)
+        assert server.stdout is not None
+        server.stdout.close()
+
+
+def _base_url(server: "Popen[bytes]", log: Path) -> str:
+    assert server.stdout is not None
+    line = server.stdout.readline().decode()
+    words = [word for word in line.split() if word.startswith("http")]
+    if not words:
+        pytest.fail(f"no base URL in {line!r}; " + log.read_text()[-2000:])
+    return words[0]
+
+
+Connect = Callable[[], AbstractAsyncContextManager[Remote]]
+
+
+@pytest.fixture(params=["memory", "fastio"])
+def connect(request: pytest.FixtureRequest) -> Connect:
+    """Return how to connect one more client to the workspace of this test."""
+    if request.param == "memory":
+        workspace = MemoryWorkspace()
+
+        @asynccontextmanager
+        async def in_memory() -> AsyncIterator[Remote]:
+            yield MemoryRemote(workspace)
+
+        return in_memory
+    server: Embedded = request.getfixturevalue("embedded_server")
+
+    @asynccontextmanager
+    async def over_a_socket() -> AsyncIterator[Remote]:
+        settings = FastioSettings(patience_s=20, lease_min_s=2)
+        service = FastioService(server.url, server.token, settings=settings)
+        try:
+            found = await service.find_workspace("main")
+            yield service.remote(found.id)
+        finally:
+            await service.aclose()
+
+    return over_a_socket
+
+
+@pytest.fixture
+async def remote(connect: Connect) -> AsyncIterator[Remote]:
+    async with connect() as one:
+        yield one
+
+
+@pytest.fixture
+async def other(connect: Connect) -> AsyncIterator[Remote]:
+    """Another client of the same workspace."""
+    async with connect() as one:
+        yield one
+
+
+Store = Callable[[NodeId, str, bytes], Awaitable[NodeId]]
+
+
+@pytest.fixture
+def store(remote: Remote) -> Store:
+    """Return how to store a small file, through to its end."""
+    return lambda parent, name, content: _stored(remote, NewFile(parent, name), content)
+
+
+async def _stored(remote: Remote, place: NewFile, content: bytes) -> NodeId:
+    state = await remote.upload_small(place, content, sha256(content).hexdigest())
+    state = await settled(remote, state)
+    assert state.status is UploadStatus.STORED, state
+    assert state.node is not None
+    return state.node
+
+
+async def settled(remote: Remote, state: UploadState) -> UploadState:
+    with trio.fail_after(20):
+        while state.status is UploadStatus.WORKING:
+            state = await remote.upload_state(state.id, wait_s=5)
+    return state

@@ -1,0 +1,453 @@
+"""The contract of a Remote, for every implementation alike: tree, uploads, commits, reading."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, suppress
+from hashlib import sha256
+from uuid import uuid4
+
+import pytest
+import trio
+
+from mountfs.model.errors import (
+    NameRefused,
+    NameTaken,
+    NodeNotFound,
+    RemoteError,
+    RemoteUnavailable,
+    RequestRefused,
+    UploadFailed,
+    UploadVanished,
+    VersionMismatch,
+)
+from mountfs.model.ids import ROOT_NODE, NodeId, UploadId, VersionId
+from mountfs.model.node import NodeKind, RemoteNode
+from mountfs.model.remote import NewFile, Remote, Unplaced, UploadState, UploadStatus
+
+MIB = 1024 * 1024
+NOBODY = NodeId("2zzzzzzzzzzzzzzzzzzzzzzzzzzzz")
+NO_UPLOAD = UploadId("5zzzzzzzzzzzzzzzzzzzzzzzzzzzz")
+
+Store = Callable[[NodeId, str, bytes], Awaitable[NodeId]]
+Connect = Callable[[], AbstractAsyncContextManager[Remote]]
+
+
+def digest(content: bytes) -> str:
+    return sha256(content).hexdigest()
+
+
+async def one(remote: Remote, node: NodeId) -> RemoteNode:
+    return (await remote.nodes([node]))[node]
+
+
+async def names(remote: Remote, folder: NodeId) -> set[str]:
+    return {child.name for child in await remote.list_folder(folder)}
+
+
+async def read_all(
+    remote: Remote, node: NodeId, start: int, end: int, version: VersionId | None = None
+) -> bytes:
+    async with remote.read(node, version, start, end) as pieces:
+        return b"".join([piece async for piece in pieces])
+
+
+async def until_settled(remote: Remote, upload: UploadId) -> UploadState:
+    with trio.fail_after(20):
+        while True:
+            state = await remote.upload_state(upload, wait_s=5)
+            if state.status not in {UploadStatus.WORKING, UploadStatus.RECEIVING}:
+                return state
+
+
+async def unplaced(remote: Remote, content: bytes) -> UploadId:
+    state = await remote.upload_small(Unplaced("draft"), content, digest(content))
+    if state.status is not UploadStatus.ASSEMBLED:
+        state = await until_settled(remote, state.id)
+    assert state.status is UploadStatus.ASSEMBLED
+    return state.id
+
+
+@pytest.fixture
+async def folder(remote: Remote) -> NodeId:
+    """A folder of this test's own: the server keeps the others' leavings."""
+    return (await remote.create_folder(ROOT_NODE, f"test-{uuid4().hex}")).id
+
+
+# The tree
+
+
+async def test_folder_is_created_once(remote: Remote, folder: NodeId) -> None:
+    made = await remote.create_folder(folder, "inner")
+    assert (made.kind, made.name, made.parent, made.size) == (NodeKind.FOLDER, "inner", folder, 0)
+    assert (await remote.create_folder(folder, "inner")).id == made.id
+    assert await names(remote, folder) == {"inner"}
+
+
+async def test_folder_does_not_take_the_name_of_a_file(remote: Remote, folder: NodeId, store: Store) -> None:
+    await store(folder, "taken", b"x")
+    with pytest.raises(NameTaken):
+        await remote.create_folder(folder, "taken")
+
+
+async def test_listing_tells_versions_and_details_tell_hashes(
+    remote: Remote, folder: NodeId, store: Store
+) -> None:
+    node = await store(folder, "a.txt", b"hello")
+    (listed,) = await remote.list_folder(folder)
+    told = await one(remote, node)
+    assert (listed.id, listed.kind, listed.parent, listed.size) == (node, NodeKind.FILE, folder, 5)
+    assert listed.version is not None
+    assert (told.version, told.sha256, told.modified_ns) == (
+        listed.version,
+        digest(b"hello"),
+        listed.modified_ns,
+    )
+    assert told.modified_ns > 0
+    assert not told.trashed
+
+
+async def test_top_folder_is_known_as_root(remote: Remote, folder: NodeId) -> None:
+    told = await one(remote, ROOT_NODE)
+    assert (told.id, told.kind) == (ROOT_NODE, NodeKind.FOLDER)
+    assert (await one(remote, folder)).parent == ROOT_NODE
+
+
+async def test_long_listings_come_whole(remote: Remote, folder: NodeId) -> None:
+    wanted = {f"folder-{number:04d}" for number in range(620)}
+    for name in wanted:
+        await remote.create_folder(folder, name)
+    assert await names(remote, folder) == wanted
+
+
+async def test_details_of_many_leave_out_only_the_unknown(remote: Remote, folder: NodeId) -> None:
+    made = [(await remote.create_folder(folder, str(number))).id for number in range(30)]
+    told = await remote.nodes([*made, NOBODY, made[0], ROOT_NODE])
+    assert set(told) == {*made, ROOT_NODE}
+    assert await remote.nodes([NOBODY]) == {}
+    assert await remote.nodes([NOBODY, NodeId("2yyyyyyyyyyyyyyyyyyyyyyyyyyyy")]) == {}
+    assert await remote.nodes([]) == {}
+
+
+async def test_unknown_folder_is_not_an_empty_one(remote: Remote) -> None:
+    with pytest.raises(NodeNotFound):
+        await remote.list_folder(NOBODY)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "plain.txt",
+        "with space",
+        "\u00fcml\u00e4ut \u2603 \U0001f600",
+        "qu'o\"te;%41+&=?#",
+        "trailing.tar.gz",
+        "-dash",
+        "n" * 255,
+    ],
+)
+async def test_names_come_back_as_given(remote: Remote, folder: NodeId, store: Store, name: str) -> None:
+    node = await store(folder, name, b"x")
+    made = await remote.create_folder(folder, f"d{name[:200]}")
+    assert await names(remote, folder) == {name, made.name}
+    assert (await remote.rename(node, f"r{name[:200]}")).name == f"r{name[:200]}"
+
+
+async def test_rename_makes_a_version_and_keeps_the_node(
+    remote: Remote, folder: NodeId, store: Store
+) -> None:
+    node = await store(folder, "old", b"x")
+    before = await one(remote, node)
+    renamed = await remote.rename(node, "new")
+    assert (renamed.id, renamed.name) == (node, "new")
+    after = await one(remote, node)
+    assert after.version != before.version
+    assert after.sha256 == before.sha256
+    assert await names(remote, folder) == {"new"}
+
+
+async def test_rename_onto_a_name_is_refused(remote: Remote, folder: NodeId, store: Store) -> None:
+    node = await store(folder, "a", b"a")
+    await store(folder, "b", b"b")
+    with pytest.raises(NameTaken):
+        await remote.rename(node, "b")
+    with pytest.raises(NodeNotFound):
+        await remote.rename(NOBODY, "c")
+    assert await names(remote, folder) == {"a", "b"}
+
+
+async def test_move_keeps_the_name_and_trashes_a_file_there(
+    remote: Remote, folder: NodeId, store: Store
+) -> None:
+    there = (await remote.create_folder(folder, "there")).id
+    loser = await store(there, "f", b"old")
+    winner = await store(folder, "f", b"new")
+    moved = await remote.move(winner, there)
+    assert (moved.id, moved.name, moved.parent) == (winner, "f", there)
+    assert [child.id for child in await remote.list_folder(there)] == [winner]
+    gone = await remote.nodes([loser])
+    assert loser not in gone or gone[loser].trashed
+    assert await read_all(remote, winner, 0, 3) == b"new"
+
+
+async def test_moved_folder_that_meets_its_name_is_numbered(remote: Remote, folder: NodeId) -> None:
+    there = (await remote.create_folder(folder, "there")).id
+    await remote.create_folder(there, "twin")
+    twin = (await remote.create_folder(folder, "twin")).id
+    assert (await remote.move(twin, there)).name == "twin (2)"
+
+
+async def test_folder_cannot_move_into_itself(remote: Remote, folder: NodeId) -> None:
+    outer = (await remote.create_folder(folder, "outer")).id
+    inner = (await remote.create_folder(outer, "inner")).id
+    with pytest.raises(RemoteError):
+        await remote.move(outer, inner)
+    assert await names(remote, folder) == {"outer"}
+
+
+async def test_move_of_or_to_the_unknown_is_refused(remote: Remote, folder: NodeId) -> None:
+    with pytest.raises(NodeNotFound):
+        await remote.move(NOBODY, folder)
+    with pytest.raises(RemoteError):
+        await remote.move(folder, NOBODY)
+    assert (await one(remote, folder)).parent == ROOT_NODE
+
+
+async def test_trashing_is_deletion_and_may_be_repeated(remote: Remote, folder: NodeId, store: Store) -> None:
+    inner = (await remote.create_folder(folder, "inner")).id
+    node = await store(inner, "f", b"x")
+    await remote.trash(node)
+    await remote.trash(node)
+    await remote.trash(NOBODY)
+    told = await remote.nodes([node])
+    assert node not in told or told[node].trashed
+    assert await names(remote, inner) == set()
+    await remote.trash(inner)
+    assert await names(remote, folder) == set()
+
+
+# Uploads
+
+
+async def test_upload_onto_a_name_makes_a_version_in_place(
+    remote: Remote, folder: NodeId, store: Store
+) -> None:
+    node = await store(folder, "f", b"one")
+    first = await one(remote, node)
+    assert await store(folder, "f", b"three") == node
+    second = await one(remote, node)
+    assert second.version != first.version
+    assert (second.size, second.sha256) == (5, digest(b"three"))
+    assert await read_all(remote, node, 0, 3, first.version) == b"one"
+
+
+async def test_equal_bytes_make_no_version(remote: Remote, folder: NodeId, store: Store) -> None:
+    node = await store(folder, "f", b"same")
+    before = await one(remote, node)
+    assert await store(folder, "f", b"same") == node
+    assert (await one(remote, node)).version == before.version
+
+
+async def test_empty_file(remote: Remote, folder: NodeId, store: Store) -> None:
+    node = await store(folder, "empty", b"")
+    told = await one(remote, node)
+    assert (told.size, told.sha256) == (0, digest(b""))
+    assert await read_all(remote, node, 0, 0) == b""
+
+
+async def test_limits_are_usable(remote: Remote) -> None:
+    limits = await remote.upload_limits()
+    assert 0 < limits.chunk_min_bytes <= limits.chunk_max_bytes
+    assert limits.chunks_max > 0
+    assert limits.parallel_chunks > 0
+    assert limits.file_max_bytes >= limits.single_call_bytes > 0
+
+
+async def test_chunks_in_any_order_and_twice(remote: Remote, folder: NodeId) -> None:
+    content = bytes(range(256)) * 4096 * 2 + b"tail"
+    parts = [content[:MIB], content[MIB : 2 * MIB], content[2 * MIB :]]
+    upload = await remote.open_upload(NewFile(folder, "big"), len(content), digest(content))
+    assert (await remote.upload_state(upload)).status is UploadStatus.RECEIVING
+    for order in (3, 1, 1, 2):
+        await remote.send_chunk(upload, order, parts[order - 1], digest(parts[order - 1]))
+        state = await remote.upload_state(upload)
+    assert state.chunks == {1: MIB, 2: MIB, 3: 4} or state.status is not UploadStatus.RECEIVING
+    await remote.complete_upload(upload)
+    await remote.complete_upload(upload)
+    state = await until_settled(remote, upload)
+    assert state.status is UploadStatus.STORED
+    assert state.node is not None
+    assert (await one(remote, state.node)).sha256 == digest(content)
+    assert await read_all(remote, state.node, 0, len(content)) == content
+
+
+async def test_chunks_in_parallel(remote: Remote, folder: NodeId) -> None:
+    parts = [bytes([number]) * MIB for number in range(3)]
+    content = b"".join(parts)
+    upload = await remote.open_upload(Unplaced("big"), len(content), digest(content))
+    async with trio.open_nursery() as sending:
+        for order, part in enumerate(parts, 1):
+            sending.start_soon(remote.send_chunk, upload, order, part, digest(part))
+    await remote.complete_upload(upload)
+    assert (await until_settled(remote, upload)).status is UploadStatus.ASSEMBLED
+
+
+async def test_missing_bytes_fail_the_session(remote: Remote, folder: NodeId) -> None:
+    upload = await remote.open_upload(NewFile(folder, "short"), 2 * MIB, digest(bytes(2 * MIB)))
+    await remote.send_chunk(upload, 1, bytes(MIB), digest(bytes(MIB)))
+    with suppress(RequestRefused, UploadFailed):
+        await remote.complete_upload(upload)
+        assert (await until_settled(remote, upload)).status is UploadStatus.FAILED
+    assert await names(remote, folder) == set()
+
+
+async def test_cancelled_session_is_gone(remote: Remote, folder: NodeId) -> None:
+    upload = await remote.open_upload(NewFile(folder, "f"), MIB, digest(bytes(MIB)))
+    await remote.cancel_upload(upload)
+    await remote.cancel_upload(upload)
+    calls: list[Callable[[], Awaitable[object]]] = [
+        lambda: remote.upload_state(upload),
+        lambda: remote.send_chunk(upload, 1, bytes(MIB), digest(bytes(MIB))),
+        lambda: remote.complete_upload(upload),
+        lambda: remote.upload_state(NO_UPLOAD),
+    ]
+    for call in calls:
+        with pytest.raises(UploadVanished):
+            await call()
+
+
+async def test_unplaced_upload_is_in_no_folder(remote: Remote, folder: NodeId) -> None:
+    before = await names(remote, ROOT_NODE)
+    upload = await unplaced(remote, b"draft")
+    assert (await remote.upload_state(upload)).node is None
+    assert await names(remote, ROOT_NODE) == before
+
+
+# Commits
+
+
+async def test_commit_replaces_the_version_it_was_based_on(
+    remote: Remote, folder: NodeId, store: Store
+) -> None:
+    node = await store(folder, "f", b"one")
+    base = (await one(remote, node)).version
+    assert base is not None
+    committed = await remote.commit(node, await unplaced(remote, b"two"), base)
+    assert (committed.id, committed.sha256, committed.size) == (node, digest(b"two"), 3)
+    assert committed.version not in {None, base}
+    assert await read_all(remote, node, 0, 3) == b"two"
+
+
+async def test_commit_on_a_moved_version_is_refused_and_says_where_it_is(
+    remote: Remote, other: Remote, folder: NodeId, store: Store
+) -> None:
+    node = await store(folder, "f", b"base")
+    base = (await one(remote, node)).version
+    assert base is not None
+    theirs = await other.commit(node, await unplaced(other, b"theirs"), base)
+    ours = await unplaced(remote, b"ours")
+    with pytest.raises(VersionMismatch) as caught:
+        await remote.commit(node, ours, base)
+    assert caught.value.current == theirs.version
+    assert (await one(remote, node)).sha256 == digest(b"theirs")
+
+
+async def test_commit_after_a_rename_elsewhere_is_refused(
+    remote: Remote, folder: NodeId, store: Store
+) -> None:
+    node = await store(folder, "f", b"base")
+    base = (await one(remote, node)).version
+    assert base is not None
+    await remote.rename(node, "g")
+    with pytest.raises(VersionMismatch):
+        await remote.commit(node, await unplaced(remote, b"x"), base)
+
+
+async def test_commit_needs_its_node_and_its_upload(remote: Remote, folder: NodeId, store: Store) -> None:
+    node = await store(folder, "f", b"base")
+    base = (await one(remote, node)).version
+    assert base is not None
+    with pytest.raises(UploadVanished):
+        await remote.commit(node, NO_UPLOAD, base)
+    upload = await unplaced(remote, b"x")
+    with pytest.raises(NodeNotFound):
+        await remote.commit(NOBODY, upload, base)
+
+
+async def test_assembled_upload_becomes_a_file_of_a_folder(remote: Remote, folder: NodeId) -> None:
+    placed = await remote.add_file(folder, "new.txt", await unplaced(remote, b"content"))
+    assert (placed.kind, placed.name, placed.parent) == (NodeKind.FILE, "new.txt", folder)
+    assert (placed.size, placed.sha256) == (7, digest(b"content"))
+    (listed,) = await remote.list_folder(folder)
+    assert (listed.id, listed.name, listed.version) == (placed.id, "new.txt", placed.version)
+    assert await read_all(remote, placed.id, 0, 7) == b"content"
+
+
+async def test_file_added_onto_a_file_is_its_next_version(
+    remote: Remote, folder: NodeId, store: Store
+) -> None:
+    node = await store(folder, "f", b"one")
+    before = await one(remote, node)
+    placed = await remote.add_file(folder, "f", await unplaced(remote, b"three"))
+    assert (placed.id, placed.size, placed.sha256) == (node, 5, digest(b"three"))
+    assert placed.version not in {None, before.version}
+    assert await names(remote, folder) == {"f"}
+    assert await read_all(remote, node, 0, 3, before.version) == b"one"
+
+
+async def test_adding_a_file_needs_its_folder_and_its_upload(remote: Remote, folder: NodeId) -> None:
+    with pytest.raises(UploadVanished):
+        await remote.add_file(folder, "f", NO_UPLOAD)
+    upload = await unplaced(remote, b"x")
+    with pytest.raises(NodeNotFound):
+        await remote.add_file(NOBODY, "f", upload)
+    gone = (await remote.create_folder(folder, "gone")).id
+    await remote.trash(gone)
+    with pytest.raises(NodeNotFound):
+        await remote.add_file(gone, "f", upload)
+    with pytest.raises(NameRefused):
+        await remote.add_file(folder, "", upload)
+    assert await names(remote, folder) == set()
+
+
+async def test_adding_an_upload_that_is_not_assembled_is_refused(remote: Remote, folder: NodeId) -> None:
+    upload = await remote.open_upload(Unplaced("f"), MIB, digest(bytes(MIB)))
+    with pytest.raises(RequestRefused):
+        await remote.add_file(folder, "f", upload)
+    assert await names(remote, folder) == set()
+
+
+# Reading
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, 1), (0, 300_000), (131_071, 131_073), (299_999, 300_000)])
+async def test_ranges_come_exactly(
+    remote: Remote, folder: NodeId, store: Store, start: int, end: int
+) -> None:
+    content = b"".join(number.to_bytes(4, "big") for number in range(75_000))
+    node = await store(folder, "f", content)
+    assert await read_all(remote, node, start, end) == content[start:end]
+
+
+async def test_reading_past_the_end_is_an_error(remote: Remote, folder: NodeId, store: Store) -> None:
+    node = await store(folder, "f", b"12345")
+    for start, end in ((0, 6), (5, 6), (100, 200)):
+        with pytest.raises(RemoteUnavailable):
+            await read_all(remote, node, start, end)
+
+
+async def test_reading_what_is_not_there(remote: Remote, folder: NodeId, store: Store) -> None:
+    node = await store(folder, "f", b"12345")
+    with pytest.raises(NodeNotFound):
+        await read_all(remote, NOBODY, 0, 1)
+    with pytest.raises(NodeNotFound):
+        await read_all(remote, node, 0, 1, VersionId("3zzzzzzzzzzzzzzzzzzzzzzzzzzzz"))
+
+
+async def test_stream_left_early_leaves_nothing_behind(remote: Remote, folder: NodeId, store: Store) -> None:
+    content = bytes(3 * MIB)
+    node = await store(folder, "f", content)
+    for _ in range(40):
+        async with remote.read(node, None, 0, len(content)) as pieces:
+            async for piece in pieces:
+                assert piece
+                break
+    assert len(await read_all(remote, node, 0, len(content))) == len(content)

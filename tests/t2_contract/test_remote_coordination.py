@@ -1,0 +1,151 @@
+"""The contract of a Remote, for every implementation alike: leases, changes, cancelling."""
+
+from collections.abc import Awaitable, Callable
+from uuid import uuid4
+
+import pytest
+import trio
+
+from mountfs.model.errors import LeaseHeld, LeaseNotHeld, NodeNotFound
+from mountfs.model.ids import ROOT_NODE, ChangeCursor, LeaseToken, NodeId
+from mountfs.model.node import RemoteNode
+from mountfs.model.remote import Remote
+
+NOBODY = NodeId("2zzzzzzzzzzzzzzzzzzzzzzzzzzzz")
+
+Store = Callable[[NodeId, str, bytes], Awaitable[NodeId]]
+
+
+async def one(remote: Remote, node: NodeId) -> RemoteNode:
+    return (await remote.nodes([node]))[node]
+
+
+@pytest.fixture
+async def folder(remote: Remote) -> NodeId:
+    """A folder of this test's own: the server keeps the others' leavings."""
+    return (await remote.create_folder(ROOT_NODE, f"test-{uuid4().hex}")).id
+
+
+# Leases
+
+
+async def test_lease_excludes_everybody(remote: Remote, other: Remote, folder: NodeId, store: Store) -> None:
+    node = await store(folder, "f", b"x")
+    lease = await remote.acquire_lease(node, duration_s=60, holder="host-a")
+    assert lease.duration_s == 60
+    assert (await one(remote, node)).locked
+    with pytest.raises(LeaseHeld):
+        await other.acquire_lease(node, duration_s=60, holder="host-b")
+    with pytest.raises(LeaseHeld):
+        await remote.acquire_lease(node, duration_s=60, holder="host-a")
+    await remote.release_lease(node, lease.token)
+    assert not (await one(remote, node)).locked
+    theirs = await other.acquire_lease(node, duration_s=60, holder="host-b")
+    await other.release_lease(node, theirs.token)
+
+
+async def test_renewal_needs_the_living_token(remote: Remote, folder: NodeId, store: Store) -> None:
+    node = await store(folder, "f", b"x")
+    lease = await remote.acquire_lease(node, duration_s=60, holder="host")
+    renewed = await remote.renew_lease(node, lease.token)
+    assert (renewed.token, renewed.duration_s) == (lease.token, 60)
+    with pytest.raises(LeaseNotHeld):
+        await remote.renew_lease(node, LeaseToken("not-the-token"))
+    await remote.release_lease(node, lease.token)
+    await remote.release_lease(node, lease.token)
+    with pytest.raises(LeaseNotHeld):
+        await remote.renew_lease(node, lease.token)
+
+
+async def test_lease_ends_by_itself(remote: Remote, other: Remote, folder: NodeId, store: Store) -> None:
+    node = await store(folder, "f", b"x")
+    lease = await remote.acquire_lease(node, duration_s=2, holder="host-a")
+    with trio.fail_after(10):
+        while True:
+            try:
+                theirs = await other.acquire_lease(node, duration_s=60, holder="host-b")
+            except LeaseHeld:
+                await trio.sleep(0.1)
+            else:
+                break
+    with pytest.raises(LeaseNotHeld):
+        await remote.renew_lease(node, lease.token)
+    await remote.release_lease(node, lease.token)
+    assert (await one(other, node)).locked, "a dead token must not free the lock of another holder"
+    await other.release_lease(node, theirs.token)
+
+
+async def test_only_nodes_that_exist_can_be_locked(remote: Remote) -> None:
+    with pytest.raises(NodeNotFound):
+        await remote.acquire_lease(NOBODY, duration_s=60, holder="host")
+
+
+# Changes
+
+
+async def test_changes_name_the_nodes(remote: Remote, other: Remote, folder: NodeId, store: Store) -> None:
+    node = await store(folder, "f", b"x")
+    start = await remote.changes(None)
+    assert (start.nodes, start.everything) == (frozenset(), False)
+    quiet = await remote.changes(start.cursor)
+    assert quiet.nodes == frozenset()
+    await other.rename(node, "g")
+    told = await remote.changes(start.cursor, wait_s=10)
+    assert node in told.nodes or told.everything
+    again = await remote.changes(told.cursor)
+    assert node not in again.nodes
+    assert not again.everything
+
+
+@pytest.mark.parametrize("action", ["upload", "move", "trash", "create_folder"])
+async def test_every_change_is_told(remote: Remote, folder: NodeId, store: Store, action: str) -> None:
+    node = await store(folder, "f", b"x")
+    inner = (await remote.create_folder(folder, "inner")).id
+    start = await remote.changes(None)
+    if action == "upload":
+        await store(folder, "f", b"y")
+    elif action == "move":
+        await remote.move(node, inner)
+    elif action == "trash":
+        await remote.trash(node)
+    else:
+        node = (await remote.create_folder(inner, "deeper")).id
+    told = await remote.changes(start.cursor, wait_s=10)
+    assert node in told.nodes or told.everything
+
+
+async def test_long_poll_wakes_at_once(remote: Remote, other: Remote, folder: NodeId, store: Store) -> None:
+    node = await store(folder, "f", b"x")
+    start = await remote.changes(None)
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other.rename, node, "g")
+        told = await remote.changes(start.cursor, wait_s=60)
+    assert node in told.nodes or told.everything
+    assert trio.current_time() - began < 20
+
+
+async def test_waiting_for_nothing_ends_in_time(remote: Remote) -> None:
+    cursor = (await remote.changes(None)).cursor
+    with trio.fail_after(15):
+        told = await remote.changes(cursor, wait_s=1)
+    assert told.nodes == frozenset()
+
+
+async def test_unknown_cursor_gives_everything(remote: Remote) -> None:
+    told = await remote.changes(ChangeCursor("no cursor of ours"))
+    assert told.everything
+    assert not (await remote.changes(told.cursor)).everything
+
+
+# Cancelling
+
+
+async def test_cancelled_calls_leave_a_working_client(remote: Remote) -> None:
+    cursor = (await remote.changes(None)).cursor
+    for deadline_s in (0, 0.001, 0.01, 0.1):
+        with trio.move_on_after(deadline_s):
+            await remote.changes(cursor, wait_s=60)
+        with trio.move_on_after(deadline_s):
+            await remote.list_folder(ROOT_NODE)
+    assert await one(remote, ROOT_NODE)

@@ -1,0 +1,130 @@
+"""SIGKILL in the middle of work, and an orderly end."""
+
+import hashlib
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from tests.t2_server.serving import MEBIBYTE, ServerProcess, blob_files, checked, wait_until
+
+
+def content_of(name: str) -> bytes:
+    """Bytes that tell which file they belong to; sizes differ."""
+    return hashlib.sha256(name.encode()).digest() * (1 + len(name) * hash_byte(name))
+
+
+def hash_byte(name: str) -> int:
+    return hashlib.sha256(name.encode()).digest()[0]
+
+
+def keep_uploading(
+    server: ServerProcess, writer: int, answered: dict[str, str], going: threading.Event
+) -> None:
+    """Upload file after file until the server is gone; note each answer."""
+    with server.api() as api:
+        number = 0
+        while True:
+            name = f"w{writer}-{number}"
+            try:
+                answered[name] = api.upload(name, content_of(name))
+            except httpx.TransportError:
+                return
+            number += 1
+            if number > 5:
+                going.set()
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.013, 0.05])
+def test_every_answered_upload_survives_a_kill(
+    start_server: Callable[..., ServerProcess], delay_s: float
+) -> None:
+    server = start_server()
+    answered: dict[str, str] = {}
+    going = threading.Event()
+    with ThreadPoolExecutor(6) as pool:
+        writers = [pool.submit(keep_uploading, server, writer, answered, going) for writer in range(6)]
+        assert going.wait(10)
+        time.sleep(delay_s)  # the moment of death is the parameter of this test
+        server.kill()
+        for writer in writers:
+            writer.result(10)
+    server = start_server()
+    with server.api() as api:
+        found = api.children()
+        assert answered.items() <= found.items()
+        for name, node in found.items():
+            assert api.read(node) == content_of(name), name
+            assert api.node(node)["hash"] == hashlib.sha256(content_of(name)).hexdigest()
+        assert len(blob_files(server)) == len(found)
+
+
+def test_chunked_session_goes_on_after_a_kill(start_server: Callable[..., ServerProcess]) -> None:
+    pieces = {order: bytes([order]) * MEBIBYTE for order in (1, 2, 3)}
+    server = start_server()
+    with server.api() as api:
+        session = api.session("file", 3 * MEBIBYTE, **api.target())
+        checked(api.send_chunk(session, 2, pieces[2]))
+        server.kill()
+    server = start_server()
+    with server.api() as api:
+        assert [row["id"] for row in api.get("upload/details/")["sessions"]] == [session]
+        arrived = api.get(f"upload/{session}/details/")["session"]["chunks"]
+        assert arrived == {"2": MEBIBYTE}
+        for order in (1, 3):
+            checked(api.send_chunk(session, order, pieces[order]))
+        api.post(f"upload/{session}/complete/")
+        assert api.read(api.finished(session)["new_file_id"]) == b"".join(pieces.values())
+
+
+def test_assembly_goes_on_after_a_kill(start_server: Callable[..., ServerProcess]) -> None:
+    piece = bytes(range(256)) * 4096 * 32
+    server = start_server()
+    with server.api() as api:
+        session = api.session("file", 8 * len(piece), **api.target())
+        for order in range(1, 9):
+            checked(api.send_chunk(session, order, piece))
+        assert api.post(f"upload/{session}/complete/")["session"]["status"] == "assembling"
+        server.kill()
+    with start_server().api() as api:
+        stored = api.finished(session)
+        assert api.node(stored["new_file_id"])["hash"] == hashlib.sha256(piece * 8).hexdigest()
+
+
+def test_upload_cut_off_by_the_client_leaves_nothing(start_server: Callable[..., ServerProcess]) -> None:
+    server = start_server()
+    url = httpx.URL(server.url)
+    with server.api() as api:
+        session = api.session("file", 50 * MEBIBYTE, **api.target())
+        head = (
+            f"POST {url.path}upload/{session}/chunk/?order=1 HTTP/1.1\r\nHost: {url.host}\r\n"
+            f"Authorization: Bearer {server.token()}\r\nContent-Length: {50 * MEBIBYTE}\r\n"
+            "Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+            '--b\r\nContent-Disposition: form-data; name="chunk"; filename="x"\r\n\r\n'
+        )
+        with socket.create_connection((url.host, url.port or 0)) as connection:
+            connection.sendall(head.encode() + bytes(5 * MEBIBYTE))
+            wait_until(lambda: bool(blob_files(server)))
+        wait_until(lambda: not blob_files(server))
+        assert api.get(f"upload/{session}/chunk/")["chunks"] == {}
+
+
+def test_sigterm_answers_open_long_polls_and_ends_promptly(
+    start_server: Callable[..., ServerProcess],
+) -> None:
+    server = start_server()
+    with server.api() as first, server.api() as second, ThreadPoolExecutor(2) as pool:
+        cursor = first.head()
+        polls = [pool.submit(api.news, cursor, 25) for api in (first, second)]
+        with server.api() as other:
+            for _ in range(50):  # by then both polls have arrived
+                other.get("ping/")
+        started = time.monotonic()
+        server.stop()
+        assert time.monotonic() - started < 1.5
+        for waiting in polls:
+            assert waiting.result(5)["activity"] == []

@@ -1,0 +1,135 @@
+"""Leases: exclusive, atomic, announced, and still there after a crash."""
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.t2_server.serving import Api, ServerProcess, error_of, from_upload
+
+
+def test_lock_is_exclusive_until_released(api: Api) -> None:
+    node = api.upload("file", b"")
+    lock = f"{api.storage}{node}/lock/"
+    assert api.get(lock)["locked"] is False
+    held = api.post(lock, duration=120, client_info=json.dumps({"device_name": "here"}))
+    assert (held["locked"], held["lock_info"]["duration"]) == (True, 120)
+    refused = error_of(api.http.post(lock), 409)
+    assert (refused["code"], refused["params"]["reason"]) == (1660, "locked")
+    status = api.get(lock)
+    assert status["lock_info"]["client_info"] == {"device_name": "here"}
+    assert "lock_token" not in status
+    assert api.node(node)["locked"] is True
+    assert api.node(node)["lock_info"] == status["lock_info"]
+    assert api.post(f"{lock}heartbeat/", lock_token=held["lock_token"])["lock_token"] == held["lock_token"]
+    api.delete(lock, lock_token=held["lock_token"])
+    assert api.node(node)["lock_info"] is None
+    assert api.post(lock)["lock_info"]["duration"] == 300
+
+
+def test_wrong_or_old_token_does_not_hold(api: Api) -> None:
+    lock = f"{api.storage}{api.upload('file', b'')}/lock/"
+    held = api.post(lock)
+    for response in (
+        api.http.post(f"{lock}heartbeat/", data={"lock_token": "wrong"}),
+        api.http.delete(lock, params={"lock_token": "wrong"}),
+    ):
+        error = error_of(response, 404)
+        assert (error["code"], error["params"]["reason"]) == (1609, "lock_not_held")
+    api.delete(lock, lock_token=held["lock_token"])
+    gone = api.http.post(f"{lock}heartbeat/", data={"lock_token": held["lock_token"]})
+    assert error_of(gone, 404)["params"]["reason"] == "lock_not_held"
+
+
+def test_release_reads_the_query_only(api: Api) -> None:
+    lock = f"{api.storage}{api.upload('file', b'')}/lock/"
+    token = api.post(lock)["lock_token"]
+    assert error_of(api.http.request("DELETE", lock, data={"lock_token": token}), 406)["code"] == 205516
+    assert api.get(lock)["locked"] is True
+
+
+def test_duration_and_kind_of_node_are_checked(api: Api) -> None:
+    lock = f"{api.storage}{api.upload('file', b'')}/lock/"
+    for data in ({"duration": "59"}, {"duration": "3601"}, {"client_info": "[]"}):
+        error_of(api.http.post(lock, data=data), 406)
+    error_of(api.http.post(f"{api.storage}{api.folder('folder')}/lock/"), 406)
+
+
+def test_of_20_parallel_acquirers_one_wins(api: Api) -> None:
+    for round_number in range(5):
+        lock = f"{api.storage}{api.upload(f'file{round_number}', b'')}/lock/"
+        with ThreadPoolExecutor(20) as pool:
+            statuses = [response.status_code for response in pool.map(api.http.post, [lock] * 20)]
+        assert sorted(statuses) == [200] + [409] * 19
+
+
+def test_locks_survive_kill_and_restart(start_server: Callable[..., ServerProcess]) -> None:
+    server = start_server()
+    with server.api() as api:
+        node = api.upload("file", b"")
+        token = api.post(f"{api.storage}{node}/lock/")["lock_token"]
+        server.kill()
+    with start_server().api() as api:
+        error_of(api.http.post(f"{api.storage}{node}/lock/"), 409)
+        api.post(f"{api.storage}{node}/lock/heartbeat/", lock_token=token)
+        api.delete(f"{api.storage}{node}/lock/", lock_token=token)
+
+
+def test_expiry_frees_the_lock_and_wakes_those_who_wait(start_server: Callable[..., ServerProcess]) -> None:
+    with start_server("--min-lock-seconds", "1").api() as api:
+        node = api.upload("file", b"")
+        lock = f"{api.storage}{node}/lock/"
+        token = api.post(lock, duration=1)["lock_token"]
+        assert api.news(api.head(), wait=10)["activity"] == [f"storage:{node}"]
+        gone = api.http.post(f"{lock}heartbeat/", data={"lock_token": token})
+        assert error_of(gone, 404)["params"]["reason"] == "lock_not_held"
+        assert api.node(node)["locked"] is False
+        api.post(lock)
+
+
+def test_lock_that_ended_while_the_server_was_down_is_free(
+    start_server: Callable[..., ServerProcess],
+) -> None:
+    server = start_server("--min-lock-seconds", "1")
+    with server.api() as api:
+        node = api.upload("file", b"")
+        api.post(f"{api.storage}{node}/lock/", duration=1)
+        cursor = api.head()
+        server.kill()
+    with start_server().api() as api:
+        assert api.news(cursor, wait=10)["activity"] == [f"storage:{node}"]
+        api.post(f"{api.storage}{node}/lock/")
+
+
+def test_lock_and_unlock_are_announced(api: Api) -> None:
+    node = api.upload("file", b"")
+    lock = f"{api.storage}{node}/lock/"
+    cursor = api.head()
+    token = api.post(lock)["lock_token"]
+    news = api.news(cursor)
+    assert news["activity"] == [f"storage:{node}"]
+    api.delete(lock, lock_token=token)
+    assert api.news(news["lastactivity"])["activity"] == [f"storage:{node}"]
+
+
+def test_lock_only_advises_unless_enforced(api: Api) -> None:
+    node = api.upload("file", b"old")
+    api.post(f"{api.storage}{node}/lock/")
+    assert api.upload("file", b"new") == node
+
+
+def test_enforced_lock_refuses_the_content_of_others(start_server: Callable[..., ServerProcess]) -> None:
+    with start_server("--locks-enforced").api() as api:
+        node = api.upload("file", b"old")
+        session = api.complete_without_target(b"new")
+        token = api.post(f"{api.storage}{node}/lock/")["lock_token"]
+        update = {"from": from_upload(session)}
+        for response in (
+            api.try_upload("file", b"x"),
+            api.try_upload("file", b"x", lock_token="wrong"),
+            api.http.post(f"{api.storage}{node}/update/", data=update),
+        ):
+            assert error_of(response, 409)["params"]["reason"] == "locked"
+        assert api.read(node) == b"old"
+        api.post(f"{api.storage}{node}/update/", **update, lock_token=token)
+        assert api.read(node) == b"new"
+        assert api.upload("file", b"newest", lock_token=token) == node

@@ -1,0 +1,277 @@
+"""What others do in the workspace is seen here, and what is not yet sent here survives it."""
+
+import pytest
+
+from mountfs.model.errors import FileNotFound
+from mountfs.model.ids import ROOT_INO, ROOT_NODE
+from mountfs.remotes.memory import MemoryWorkspace
+from tests.t3_filesystem.workspace_mount import WorkspaceMount, workspace_contents
+
+
+async def test_what_was_there_before_is_seen(mount: WorkspaceMount, workspace: MemoryWorkspace) -> None:
+    workspace.put("d/e/a", b"content")
+    await mount.catch_up()
+    assert await mount.contents() == {"d": None, "d/e": None, "d/e/a": b"content"}
+
+
+async def test_file_of_one_host_is_seen_on_another(mount: WorkspaceMount, other: WorkspaceMount) -> None:
+    assert await other.listdir() == []
+    await mount.mkdir("d")
+    await mount.write("d/a", b"content")
+    await mount.settle()
+    await other.catch_up()
+    assert await other.contents() == await mount.contents()
+
+
+async def test_remote_rename_keeps_the_inode(mount: WorkspaceMount, workspace: MemoryWorkspace) -> None:
+    node = workspace.put("a", b"content")
+    before = await mount.stat("a")
+    workspace.rename(node, "b")
+    await mount.catch_up()
+    assert await mount.contents() == {"b": b"content"}
+    after = await mount.stat("b")
+    assert (after.ino, after.mtime_ns, after.size) == (before.ino, before.mtime_ns, before.size)
+    assert ("entry", ROOT_INO, b"a") in mount.parts.kernel.told
+    assert ("entry", ROOT_INO, b"b") in mount.parts.kernel.told
+
+
+async def test_remote_move_into_a_listed_folder_keeps_the_inode(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    node = workspace.put("a", b"content")
+    workspace.put("d/x", b"")
+    await mount.contents()
+    ino = (await mount.stat("a")).ino
+    workspace.move(node, workspace.find("d"))
+    await mount.catch_up()
+    assert await mount.contents() == {"d": None, "d/a": b"content", "d/x": b""}
+    assert (await mount.stat("d/a")).ino == ino
+
+
+async def test_remote_move_into_a_folder_that_was_never_listed_is_followed(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    node = workspace.put("a", b"content")
+    workspace.put("d/e/x", b"")
+    assert await mount.listdir() == ["a", "d"]
+    workspace.move(node, workspace.find("d/e"))
+    await mount.catch_up()
+    assert await mount.listdir() == ["d"]
+    assert await mount.listdir("d/e") == ["a", "x"]
+    assert await mount.read("d/e/a") == b"content"
+
+
+async def test_remote_move_out_of_a_folder_that_was_never_listed_is_followed(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    node = workspace.put("d/e/a", b"content")
+    assert await mount.listdir() == ["d"]
+    workspace.move(node, ROOT_NODE)
+    await mount.catch_up()
+    assert await mount.contents() == {"a": b"content", "d": None, "d/e": None}
+
+
+async def test_remote_move_of_an_open_file_out_of_sight_leaves_it_readable(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    node = workspace.put("a", b"content")
+    workspace.put("d/e/x", b"")
+    await mount.listdir()
+    async with mount.opened("a") as file:
+        await file.read()
+        workspace.move(node, workspace.find("d/e"))
+        await mount.catch_up()
+        assert await file.read() == b"content"
+
+
+async def test_remote_trade_of_two_names_is_followed(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    first, second = workspace.put("a", b"1"), workspace.put("b", b"2")
+    await mount.contents()
+    workspace.rename(first, "c")
+    workspace.rename(second, "a")
+    workspace.rename(first, "b")
+    await mount.catch_up()
+    assert await mount.contents() == {"a": b"2", "b": b"1"}
+
+
+async def test_remote_ring_of_three_names_is_followed(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    nodes = [workspace.put(name, name.encode()) for name in "abc"]
+    await mount.contents()
+    for node, name in zip([*nodes, nodes[0]], ["x", "a", "b", "c"], strict=True):
+        workspace.rename(node, name)
+    await mount.catch_up()
+    assert await mount.contents() == {"a": b"b", "b": b"c", "c": b"a"}
+
+
+async def test_remote_delete_of_a_clean_tree_is_followed(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("d/e/a", b"content")
+    await mount.contents()
+    workspace.trash(workspace.find("d"))
+    await mount.catch_up()
+    assert await mount.contents() == {}
+    with pytest.raises(FileNotFound):
+        await mount.stat("d/e/a")
+
+
+async def test_remote_version_is_seen_and_the_kernel_told(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("a", b"old content")
+    assert await mount.read("a") == b"old content"
+    ino = (await mount.stat("a")).ino
+    workspace.put("a", b"new")
+    await mount.catch_up()
+    assert await mount.read("a") == b"new"
+    assert (await mount.stat("a")).size == 3
+    assert (await mount.stat("a")).ino == ino
+    assert ("content", ino, b"") in mount.parts.kernel.told
+
+
+async def test_remote_version_is_seen_through_an_open_handle(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("a", b"old content")
+    async with mount.opened("a") as file:
+        assert await file.read() == b"old content"
+        workspace.put("a", b"new")
+        await mount.catch_up()
+        assert await file.read() == b"new"
+        # An open file's pages must not be dropped under the handlers that use it.
+        assert ("content", file.ino, b"") not in mount.parts.kernel.told
+
+
+async def test_remote_version_of_equal_bytes_moves_no_time(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    node = workspace.put("a", b"content")
+    await mount.read("a")
+    await mount.parts.refresher.look_at([node])
+    before = await mount.stat("a")
+    reads = mount.memory.calls["read"]
+    workspace.rename(node, "b")
+    workspace.rename(node, "a")
+    await mount.catch_up()
+    assert await mount.stat("a") == before
+    assert await mount.read("a") == b"content"
+    assert mount.memory.calls["read"] == reads
+
+
+async def test_feed_with_a_gap_makes_every_folder_compared_again(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("d/a", b"old")
+    await mount.contents()
+    workspace.put("d/a", b"new")
+    workspace.put("d/b", b"more")
+    workspace.forget_changes()
+    await mount.catch_up()
+    assert await mount.contents() == {"d": None, "d/a": b"new", "d/b": b"more"}
+
+
+async def test_unsent_changes_of_a_file_deleted_elsewhere_are_kept(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    node = workspace.put("a", b"old")
+    await mount.append("a", b" and new")
+    workspace.trash(node)
+    await mount.catch_up()
+    await mount.settle()
+    assert workspace.files() == await mount.contents() == {"a": b"old and new"}
+
+
+async def test_unsent_changes_in_a_folder_deleted_elsewhere_are_kept(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("d/a", b"old")
+    workspace.put("d/b", b"untouched")
+    await mount.contents()
+    await mount.append("d/a", b" and new")
+    await mount.write("d/c", b"created")
+    workspace.trash(workspace.find("d"))
+    await mount.catch_up()
+    await mount.settle()
+    expected = {"d": None, "d/a": b"old and new", "d/c": b"created"}
+    assert workspace_contents(workspace) == await mount.contents() == expected
+
+
+async def test_file_being_written_while_deleted_elsewhere_is_kept(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    node = workspace.put("a", b"old")
+    async with mount.opened("a", 2) as file:
+        await file.write(b"new")
+        workspace.trash(node)
+        await mount.catch_up()
+        assert await file.read() == b"new"
+    await mount.settle()
+    assert workspace.files() == await mount.contents() == {"a": b"new"}
+
+
+async def test_rename_here_of_a_file_changed_elsewhere_keeps_both_changes(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    node = workspace.put("a", b"old")
+    await mount.read("a")
+    await mount.rename("a", "b")
+    workspace.put("a", b"new")
+    await mount.catch_up()
+    await mount.settle()
+    assert workspace.files() == await mount.contents() == {"b": b"new"}
+    assert workspace.find("b") == node
+
+
+async def test_write_here_of_a_file_renamed_elsewhere_keeps_both_changes(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    node = workspace.put("a", b"old")
+    await mount.write("a", b"new")
+    workspace.rename(node, "b")
+    await mount.catch_up()
+    await mount.settle()
+    assert workspace.files() == await mount.contents()
+    assert b"new" in workspace.files().values()
+
+
+async def test_removed_folder_that_another_client_added_to_is_kept(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("d/a", b"ours")
+    await mount.contents()
+    mount.remote.go_offline()
+    await mount.remove_tree("d")
+    workspace.put("d/theirs", b"theirs")
+    mount.remote.heal()
+    await mount.settle()
+    await mount.catch_up()
+    assert workspace.files() == {"d/theirs": b"theirs"}
+    assert await mount.contents() == {"d": None, "d/theirs": b"theirs"}
+
+
+async def test_folder_created_on_both_sides_is_one_with_both_contents(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    await mount.mkdir("d")
+    await mount.write("d/ours", b"1")
+    workspace.put("d/theirs", b"2")
+    await mount.catch_up()
+    await mount.settle()
+    expected = {"d": None, "d/ours": b"1", "d/theirs": b"2"}
+    assert workspace_contents(workspace) == await mount.contents() == expected
+
+
+async def test_both_sides_deleting_a_file_is_no_conflict(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    node = workspace.put("a", b"content")
+    await mount.read("a")
+    await mount.unlink("a")
+    workspace.trash(node)
+    await mount.settle()
+    assert await mount.contents() == {}
+    assert mount.failures() == {}

@@ -1,0 +1,530 @@
+"""A whole mount without a kernel: all of it is real but the remote, which is in memory, and the kernel.
+
+Paths are relative to the mount and separated by slashes. Nothing is cached between two operations, as by a
+kernel that forgets at once.
+"""
+
+import os
+import shutil
+import sqlite3
+import stat
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from mountfs.filesystem.filesystem import WorkspaceFilesystem
+from mountfs.locks.file_locks import FileLocks
+from mountfs.model.errors import FileNotFound
+from mountfs.model.filesystem import AttributeChange, Attributes, Caller, Handle, RenameFlag
+from mountfs.model.ids import ROOT_INO, Ino, NodeId
+from mountfs.remotes.faulty import FaultyRemote
+from mountfs.remotes.memory import MemoryRemote, MemoryWorkspace
+from mountfs.storage import recovery
+from mountfs.storage.audit import audit
+from mountfs.storage.content import ContentFiles
+from mountfs.storage.journal import SqliteJournal
+from mountfs.storage.layout import CacheDirectory, CacheLayout
+from mountfs.sync.connection import Connection
+from mountfs.sync.content import FileContent
+from mountfs.sync.follower import Follower
+from mountfs.sync.publisher import Publisher
+from mountfs.sync.refresher import Refresher
+from mountfs.sync.sender import Sender
+from mountfs.sync.step_executor import ConflictPolicy, StepExecutor
+from mountfs.sync.uploads import ContentUploads
+from mountfs.tree.inode import Inode
+from mountfs.tree.remote_changes import RemoteChanges
+from mountfs.tree.tree import Tree
+
+CALLER = Caller(uid=os.getuid(), gid=os.getgid(), pid=os.getpid())
+REQUEST_BYTES = 128 * 1024
+PATIENCE_S = 200.0
+"""By the test's clock, which is faster than the real one."""
+
+NEVER_S = 1e6
+"""An upload delay that only `settle` ends, so that what is coalesced does not depend on the machine."""
+
+T = TypeVar("T")
+
+
+def run_fast(
+    function: Callable[[], Awaitable[T]],
+    *,
+    clock: trio.abc.Clock | None = None,
+    instruments: Sequence[trio.abc.Instrument] = (),
+) -> T:
+    """Run trio with a clock twenty times as fast: threads take real time, so it cannot jump."""
+    return trio.run(function, clock=clock or MockClock(rate=20), instruments=instruments)
+
+
+WRITING_CALLS = (
+    *("create_folder", "rename", "move", "trash", "upload_small", "open_upload", "send_chunk"),
+    *("complete_upload", "cancel_upload", "commit", "add_file"),
+)
+
+
+@dataclass(frozen=True)
+class MountOptions:
+    """What a test may choose; see `MountSettings`."""
+
+    upload_delay_s: float = NEVER_S
+    conflict: ConflictPolicy = "keep-both"
+    cache_limit_bytes: int = 1 << 40
+    durable_remotely: bool = False
+    always_ask: bool = False
+
+
+class RecordingNotifier:
+    """What the kernel was told to forget."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, Ino, bytes]] = []
+
+    def attributes_changed(self, ino: Ino) -> None:
+        self.told.append(("attributes", ino, b""))
+
+    def content_changed(self, ino: Ino) -> None:
+        self.told.append(("content", ino, b""))
+
+    def entry_changed(self, parent: Ino, name: bytes) -> None:
+        self.told.append(("entry", parent, name))
+
+    async def drained(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+class Parts:
+    """The objects of one mount, wired as `mountfs.daemon.compose` wires them."""
+
+    def __init__(
+        self,
+        remote: FaultyRemote,
+        journal: SqliteJournal,
+        content_files: ContentFiles,
+        folder: Path,
+        name: str,
+        options: MountOptions,
+    ) -> None:
+        self.kernel = RecordingNotifier()
+        self.connection = Connection()
+        self.tree = Tree(journal, uid=os.getuid(), gid=os.getgid())
+        self.content = FileContent(
+            self.tree, content_files, remote, limit_bytes=options.cache_limit_bytes, patience_s=30.0
+        )
+        self.changes = RemoteChanges(self.tree, self.kernel, self.content, host=name)
+        self.refresher = Refresher(self.tree, remote, self.changes, self.connection)
+        self.uploads = ContentUploads(remote, journal, self.content)
+        executor = StepExecutor(
+            self.tree,
+            remote,
+            self.changes,
+            self.refresher,
+            self.content,
+            self.uploads,
+            conflict=options.conflict,
+        )
+        self.sender = Sender(
+            self.tree, executor, self.content, self.connection, delay_s=options.upload_delay_s
+        )
+        self.follower = Follower(
+            remote, self.refresher, self.connection, noticed=lambda node: self.locks.wake(node)
+        )
+        self.publisher = Publisher(
+            self.tree, self.sender, self.refresher, self.follower, self.connection, self.kernel
+        )
+        self.locks = FileLocks(remote, self.publisher, holder=name)
+        self.filesystem = WorkspaceFilesystem(
+            self.tree,
+            self.content,
+            self.refresher,
+            self.publisher,
+            self.locks,
+            self.kernel,
+            cache_dir=folder,
+            read_only=False,
+            always_ask=options.always_ask,
+            publish_on_close=options.durable_remotely,
+        )
+
+
+class OpenPath:
+    """A file that is open."""
+
+    def __init__(self, filesystem: WorkspaceFilesystem, handle: Handle, ino: Ino) -> None:
+        self._filesystem = filesystem
+        self.handle = handle
+        self.ino = ino
+
+    async def read(self, offset: int = 0, size: int | None = None) -> bytes:
+        """Read as a program does: in the kernel's portions, up to the end or `size` bytes."""
+        parts: list[bytes] = []
+        left = size if size is not None else 1 << 62
+        while left:
+            part = await self._filesystem.read(self.handle, offset, min(left, REQUEST_BYTES))
+            if not part:
+                break
+            parts.append(part)
+            offset += len(part)
+            left -= len(part)
+        return b"".join(parts)
+
+    async def write(self, content: bytes, offset: int = 0) -> None:
+        for start in range(0, len(content), REQUEST_BYTES):
+            part = content[start : start + REQUEST_BYTES]
+            assert await self._filesystem.write(self.handle, offset + start, part) == len(part)
+
+    async def fsync(self) -> None:
+        await self._filesystem.fsync(self.handle, data_only=False)
+
+    async def close(self) -> None:
+        try:
+            await self._filesystem.flush(self.handle)
+        finally:
+            await self._filesystem.release(self.handle)
+
+
+class WorkspaceMount:
+    """One mount, started and stopped any number of times over the same cache.
+
+    `memory` counts the calls that reached the workspace, `remote` fails them.
+    """
+
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        folder: Path,
+        workspace: MemoryWorkspace,
+        name: str,
+        options: MountOptions,
+    ) -> None:
+        self.memory = MemoryRemote(workspace)
+        self.remote = FaultyRemote(self.memory)
+        self.name = name
+        self.options = options
+        self.is_running = False
+        self._nursery = nursery
+        self._folder = folder
+        self._starts = 0
+
+    # Starting and stopping.
+
+    async def start(self) -> None:
+        """Recover and serve. What recovery leaves must be sound."""
+        self._folder.mkdir(exist_ok=True)
+        self._directory = CacheDirectory.claim(self._folder)
+        layout = self._directory.layout
+        self._content_files = ContentFiles(layout.content, layout.index)
+        self._journal = SqliteJournal(layout.journal, workspace=self.memory.workspace.id)
+        recovery.recover(self._journal, self._content_files)
+        self._check_cache()
+        self._journal.start()
+        self.parts = Parts(
+            self.remote, self._journal, self._content_files, self._folder, self.name, self.options
+        )
+        await self.tree.load(await self._journal.pending())
+        self.parts.uploads.load(await self._journal.open_uploads(), self.tree)
+        self._ended = trio.Event()
+        await self._nursery.start(self._serve)
+        self.is_running = True
+
+    async def _serve(self, *, task_status: trio.TaskStatus[None]) -> None:
+        try:
+            async with trio.open_nursery() as traffic:
+                self._scope = traffic.cancel_scope
+                await traffic.start(self.parts.content.run)
+                await traffic.start(self.parts.refresher.run)
+                await traffic.start(self.parts.sender.run)
+                await traffic.start(self.parts.follower.run)
+                await traffic.start(self.parts.locks.run)
+                task_status.started()
+        finally:
+            self._ended.set()
+
+    async def stop(self) -> None:
+        """Stop as an unmount whose time to send is over: what is pending stays in the journal."""
+        await self.parts.content.save_index()
+        await self._end()
+        self._check_cache()
+        self._close()
+
+    async def crash(self) -> None:
+        """Die at once. The next start finds what the disk had at this moment."""
+        self._starts += 1
+        copy = self._folder.with_name(f"{self._folder.name.split('.')[0]}.{self._starts}")
+        _snapshot(self._directory.layout, CacheLayout(copy))
+        await self._end()
+        self._close()
+        shutil.rmtree(self._folder)
+        self._folder = copy
+
+    async def restart(self, *, cleanly: bool = True) -> None:
+        await (self.stop() if cleanly else self.crash())
+        await self.start()
+
+    async def _end(self) -> None:
+        self.is_running = False
+        self._scope.cancel()
+        await self._ended.wait()
+        with trio.CancelScope(shield=True):
+            await self._journal.aclose()
+        self._journal = SqliteJournal(self._directory.layout.journal, workspace=self.memory.workspace.id)
+
+    def _close(self) -> None:
+        self._journal._reader.close()
+        self._content_files.close()
+        self._directory.release()
+
+    def _check_cache(self) -> None:
+        faults = audit(self._journal, self._content_files)
+        assert not faults, faults
+
+    # Looking inside.
+
+    @property
+    def tree(self) -> Tree:
+        return self.parts.tree
+
+    @property
+    def filesystem(self) -> WorkspaceFilesystem:
+        return self.parts.filesystem
+
+    def inode(self, path: str) -> Inode:
+        """Return an entry that is in memory."""
+        found = self.tree.inodes[ROOT_INO]
+        for name in _names(path):
+            found = found.children[name]
+        return found
+
+    def node(self, path: str) -> NodeId:
+        node = self.inode(path).node
+        assert node is not None
+        return node
+
+    def failures(self) -> dict[str, str]:
+        """Return path -> reason of what cannot be sent."""
+        return {
+            inode.path().decode(): inode.failure
+            for inode in self.tree.pending.values()
+            if inode.failure is not None
+        }
+
+    def changing_calls(self) -> dict[str, int]:
+        """Return how often each method that changes the workspace was called, without those that never."""
+        return {name: count for name, count in self.memory.calls.items() if name in WRITING_CALLS}
+
+    def cached_bytes(self, path: str) -> int:
+        return self._content_files.size(self.inode(path).ino) or 0
+
+    # Waiting.
+
+    async def settle(self) -> None:
+        """Send all that can be sent, and return when only failures and unclosed files are left."""
+        delay_s = self.options.upload_delay_s
+        # What comes up meanwhile has to be sent as well, and soon.
+        self.parts.sender._delay_s = min(delay_s, 0.1)
+        with trio.move_on_after(PATIENCE_S) as patience:
+            while self._under_way():
+                await self.parts.publisher.settle(self._under_way())
+        self.parts.sender._delay_s = delay_s
+        assert not patience.cancelled_caught, f"never sent: {self._under_way()}"
+
+    def _under_way(self) -> list[Inode]:
+        return [
+            inode
+            for inode in self.tree.pending.values()
+            if inode.sending or (inode.failure is None and not inode.unsealed)
+        ]
+
+    async def wait_idle(self) -> None:
+        """Like `settle`, but leave it to the mount when it sends."""
+        await self.wait_until(lambda: not self._under_way())
+
+    async def wait_until(self, condition: Callable[[], object]) -> None:
+        """Return when the sender has brought the condition about."""
+        with trio.move_on_after(PATIENCE_S) as patience:
+            while not condition():
+                await self.parts.sender.wait_progress()
+        assert not patience.cancelled_caught, f"still to be sent: {self._under_way()}"
+
+    async def catch_up(self) -> None:
+        """Return when all that the workspace has is known here. The feed must be live."""
+        await self.wait_live()
+        await self.parts.follower.catch_up()
+
+    async def wait_live(self) -> None:
+        with trio.fail_after(PATIENCE_S):
+            while self.parts.refresher.live_since is None:
+                await wait_all_tasks_blocked(0.001)
+
+    # File operations.
+
+    @asynccontextmanager
+    async def _looked_up(self, path: str) -> AsyncIterator[Ino]:
+        referred: list[Ino] = []
+        try:
+            ino = ROOT_INO
+            for name in _names(path):
+                ino = (await self.filesystem.lookup(ino, name)).ino
+                referred.append(ino)
+            yield ino
+        finally:
+            self.filesystem.forget([(ino, 1) for ino in referred])
+
+    @asynccontextmanager
+    async def _place(self, path: str) -> AsyncIterator[tuple[Ino, bytes]]:
+        above, _, name = path.rpartition("/")
+        async with self._looked_up(above) as parent:
+            yield parent, name.encode()
+
+    async def stat(self, path: str) -> Attributes:
+        async with self._looked_up(path) as ino:
+            return await self.filesystem.attributes(ino)
+
+    async def exists(self, path: str) -> bool:
+        try:
+            await self.stat(path)
+        except FileNotFound:
+            return False
+        return True
+
+    async def set_attributes(self, path: str, change: AttributeChange) -> None:
+        async with self._looked_up(path) as ino:
+            await self.filesystem.set_attributes(ino, change, None)
+
+    async def truncate(self, path: str, size: int) -> None:
+        await self.set_attributes(path, AttributeChange(size=size))
+
+    async def open(self, path: str, flags: int = os.O_RDONLY) -> OpenPath:
+        async with self._place(path) as (parent, name):
+            try:
+                async with self._looked_up(path) as ino:
+                    opened = await self.filesystem.open(ino, flags)
+            except FileNotFound:
+                if not flags & os.O_CREAT:
+                    raise
+                mode = stat.S_IFREG | 0o644
+                opened, attributes = await self.filesystem.create(parent, name, mode, flags, CALLER)
+                ino = attributes.ino
+                self.filesystem.forget([(ino, 1)])
+            return OpenPath(self.filesystem, opened.handle, ino)
+
+    @asynccontextmanager
+    async def opened(self, path: str, flags: int = os.O_RDONLY) -> AsyncIterator[OpenPath]:
+        file = await self.open(path, flags)
+        try:
+            yield file
+        finally:
+            await file.close()
+
+    async def read(self, path: str) -> bytes:
+        async with self.opened(path) as file:
+            return await file.read()
+
+    async def write(self, path: str, content: bytes) -> None:
+        async with self.opened(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as file:
+            await file.write(content)
+
+    async def append(self, path: str, content: bytes) -> None:
+        async with self.opened(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND) as file:
+            size = (await self.filesystem.attributes(file.ino)).size
+            await file.write(content, size)
+
+    async def unlink(self, path: str) -> None:
+        async with self._place(path) as (parent, name):
+            await self.filesystem.unlink(parent, name)
+
+    async def mkdir(self, path: str) -> None:
+        async with self._place(path) as (parent, name):
+            made = await self.filesystem.make_directory(parent, name, 0o755, CALLER)
+            self.filesystem.forget([(made.ino, 1)])
+
+    async def rmdir(self, path: str) -> None:
+        async with self._place(path) as (parent, name):
+            await self.filesystem.remove_directory(parent, name)
+
+    async def rename(self, old: str, new: str, flag: RenameFlag = RenameFlag.REPLACE) -> None:
+        async with self._place(old) as (parent, name), self._place(new) as (new_parent, new_name):
+            await self.filesystem.rename(parent, name, new_parent, new_name, flag)
+
+    async def listdir(self, path: str = "") -> list[str]:
+        return sorted(name for name, _ in await self._entries(path))
+
+    async def _entries(self, path: str) -> Sequence[tuple[str, bool]]:
+        async with self._looked_up(path) as ino:
+            handle = await self.filesystem.open_directory(ino)
+            found: list[tuple[str, bool]] = []
+            offset = 0
+            while portion := self.filesystem.list_directory(handle, offset):
+                offset = portion[-1].next_offset
+                found += [(entry.name.decode(), stat.S_ISDIR(entry.attributes.mode)) for entry in portion]
+            await self.filesystem.release_directory(handle)
+            return found
+
+    async def remove_tree(self, path: str) -> None:
+        """Like `rm -r`."""
+        for name, is_directory in await self._entries(path):
+            await (self.remove_tree if is_directory else self.unlink)(f"{path}/{name}")
+        await self.rmdir(path)
+
+    async def contents(self, path: str = "") -> dict[str, bytes | None]:
+        """Return path -> content of every file below, and path -> None of every directory."""
+        found: dict[str, bytes | None] = {}
+        for name, is_directory in await self._entries(path):
+            below = f"{path}/{name}" if path else name
+            if is_directory:
+                found[below] = None
+                found |= await self.contents(below)
+            else:
+                found[below] = await self.read(below)
+        return found
+
+
+@asynccontextmanager
+async def mounted(
+    folder: Path,
+    workspace: MemoryWorkspace,
+    *,
+    name: str = "here",
+    options: MountOptions = MountOptions(),
+) -> AsyncIterator[WorkspaceMount]:
+    """Give a running mount; its cache must be sound at the end."""
+    async with trio.open_nursery() as nursery:
+        mount = WorkspaceMount(nursery, folder / name, workspace, name, options)
+        await mount.start()
+        await mount.wait_live()
+        yield mount
+        if mount.is_running:
+            await mount.stop()
+
+
+@contextmanager
+def counted_calls(mount: WorkspaceMount) -> Iterator[dict[str, int]]:
+    """Fill in, at the end of the block, how often each changing method was called within."""
+    before = mount.changing_calls()
+    calls: dict[str, int] = {}
+    yield calls
+    after = mount.changing_calls()
+    calls.update({name: made for name in after if (made := after[name] - before.get(name, 0))})
+
+
+def workspace_contents(workspace: MemoryWorkspace) -> dict[str, bytes | None]:
+    """Return the workspace as `WorkspaceMount.contents` would."""
+    return {**workspace.files(), **dict.fromkeys(workspace.folders())}
+
+
+def _names(path: str) -> list[bytes]:
+    return [name.encode() for name in path.split("/") if name]
+
+
+def _snapshot(old: CacheLayout, new: CacheLayout) -> None:
+    """Copy what a process that is killed now would leave: the content, and one moment of each database."""
+    shutil.copytree(old.root, new.root, ignore=shutil.ignore_patterns("*.db", "*-wal", "*-shm"))
+    for database in (old.journal, *old.index.glob("*.db")):
+        target = new.root / database.relative_to(old.root)
+        with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(target)) as copy:
+            source.backup(copy)

@@ -1,0 +1,83 @@
+"""A mount that serves nothing: what the control socket needs of one, with outcomes set by the test."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import trio
+import trio.testing
+
+from mountfs.daemon.running import (
+    ActiveUpload,
+    CacheUse,
+    DrainProgress,
+    FailedUpload,
+    Feature,
+    LockState,
+    Status,
+    SyncOutcome,
+    Uploads,
+    shown,
+)
+
+STATUS = Status(
+    workspace_name="main",
+    workspace_id="1234",
+    url="https://files.example/current",
+    mountpoint="/mnt/w",
+    cache_dir="/var/cache/w",
+    pid=42,
+    version="0.1.0",
+    online=True,
+    feed_live=False,
+    last_error="no answer",
+    read_only=False,
+    cache=CacheUse(used_bytes=3 * 1024**2, limit_bytes=10 * 1024**3, dirty_bytes=5, files=7),
+    uploads=Uploads(
+        pending_count=3,
+        pending_bytes=900,
+        active=(ActiveUpload("big.bin", 500, 100),),
+        failed=(FailedUpload(shown(b"na\xffme [b]"), "name refused", "rename the file"),),
+    ),
+    locks=(LockState("a.lock", "exclusive", 1, 2, 33.5),),
+    features=(Feature("flock across hosts", False, "no C extension"),),
+)
+
+
+@dataclass
+class StandInMount:
+    """Implements `RunningMount`. `drained` are the steps that a drain tells before it ends."""
+
+    outcome: SyncOutcome = field(default_factory=lambda: SyncOutcome(confirmed=True, remaining=0))
+    drained: list[DrainProgress] = field(default_factory=list)
+    left: int = 0
+    error: Exception | None = None
+    synced: list[tuple[bytes | None, float | None]] = field(default_factory=list)
+    stops: list[float] = field(default_factory=list)
+    hangs: bool = False
+    cancelled: trio.Event = field(default_factory=trio.Event)
+
+    def status(self) -> Status:
+        if self.error is not None:
+            raise self.error
+        return STATUS
+
+    async def sync(self, path: bytes | None, *, timeout_s: float | None) -> SyncOutcome:
+        self.synced.append((path, timeout_s))
+        if self.hangs:
+            try:
+                await trio.sleep_forever()
+            finally:
+                self.cancelled.set()
+        return self.outcome
+
+    async def drain(self, timeout_s: float, progress: Callable[[DrainProgress], None]) -> int:
+        for step in self.drained:
+            progress(step)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        return self.left
+
+    def request_stop(self, *, drain_timeout_s: float) -> None:
+        self.stops.append(drain_timeout_s)
+
+    async def audit(self) -> list[str]:
+        return [f"entry 7 has no content: {shown(b'x')}"]
