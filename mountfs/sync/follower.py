@@ -58,10 +58,11 @@ class Follower:
     async def _follow(self) -> None:
         while True:
             if self._refresher.live_since is None:
-                # What was compared before this call may have changed unseen.
-                began = trio.current_time()
+                # What was compared before this call may have changed unseen; where there was no cursor, also
+                # what was compared during it.
+                began, resumed = trio.current_time(), self._cursor is not None
                 await self._advance(wait_s=0)
-                self._refresher.live_since = began
+                self._refresher.live_since = began if resumed else trio.current_time()
             await self._advance(wait_s=POLL_S)
 
     async def _advance(self, *, wait_s: float) -> None:

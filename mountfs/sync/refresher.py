@@ -1,7 +1,8 @@
 """Comparing what the tree believes with what the remote says: folder by folder, node by node."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from math import inf
 from typing import Final
 
@@ -53,6 +54,8 @@ class Refresher:
         self._changes = changes
         self._connection = connection
         self._comparing: dict[Ino, _Comparison] = {}
+        self._asking: list[float] = []
+        """When the calls under way began whose answers are to be merged."""
         self._nursery: trio.Nursery | None = None
         self.lookup = NodeLookup(remote)
         self.live_since: float | None = None
@@ -142,13 +145,14 @@ class Refresher:
         node = folder.node
         if node is None:
             return
-        try:
-            rows = await self._remote.list_folder(node)
-        except NodeNotFound:
-            await self.look_at([node])
-            return
-        self._connection.note_success()
-        doubtful = await self._merge_rows(folder, rows)
+        with self._asked() as asked:
+            try:
+                rows = await self._remote.list_folder(node)
+            except NodeNotFound:
+                await self.look_at([node])
+                return
+            self._connection.note_success()
+            doubtful = await self._merge_rows(folder, rows, asked)
         listed = {row.id for row in rows}
         doubtful += [
             child.node
@@ -164,13 +168,13 @@ class Refresher:
         folder.listed_at = began
         self._tree.save(folder)
 
-    async def _merge_rows(self, folder: Inode, rows: list[RemoteNode]) -> list[NodeId]:
+    async def _merge_rows(self, folder: Inode, rows: list[RemoteNode], asked: float) -> list[NodeId]:
         """Merge what rows alone can tell; return the nodes of which more must be known."""
         doubtful: list[NodeId] = []
         for count, row in enumerate(rows, start=1):
             known = self._tree.by_node.get(row.id) or await self._find_elsewhere(row)
             if known is None:
-                await self.adopt(row)
+                await self._adopt(row, asked)
             elif not _agrees(known, row):
                 doubtful.append(row.id)
             if count % ROWS_AT_ONCE == 0:
@@ -181,53 +185,85 @@ class Refresher:
         # A node that is new in this folder may have been moved here from one that is not in memory.
         return await self._tree.find_node(row.id) if self._tree.knows_more_nodes else None
 
+    @contextmanager
+    def _asked(self) -> Iterator[float]:
+        """Remember, while the remote is asked and its answer merged, which nodes went meanwhile."""
+        began = trio.current_time()
+        self._asking.append(began)
+        try:
+            yield began
+        finally:
+            self._asking.remove(began)
+            self._tree.forget_gone(before=min(self._asking, default=inf))
+
+    def _is_overtaken(self, node: NodeId, asked: float) -> bool:
+        """Tell whether something that is younger than the question was merged before its answer."""
+        known = self._tree.by_node.get(node)
+        merged_at = self._tree.gone_at.get(node, -inf) if known is None else known.touched_at
+        return merged_at >= asked
+
     async def look_at(self, nodes: Iterable[NodeId]) -> None:
         """Ask for the nodes by id and merge what the remote says; absent means deleted."""
-        asked = list(dict.fromkeys(nodes))
-        if not asked:
-            return
-        answers = await self.lookup.nodes(asked)
-        self._connection.note_success()
-        gone = [node for node in asked if node not in answers or answers[node].trashed]
-        for node in gone:
-            await self._remove(node)
-        for node in asked:
-            if node in answers and not answers[node].trashed:
-                await self._tree.find_node(node)
-                await self.adopt(answers[node])
+        wanted = list(dict.fromkeys(nodes))
+        while wanted:
+            with self._asked() as asked:
+                answers = await self.lookup.nodes(wanted)
+                self._connection.note_success()
+                present = {node: answer for node, answer in answers.items() if not answer.trashed}
+                overtaken = [
+                    node for node in wanted if node not in present and not await self._remove(node, asked)
+                ]
+                for node in wanted:
+                    if node in present:
+                        await self._tree.find_node(node)
+                        await self._adopt(present[node], asked)
+            wanted = overtaken
 
-    async def _remove(self, node: NodeId) -> None:
+    async def _remove(self, node: NodeId, asked: float) -> bool:
+        """Merge that the node is gone; return False, with nothing done, where that answer is overtaken."""
         inode = await self._tree.find_node(node)
-        if inode is not None and not inode.is_root:
+        if inode is not None:
             await self._tree.ensure_loaded(inode)
-            if inode.node == node:
-                self._changes.remove(inode)
+        if self._is_overtaken(node, asked):
+            return self._tree.by_node.get(node) is None
+        self._tree.note_gone(node)
+        if inode is not None and inode.node == node and not inode.is_root:
+            self._changes.remove(inode)
+        return True
 
-    async def adopt(self, node: RemoteNode) -> None:
-        """Merge one answer; first what is in its way, and in the way of that."""
+    async def _adopt(self, node: RemoteNode, asked: float) -> None:
+        """Merge an answer to what was asked at that time (trio's clock); first what is in its way, and in the
+        way of that."""
         if node.trashed:
-            await self._remove(node.id)
+            if not await self._remove(node.id, asked):
+                await self.look_at([node.id])
             return
-        chain, asked = [node], {node.id}
+        chain, seen = [(node, asked)], {node.id}
         await self._load_parent(node)
         while chain:
-            in_the_way = self._changes.apply(chain[-1])
+            merging, since = chain[-1]
+            if self._is_overtaken(merging.id, since):
+                chain.pop()
+                await self.look_at([merging.id])
+                continue
+            in_the_way = self._changes.apply(merging)
             if in_the_way is None:
                 chain.pop()
-            elif any(waiting.id == in_the_way for waiting in chain):
+            elif any(waiting.id == in_the_way for waiting, _ in chain):
                 # They trade names: one has to let go of its own before any can take another.
                 self._changes.vacate(in_the_way)
-            elif in_the_way in asked:
-                log.warning("the remote has two nodes named %r in one folder: one is hidden", chain[-1].name)
+            elif in_the_way in seen:
+                log.warning("the remote has two nodes named %r in one folder: one is hidden", merging.name)
                 return
             else:
-                asked.add(in_the_way)
+                seen.add(in_the_way)
+                now = trio.current_time()
                 answer = await self.lookup.node(in_the_way)
                 if answer is None or answer.trashed:
-                    await self._remove(in_the_way)
+                    await self._remove(in_the_way, now)
                 else:
                     await self._load_parent(answer)
-                    chain.append(answer)
+                    chain.append((answer, now))
 
     async def _load_parent(self, node: RemoteNode) -> None:
         parent = await self._tree.find_node(node.parent)
@@ -239,12 +275,7 @@ class Refresher:
         node = inode.node
         if node is None:
             return
-        answer = await self.lookup.node(node)
-        self._connection.note_success()
-        if answer is None or answer.trashed:
-            self._changes.remove(inode)
-        else:
-            await self.adopt(answer)
+        await self.look_at([node])
 
     async def check_file_if_possible(self, inode: Inode) -> None:
         """Like `check_file`, bounded, and content with what is known where the remote does not answer."""

@@ -145,7 +145,7 @@ class StepExecutor:
             self._record_content(inode, theirs, sent)
         else:
             self._answered(inode)
-            await self._refresher.adopt(theirs)
+            await self._refresher.look_at([theirs.id])
 
     def _answered(self, inode: Inode) -> None:
         """It is known by now what the remote created for this file, if anything."""
@@ -266,7 +266,7 @@ class StepExecutor:
             return WaitFor(known)
         if inode.is_linked:
             self._changes.step_aside(inode)
-        await self._refresher.adopt(theirs)
+        await self._refresher.look_at([theirs.id])
         return Outcome.AGAIN
 
     # Folders and deletion.
@@ -420,7 +420,7 @@ class StepExecutor:
             self._tree.set_base(inode, replace(base, version=theirs.version))
         elif inode.is_linked:
             self._changes.step_aside(inode)
-            await self._refresher.adopt(theirs)
+            await self._refresher.look_at([theirs.id])
         return Outcome.AGAIN
 
     async def _settle_rival(self, inode: Inode, rival: RemoteNode) -> bool:
@@ -435,7 +435,7 @@ class StepExecutor:
             self._changes.give_node_to(inode, theirs)
         else:
             self._changes.step_aside(inode)
-            await self._refresher.adopt(theirs)
+            await self._refresher.look_at([theirs.id])
         return True
 
     async def _sent_before(self, inode: Inode, theirs: RemoteNode) -> Sent:

@@ -37,6 +37,8 @@ class Tree:
         """Where the remote may have created a file of ours, with the answer lost or still to come."""
         self.requested: dict[NodeId, Place] = {}
         """Where the remote was asked to put a node, with the answer lost or still to come."""
+        self.gone_at: dict[NodeId, float] = {}
+        """When (trio's clock) a node went from here: an answer that is older must not bring it back."""
         self.when_pending: Callable[[Inode], None] = lambda inode: None
         """Called whenever there is something new for the remote to learn of an entry."""
         self.when_clean: Callable[[], object] = lambda: None
@@ -215,10 +217,19 @@ class Tree:
                 del self.displaced[old.parent, old.name]
             if self.by_node.get(old.node) is inode and (base is None or base.node != old.node):
                 del self.by_node[old.node]
+                self.note_gone(old.node)
         inode.base = base
         if base is not None:
             self.by_node[base.node] = inode
         self.track_displacement(inode)
+
+    def note_gone(self, node: NodeId) -> None:
+        self.gone_at[node] = trio.current_time()
+
+    def forget_gone(self, *, before: float) -> None:
+        """No answer is still to come to what was asked before this time."""
+        if self.gone_at:
+            self.gone_at = {node: when for node, when in self.gone_at.items() if when >= before}
 
     def track_displacement(self, inode: Inode) -> None:
         """Note whether the remote still has the entry where it no longer is here."""
