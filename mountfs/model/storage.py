@@ -28,8 +28,8 @@ class Journal(Protocol):
 
     def erase_upload(self, ino: Ino) -> None: ...
 
-    def is_committed(self) -> bool:
-        """Tell whether all that was recorded is on disk as `committed` means it."""
+    def is_readable(self) -> bool:
+        """Tell whether `children`, `by_node` and `by_ino` see all that was recorded."""
         ...
 
     async def committed(self) -> None:

@@ -16,7 +16,7 @@ import trio
 from mountfs.model.entry import EntryRecord, OpenUpload
 from mountfs.model.errors import CacheTooNew, CacheUnusable, StorageError
 from mountfs.model.ids import Ino, NodeId
-from mountfs.storage import schema
+from mountfs.storage import redo_log, schema
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +27,12 @@ RETRY_S: Final = 0.5
 """How long the writer waits before it tries a refused transaction again."""
 
 BUSY_TIMEOUT_S: Final = 5.0
+
+LOGGED_ROWS: Final = 1000
+"""More rows than this are not worth the trio thread's time: who waits for them waits for the database."""
+
+CLEAR_BYTES: Final = 256 * 1024
+"""The redo log is emptied when it is larger than this and the database has all of it."""
 
 
 @dataclass(slots=True)
@@ -51,13 +57,17 @@ class _Batch:
     def is_empty(self) -> bool:
         return not (self.entries or self.uploads or self.facts or self.sync)
 
+    def rows(self) -> int:
+        return len(self.entries) + len(self.uploads) + len(self.facts)
+
 
 class SqliteJournal:
     """Implements `mountfs.model.storage.Journal`.
 
     Records gather in memory during a synchronous stretch of the trio thread and are handed to the writer
-    thread at its end, so that a transaction never splits one. `committed` means written to the WAL (it
-    survives the death of the process); `synced` means that the WAL is on stable storage.
+    thread at its end, so that a transaction never splits one. `committed` means written to the redo log or
+    to the database's WAL (it survives the death of the process); `synced` means that the WAL is on stable
+    storage. What only the redo log has is brought into the database when the journal is opened.
     """
 
     def __init__(self, path: Path, *, workspace: str) -> None:
@@ -66,6 +76,8 @@ class SqliteJournal:
         self._reader = _connect(path)
         self._reader_lock = threading.Lock()
         _prepare(self._reader, path, workspace)
+        self._redo = _redo(self._reader, path)
+        self._unlogged: list[_Batch] = []
         ceiling = self._reader.execute("SELECT value FROM facts WHERE name = 'ino_ceiling'").fetchone()
         self._next_ino = int(ceiling[0]) if ceiling else 2
         self._ino_ceiling = self._next_ino + INO_BLOCK
@@ -95,6 +107,7 @@ class SqliteJournal:
             self._hand_over()
             await trio.to_thread.run_sync(thread.join)
             self._thread = None
+        self._redo.close()
         self._reader.close()
 
     # Recording: synchronous, on the trio thread.
@@ -143,19 +156,45 @@ class SqliteJournal:
             return
         self._handed_over += 1
         batch.number = self._handed_over
+        self._unlogged.append(batch)
         self._queue.put(batch)
 
     # Waiting for the disk.
 
-    def is_committed(self) -> bool:
+    def is_readable(self) -> bool:
         return self._gathering.is_empty() and self._done == self._handed_over
 
     async def committed(self) -> None:
         self._hand_over()
+        if self._refused is None and self._log():
+            await trio.lowlevel.checkpoint_if_cancelled()
+            return
         number = self._handed_over
         while self._done < number:
             self.check_writable()
             await self._waiting.park()
+
+    def _log(self) -> bool:
+        """Write to the redo log what the database may not have yet; return whether all of it is there."""
+        if not self._unlogged:
+            return True
+        if sum(batch.rows() for batch in self._unlogged) > LOGGED_ROWS:
+            return False
+        together = _Batch()
+        for batch in self._unlogged:
+            together.absorb(batch)
+        logged = self._redo.append(
+            redo_log.LoggedBatch(
+                first=self._unlogged[0].number,
+                last=together.number,
+                entries=together.entries,
+                uploads=together.uploads,
+                facts=together.facts,
+            )
+        )
+        if logged:
+            self._unlogged.clear()
+        return logged
 
     async def synced(self) -> None:
         self._gathering.sync = True
@@ -170,6 +209,9 @@ class SqliteJournal:
         if batch.sync:
             self._synced = batch.number
         self._refused = None
+        self._unlogged = [waiting for waiting in self._unlogged if waiting.number > batch.number]
+        if self._done == self._handed_over and self._redo.bytes_used > CLEAR_BYTES:
+            self._redo.clear()
         self._waiting.unpark_all()
 
     def _report_refused(self, error: StorageError) -> None:
@@ -192,7 +234,8 @@ class SqliteJournal:
             connection.close()
 
     def _next_batch(self) -> _Batch:
-        batch = self._queue.get()
+        batch = _Batch()
+        batch.absorb(self._queue.get())
         while True:
             try:
                 batch.absorb(self._queue.get_nowait())
@@ -203,7 +246,7 @@ class SqliteJournal:
         assert self._token is not None
         while True:
             try:
-                self._write(connection, batch)
+                _write(self._path, connection, batch)
             except Exception as error:
                 # Whatever it is, the records are kept, whoever waits is told, and the thread lives on.
                 refusal = _storage_error(self._path, error)
@@ -218,21 +261,6 @@ class SqliteJournal:
             else:
                 self._token.run_sync_soon(self._report_done, batch)
                 return
-
-    def _write(self, connection: sqlite3.Connection, batch: _Batch) -> None:
-        with connection:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.executemany(schema.PUT_ENTRY, [row for row in batch.entries.values() if row])
-            connection.executemany(
-                "DELETE FROM entries WHERE ino = ?", [(ino,) for ino, row in batch.entries.items() if not row]
-            )
-            connection.executemany(schema.PUT_UPLOAD, [row for row in batch.uploads.values() if row])
-            connection.executemany(
-                "DELETE FROM uploads WHERE ino = ?", [(ino,) for ino, row in batch.uploads.items() if not row]
-            )
-            connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", batch.facts.items())
-        if batch.sync:
-            _sync_file(self._path.with_name(self._path.name + "-wal"))
 
     # Reading what is not in memory.
 
@@ -298,7 +326,7 @@ class SqliteJournal:
         batch = _Batch(entries={entry.ino: schema.entry_row(entry) for entry in entries}, sync=True)
         with self._reader_lock:
             try:
-                self._write(self._reader, batch)
+                _write(self._path, self._reader, batch)
             except (sqlite3.Error, OSError) as error:
                 raise _storage_error(self._path, error) from error
 
@@ -340,6 +368,40 @@ def _prepare(connection: sqlite3.Connection, path: Path, workspace: str) -> None
         )
     except sqlite3.Error as error:
         raise _damaged(path, error) from error
+
+
+def _redo(connection: sqlite3.Connection, path: Path) -> redo_log.RedoLog:
+    """Bring into the database what only the redo log has, and begin a new one. Raises CacheUnusable."""
+    log_path = path.with_name(path.name + "-redo")
+    facts = dict(connection.execute("SELECT name, value FROM facts").fetchall())
+    run, applied = int(facts.get("run", 0)), int(facts.get("applied", 0))
+    batch = _Batch(facts={"run": str(run + 1)})
+    try:
+        for logged in redo_log.read(log_path, run=run, applied=applied):
+            batch.absorb(_Batch(logged.entries, logged.uploads, logged.facts))
+        if batch.rows() > 1:
+            log.info("%d rows of the journal come from its redo log", batch.rows() - 1)
+        _write(path, connection, batch)
+        return redo_log.RedoLog(log_path, run=run + 1)
+    except (sqlite3.Error, OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
+def _write(path: Path, connection: sqlite3.Connection, batch: _Batch) -> None:
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany(schema.PUT_ENTRY, [row for row in batch.entries.values() if row])
+        connection.executemany(
+            "DELETE FROM entries WHERE ino = ?", [(ino,) for ino, row in batch.entries.items() if not row]
+        )
+        connection.executemany(schema.PUT_UPLOAD, [row for row in batch.uploads.values() if row])
+        connection.executemany(
+            "DELETE FROM uploads WHERE ino = ?", [(ino,) for ino, row in batch.uploads.items() if not row]
+        )
+        connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", batch.facts.items())
+        connection.execute("INSERT OR REPLACE INTO facts VALUES ('applied', ?)", [str(batch.number)])
+    if batch.sync:
+        _sync_file(path.with_name(path.name + "-wal"))
 
 
 def _reserve_inos(connection: sqlite3.Connection, path: Path, ceiling: int) -> None:

@@ -133,7 +133,7 @@ class Tree:
             self._forget_erased()
 
     def _forget_erased(self) -> None:
-        if not self._reading and self.journal.is_committed():
+        if not self._reading and self.journal.is_readable():
             self._erased.clear()
 
     # Finding.

@@ -8,8 +8,9 @@ from pathlib import Path
 import trio
 
 from mountfs.model.errors import StorageError
+from mountfs.model.ids import Ino
 from mountfs.storage.journal import SqliteJournal
-from tests.t1_storage.records import dirty
+from tests.t1_storage.records import dirty, entry, upload
 
 ROWS = 20
 FILLING = 2000
@@ -58,6 +59,21 @@ async def number_one_inode(journal: SqliteJournal) -> None:
     sys.stdin.read()
 
 
+async def commit_beside_a_blocked_database(journal: SqliteJournal) -> None:
+    await journal.synced()
+    blocker = sqlite3.connect(journal._path, isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    journal.record(dirty(2, b"old"), entry(3))
+    journal.record_upload(upload(2))
+    await journal.committed()
+    journal.record(dirty(2, b"\xff"), entry(4))
+    await trio.lowlevel.checkpoint()
+    journal.erase(Ino(3))
+    await journal.committed()
+    say("committed")
+    sys.stdin.read()
+
+
 async def fill_the_disk(journal: SqliteJournal) -> None:
     """Go over a limit of the file size, which the kernel enforces, then have it lifted."""
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -92,6 +108,7 @@ MODES = {
     "keep_recording": keep_recording,
     "number_inodes": number_inodes,
     "number_one_inode": number_one_inode,
+    "commit_beside_a_blocked_database": commit_beside_a_blocked_database,
     "fill_the_disk": fill_the_disk,
 }
 

@@ -18,7 +18,7 @@ from mountfs.model.entry import EntryKind, EntryRecord
 from mountfs.model.errors import CacheTooNew, CacheUnusable, StorageError
 from mountfs.model.ids import ROOT_INO, Ino, NodeId
 from mountfs.storage import journal as journal_module
-from mountfs.storage import schema
+from mountfs.storage import redo_log, schema
 from mountfs.storage.journal import INO_BLOCK, SqliteJournal
 from tests.t1_storage import journal_child
 from tests.t1_storage.records import base, dirty, entry, folder, root, upload
@@ -43,11 +43,25 @@ async def started(path: Path) -> AsyncIterator[SqliteJournal]:
 
 
 def on_disk(path: Path) -> dict[int, EntryRecord]:
-    """Return the rows as another process finds them."""
-    connection = sqlite3.connect(path)
+    """Return the rows as they would be found after a crash now: in the database, then in the redo log."""
+    connection = sqlite3.connect(path, isolation_level=None)
     connection.row_factory = sqlite3.Row
     try:
-        rows = [schema.entry_record(row) for row in connection.execute(schema.SELECT_ENTRY)]
+        connection.execute("BEGIN")
+        facts = dict(connection.execute("SELECT name, value FROM facts").fetchall())
+        logged = redo_log.read(
+            path.with_name(f"{path.name}-redo"), run=int(facts["run"]), applied=int(facts["applied"])
+        )
+        connection.execute("CREATE TEMP TABLE found AS SELECT * FROM entries")
+        for batch in logged:
+            for ino, row in batch.entries.items():
+                connection.execute("DELETE FROM found WHERE ino = ?", (ino,))
+                if row is not None:
+                    connection.execute(
+                        f"INSERT INTO found ({schema.ENTRY_COLUMNS}) VALUES ({', '.join('?' * 24)})", row
+                    )
+        select = schema.SELECT_ENTRY.replace("FROM entries", "FROM found ORDER BY ino")
+        rows = [schema.entry_record(row) for row in connection.execute(select)]
     finally:
         connection.close()
     return {row.ino: row for row in rows}
@@ -95,6 +109,7 @@ async def test_records_come_back_as_they_were(path: Path) -> None:
         journal.record_upload(upload(3))
         await journal.committed()
         assert list(on_disk(path).values()) == rows
+        await journal.synced()
         assert journal.everything() == (rows, [upload(3)])
         assert list(await journal.open_uploads()) == [upload(3)]
         assert list(await journal.children(Ino(2))) == rows[2:4]
@@ -107,7 +122,7 @@ async def test_records_come_back_as_they_were(path: Path) -> None:
 async def test_pending_comes_in_the_order_of_its_numbers(path: Path) -> None:
     async with started(path) as journal:
         journal.record(dirty(3, b"a", pending=9), dirty(4, b"b", pending=2), entry(5, b"c"))
-        await journal.committed()
+        await journal.synced()
         assert [one.ino for one in await journal.pending()] == [4, 3]
 
 
@@ -121,12 +136,12 @@ async def test_newest_word_counts(path: Path) -> None:
         journal.erase(Ino(3))
         journal.erase(Ino(2))
         journal.record(entry(2, b"again"))
-        await journal.committed()
+        await journal.synced()
         assert list(on_disk(path).values()) == [entry(2, b"again")]
         assert journal.everything()[1] == [], "what is erased takes its upload along"
         journal.record_upload(upload(2))
         journal.erase_upload(Ino(2))
-        await journal.committed()
+        await journal.synced()
         assert journal.everything() == ([entry(2, b"again")], [])
 
 

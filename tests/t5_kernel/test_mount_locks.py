@@ -141,7 +141,8 @@ def test_keyboard_interrupt_ends_a_waiter(world: World, pair: tuple[Mount, Mount
     ahead.locked()
     for mount in pair:
         before = _waiters(mount)
-        waiter = world.start("flock", mount / "file", "true")
+        # A suite that runs in the background of a shell ignores SIGINT, and its children would with it.
+        waiter = world.start("env", "--default-signal=INT", "flock", mount / "file", "true")
         _wait_for_waiters(mount, before + 1)
         waiter.send_signal(signal.SIGINT)
         assert waiter.wait(PATIENCE_S) == -signal.SIGINT
