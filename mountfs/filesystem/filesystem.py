@@ -44,8 +44,11 @@ from mountfs.tree import local_changes
 from mountfs.tree.inode import Inode
 from mountfs.tree.tree import Tree
 
-LIVE_TIMES: Final = CacheTimes(entry_s=5.0, attributes_s=5.0, missing_s=5.0)
-"""While the feed is live the kernel is told of every change; this bounds what a broken feed can hide."""
+LIVE_TIMES: Final = CacheTimes(entry_s=3600.0, attributes_s=3600.0, missing_s=3600.0)
+"""While the feed is live the kernel is told of every change, and of the feed's end."""
+
+WARY_TIMES: Final = CacheTimes(entry_s=5.0, attributes_s=5.0, missing_s=5.0)
+"""While the feed is live, where the kernel cannot be told that everything has to be asked for again."""
 
 BLIND_TIMES: Final = CacheTimes(entry_s=1.0, attributes_s=1.0, missing_s=0.0)
 
@@ -85,11 +88,20 @@ class WorkspaceFilesystem:
         self._publish_on_close = publish_on_close
         self._files: HandleTable[OpenFile] = HandleTable()
         self._directories: HandleTable[OpenDirectory] = HandleTable()
+        refresher.when_feed_lost = self._expire_kernel_caches
 
     # Names.
 
     def cache_times(self) -> CacheTimes:
-        return LIVE_TIMES if self._refresher.live_since is not None else BLIND_TIMES
+        if self._refresher.live_since is None:
+            return BLIND_TIMES
+        return LIVE_TIMES if self._kernel.can_expire_everything else WARY_TIMES
+
+    def _expire_kernel_caches(self) -> None:
+        self._kernel.everything_changed()
+        for file in self._files:
+            # Asked for by descriptor, they are not looked up by name.
+            self._kernel.attributes_changed(file.inode.ino)
 
     async def _directory(self, ino: Ino) -> Inode:
         """Return the directory with its children known and true. Raises NotADirectory, FileNotFound."""

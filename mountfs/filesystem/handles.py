@@ -1,5 +1,6 @@
 """Open files and directories."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -36,6 +37,9 @@ class HandleTable(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._open.values())
 
     def add(self, opened: T) -> Handle:
         self._last += 1

@@ -2,6 +2,8 @@
 a request about the same directory has been answered, so no handler and no lock may ever wait for one."""
 
 import logging
+import os
+import struct
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +15,9 @@ import trio
 from mountfs.model.ids import Ino
 
 _log = logging.getLogger(__name__)
+
+_NOTICE_HEADER: Final = struct.Struct("=IiQ")  # fuse_out_header: length, code, 0 for a notice
+_INC_EPOCH: Final = 8
 
 DRAIN_LIMIT_S: Final = 5.0
 """How long `drained` waits for notices that the kernel holds up."""
@@ -43,6 +48,16 @@ class _EntryChanged:
         pyfuse3.invalidate_entry(self.parent, self.name)
 
 
+@dataclass(frozen=True, slots=True)
+class _EverythingChanged:
+    """From Linux 6.16 on the kernel can let every name expire at once (FUSE_NOTIFY_INC_EPOCH)."""
+
+    device: int
+
+    def send(self) -> None:
+        os.write(self.device, _NOTICE_HEADER.pack(_NOTICE_HEADER.size, _INC_EPOCH, 0))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Barrier:
     """Not a notice: tells a waiter that all before it is done."""
@@ -53,7 +68,7 @@ class _Barrier:
         self.reached()
 
 
-_Notice = _AttributesChanged | _ContentChanged | _EntryChanged | _Barrier
+_Notice = _AttributesChanged | _ContentChanged | _EntryChanged | _EverythingChanged | _Barrier
 
 
 class Notifier:
@@ -65,6 +80,7 @@ class Notifier:
         self._queue: dict[_Notice, None] = {}  # in order; equal notices that wait are one
         self._armed = False
         self._thread: threading.Thread | None = None
+        self._expiring: _EverythingChanged | None = None
 
     def attributes_changed(self, ino: Ino) -> None:
         self._enqueue(_AttributesChanged(ino))
@@ -74,6 +90,14 @@ class Notifier:
 
     def entry_changed(self, parent: Ino, name: bytes) -> None:
         self._enqueue(_EntryChanged(parent, name))
+
+    @property
+    def can_expire_everything(self) -> bool:
+        return self._expiring is not None
+
+    def everything_changed(self) -> None:
+        if self._expiring is not None:
+            self._enqueue(self._expiring)
 
     async def drained(self) -> None:
         """Return when all that was told before has been sent, or after `DRAIN_LIMIT_S`."""
@@ -85,8 +109,11 @@ class Notifier:
         if limit.cancelled_caught:
             _log.warning("the kernel holds up notices; going on without waiting for them")
 
-    def arm(self) -> None:
-        """Start sending; call it when the mount is there."""
+    def arm(self, device: int | None) -> None:
+        """Start sending; call it when the mount is there. `device`: the descriptor of its connection, None
+        where it is not known."""
+        if device is not None:
+            self._expiring = _probed(_EverythingChanged(device))
         with self._condition:
             self._armed = True
         # A daemon thread, so that one that hangs in the kernel does not keep the interpreter from ending.
@@ -133,3 +160,11 @@ class Notifier:
                 pass  # the kernel had nothing of it cached
             except (OSError, trio.RunFinishedError) as error:
                 _log.warning("could not tell the kernel %s: %s", notice, error)
+
+
+def _probed(notice: _EverythingChanged) -> _EverythingChanged | None:
+    try:
+        notice.send()
+    except OSError:
+        return None
+    return notice

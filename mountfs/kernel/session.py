@@ -94,11 +94,12 @@ class Session:
             hint = "run it again in a terminal: libfuse has told the reason on standard error"
             raise FuseUnavailable(f"{place}: mounting failed ({error})", hint=hint) from error
         self._mount = mounts.mount_at(place)
+        device = None
         if extension.AVAILABLE:
             device = _extras.session_fd()
             os.set_blocking(device, False)
             self._eager = EagerRequests(device)
-        self._notifier.arm()
+        self._notifier.arm(device)
 
     async def serve(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         try:

@@ -204,6 +204,15 @@ class KernelNotifier(Protocol):
 
     def entry_changed(self, parent: Ino, name: bytes) -> None: ...
 
+    @property
+    def can_expire_everything(self) -> bool:
+        """Whether `everything_changed` does anything; known when the mount is there."""
+        ...
+
+    def everything_changed(self) -> None:
+        """Every name that the kernel knows, and that a name is not there, is to be asked for again."""
+        ...
+
     async def drained(self) -> None:
         """Wait until all that was told before has reached the kernel (or could not, after a bound)."""
         ...

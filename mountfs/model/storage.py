@@ -74,7 +74,8 @@ class StoredContent:
 class ContentStore(Protocol):
     """The files that hold content, one per inode, and the index of those that are clean.
 
-    All calls may block on the disk, are called from worker threads, and raise StorageError.
+    All calls may block on the disk and raise StorageError. They are called from worker threads, but `open`
+    where the file was made or used just before.
     """
 
     def open(self, ino: Ino, *, create: bool) -> int:
@@ -85,9 +86,13 @@ class ContentStore(Protocol):
         """Remove content and index entry; absent is success."""
         ...
 
+    def remove_all(self, inos: Iterable[Ino]) -> None: ...
+
     def coverage(self, ino: Ino) -> Coverage | None: ...
 
     def save_coverage(self, ino: Ino, coverage: Coverage | None) -> None: ...
+
+    def save_coverages(self, coverages: Iterable[tuple[Ino, Coverage]]) -> None: ...
 
     def sync(self, ino: Ino, descriptor: int) -> None:
         """Return when the content and its name in the cache are on stable storage."""

@@ -4,7 +4,7 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -88,7 +88,7 @@ class ContentFiles:
         flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
         with _as_storage_error(f"content of inode {ino}"):
             try:
-                return os.open(self.path(ino), flags, 0o600)
+                return os.open(f"{self._folder}/{ino % FOLDERS:02x}/{ino}", flags, 0o600)
             except FileNotFoundError as error:
                 # To a program the file exists: that its content does not is a damage.
                 raise OSError(errno.EIO, "the content is lost") from error
@@ -108,6 +108,11 @@ class ContentFiles:
             with contextlib.suppress(FileNotFoundError):
                 self.path(ino).unlink()
 
+    def remove_all(self, inos: Iterable[Ino]) -> None:
+        with self._index.transact():
+            for ino in inos:
+                self.remove(ino)
+
     def coverage(self, ino: Ino) -> Coverage | None:
         with _as_storage_error(f"index entry of inode {ino}"):
             entry = self._index.get(_content_key(ino))
@@ -123,6 +128,11 @@ class ContentFiles:
             else:
                 entry = {"version": coverage.version, "ranges": coverage.ranges}
                 self._index.set(_content_key(ino), entry)
+
+    def save_coverages(self, coverages: Iterable[tuple[Ino, Coverage]]) -> None:
+        with self._index.transact():
+            for ino, coverage in coverages:
+                self.save_coverage(ino, coverage)
 
     def sync(self, ino: Ino, descriptor: int) -> None:
         with _as_storage_error(f"content of inode {ino}"):

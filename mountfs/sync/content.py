@@ -84,6 +84,11 @@ class FileContent:
         try:
             while inode.ino in self._exclusive:
                 await self._exclusive[inode.ino].wait()
+            if inode.descriptor is None and (inode.content_dirty or inode.present is not None):
+                # Made or used in this run: the path is in the operating system's cache.
+                inode.descriptor = self._open_file(inode)
+            if inode.present is None and inode.content_dirty:
+                inode.present = RangeSet([(0, inode.size)])
             if inode.descriptor is None or inode.present is None:
                 await self._open_alone(inode)
             assert inode.descriptor is not None
@@ -99,16 +104,16 @@ class FileContent:
         self._exclusive[inode.ino] = done = trio.Event()
         try:
             if inode.descriptor is None:
-                # Content that only this cache has must be there: an empty file would pass for it.
-                create = not (inode.content_dirty and inode.size)
-                inode.descriptor = await trio.to_thread.run_sync(
-                    lambda: self._store.open(inode.ino, create=create)
-                )
+                inode.descriptor = await trio.to_thread.run_sync(self._open_file, inode)
             if inode.present is None:
                 await self._load_presence(inode)
         finally:
             del self._exclusive[inode.ino]
             done.set()
+
+    def _open_file(self, inode: Inode) -> int:
+        # Content that only this cache has must be there: an empty file would pass for it.
+        return self._store.open(inode.ino, create=not (inode.content_dirty and inode.size))
 
     async def _load_presence(self, inode: Inode) -> None:
         known = None
@@ -230,7 +235,8 @@ class FileContent:
 
     async def _forget_bytes(self, inode: Inode) -> None:
         """Let go of a clean file's bytes in an order that no crash can turn into wrong content."""
-        await trio.to_thread.run_sync(self._store.save_coverage, inode.ino, None)
+        async with self._saving:
+            await trio.to_thread.run_sync(self._store.save_coverage, inode.ino, None)
         if inode.content_dirty or inode.descriptor is None:
             return
         inode.content_epoch += 1
@@ -326,21 +332,14 @@ class FileContent:
 
     async def _save_index(self) -> None:
         while self._removable:
-            ino = self._removable.pop()
-            await trio.to_thread.run_sync(self._store.remove, ino)
-            self._stored.discard(ino)
+            removed, self._removable = self._removable, set()
+            await trio.to_thread.run_sync(self._store.remove_all, removed)
+            self._stored -= removed
         while self._unsaved:
-            _, inode = self._unsaved.popitem()
-            if (
-                inode.content_dirty
-                or inode.base is None
-                or inode.base.version is None
-                or inode.present is None
-            ):
-                continue
-            coverage = Coverage(inode.base.version, tuple(inode.present))
-            await trio.to_thread.run_sync(self._store.save_coverage, inode.ino, coverage)
-            self._stored.add(inode.ino)
+            unsaved, self._unsaved = self._unsaved, {}
+            coverages = [known for inode in unsaved.values() if (known := _coverage(inode)) is not None]
+            await trio.to_thread.run_sync(self._store.save_coverages, coverages)
+            self._stored.update(ino for ino, _ in coverages)
 
     async def _evict(self) -> None:
         self._grown_bytes = 0
@@ -373,6 +372,13 @@ class FileContent:
         finally:
             del self._exclusive[ino]
             done.set()
+
+
+def _coverage(inode: Inode) -> tuple[Ino, Coverage] | None:
+    base = inode.base
+    if inode.content_dirty or base is None or base.version is None or inode.present is None:
+        return None
+    return inode.ino, Coverage(base.version, tuple(inode.present))
 
 
 def _touch(inode: Inode) -> None:

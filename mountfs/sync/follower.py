@@ -19,7 +19,7 @@ POLL_S: Final = 60.0
 
 
 class Follower:
-    """Keeps the tree up to date, and says by `Refresher.live_since` how far it can be trusted.
+    """Keeps the tree up to date, and tells the Refresher how far it can be trusted.
 
     `noticed` is told of every node that changed, before the tree knows how.
     """
@@ -48,7 +48,7 @@ class Follower:
             except MountfsError as error:
                 # Nothing was missed as long as the remote still knows the cursor, but until it says so
                 # again nothing can be trusted for long.
-                self._refresher.live_since = None
+                self._refresher.feed_is_lost()
                 if isinstance(error, RemoteUnavailable):
                     self._connection.note_failure(error)
                 else:
@@ -62,7 +62,7 @@ class Follower:
                 # what was compared during it.
                 began, resumed = trio.current_time(), self._cursor is not None
                 await self._advance(wait_s=0)
-                self._refresher.live_since = began if resumed else trio.current_time()
+                self._refresher.feed_is_live(began if resumed else trio.current_time())
             await self._advance(wait_s=POLL_S)
 
     async def _advance(self, *, wait_s: float) -> None:

@@ -1,7 +1,7 @@
 """Comparing what the tree believes with what the remote says: folder by folder, node by node."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from math import inf
 from typing import Final
@@ -45,8 +45,7 @@ class _Comparison:
 
 
 class Refresher:
-    """`live_since` is set by the follower: from when on (trio's clock) the feed has told every change,
-    None while it is down."""
+    """`live_since`: from when on (trio's clock) the feed has told every change, None while it is down."""
 
     def __init__(self, tree: Tree, remote: Remote, changes: RemoteChanges, connection: Connection) -> None:
         self._tree = tree
@@ -60,11 +59,23 @@ class Refresher:
         self.lookup = NodeLookup(remote)
         self.live_since: float | None = None
         self._distrusted_at = -inf
+        self.when_feed_lost: Callable[[], None] = lambda: None
+        """Called when what the kernel was told to trust for long can be trusted no more."""
         connection.when_lost = self.distrust
+
+    def feed_is_live(self, since: float) -> None:
+        """The feed has told every change from this time on (trio's clock)."""
+        self.live_since = since
+
+    def feed_is_lost(self) -> None:
+        """Changes may be told late: what is known is to be compared again before long."""
+        if self.live_since is not None:
+            self.live_since = None
+            self.when_feed_lost()
 
     def distrust(self) -> None:
         """Changes were missed: what was compared before this counts for nothing."""
-        self.live_since = None
+        self.feed_is_lost()
         self._distrusted_at = trio.current_time()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

@@ -290,11 +290,13 @@ class RemoteChanges:
         inode = self._tree.by_node[node]
         assert inode.parent is not None
         assert inode.base is not None
-        parent, name = inode.parent, f"{inode.base.name[:200]}.moving-{node[-8:]}"
+        parent, left, name = inode.parent, inode.name, f"{inode.base.name[:200]}.moving-{node[-8:]}"
         self._tree.detach(inode)
         self._tree.attach(inode, parent, name.encode())
         self._tree.set_base(inode, replace(inode.base, name=name))
         self._tree.save(inode)
+        self._kernel.entry_changed(parent.ino, left)
+        self._kernel.entry_changed(parent.ino, inode.name)
 
     def _touch(self, directory: Inode) -> None:
         directory.mtime_ns = directory.ctime_ns = time.time_ns()

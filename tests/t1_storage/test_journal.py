@@ -193,7 +193,7 @@ async def test_stretch_without_a_wait_is_never_seen_in_part(path: Path) -> None:
     async with started(path) as journal, trio.open_nursery() as nursery:
         for ino in range(2, 2 + count):
             journal.record(entry(ino, b"%d" % ino))
-        await journal.committed()
+        await journal.synced()
         nursery.start_soon(trio.to_thread.run_sync, look)
         try:
             for generation in range(1, 40):

@@ -1,11 +1,14 @@
 """What others do in the workspace is seen here, and what is not yet sent here survives it."""
 
 import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
 
+from mountfs.filesystem.filesystem import BLIND_TIMES, LIVE_TIMES
 from mountfs.model.errors import FileNotFound
 from mountfs.model.ids import ROOT_INO, ROOT_NODE
 from mountfs.remotes.memory import MemoryWorkspace
-from tests.t3_filesystem.workspace_mount import WorkspaceMount, workspace_contents
+from tests.t3_filesystem.workspace_mount import PATIENCE_S, WorkspaceMount, workspace_contents
 
 
 async def test_what_was_there_before_is_seen(mount: WorkspaceMount, workspace: MemoryWorkspace) -> None:
@@ -160,6 +163,22 @@ async def test_remote_version_of_equal_bytes_moves_no_time(
     assert await mount.stat("a") == before
     assert await mount.read("a") == b"content"
     assert mount.memory.calls["read"] == reads
+
+
+async def test_kernel_is_told_when_the_feed_is_lost(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("a", b"old")
+    async with mount.opened("a") as file:
+        await mount.wait_live()
+        assert mount.parts.filesystem.cache_times() == LIVE_TIMES
+        mount.remote.go_offline()
+        workspace.put("a", b"new")
+        with trio.fail_after(PATIENCE_S):
+            while mount.parts.refresher.live_since is not None:
+                await wait_all_tasks_blocked(0.001)
+        assert mount.parts.filesystem.cache_times() == BLIND_TIMES
+        assert mount.parts.kernel.told[-2:] == [("everything", 1, b""), ("attributes", file.ino, b"")]
 
 
 async def test_feed_with_a_gap_makes_every_folder_compared_again(

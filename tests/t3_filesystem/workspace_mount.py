@@ -94,6 +94,11 @@ class RecordingNotifier:
     def entry_changed(self, parent: Ino, name: bytes) -> None:
         self.told.append(("entry", parent, name))
 
+    can_expire_everything = True
+
+    def everything_changed(self) -> None:
+        self.told.append(("everything", ROOT_INO, b""))
+
     async def drained(self) -> None:
         await trio.lowlevel.checkpoint()
 

@@ -20,6 +20,11 @@ except OSError as error: say(errno.errorcode[error.errno])
 """
 
 
+def _kernel_has_epochs() -> bool:
+    major, minor = os.uname().release.split(".")[:2]
+    return (int(major), int(minor)) >= (6, 16)
+
+
 def test_changed_attributes_are_seen_after_the_notice(daemon: Daemon) -> None:
     path = daemon.mountpoint / "file"
     path.touch()
@@ -62,6 +67,21 @@ def test_vanished_entry_is_seen_after_the_notice(daemon: Daemon) -> None:
     daemon.ask("notifier.entry_changed(1, b'file')")
     daemon.ask("await notifier.drained()")
     assert not path.exists()
+
+
+@pytest.mark.skipif(not _kernel_has_epochs(), reason="this kernel (before 6.16) has no notice for it")
+def test_every_name_is_asked_for_again_after_one_notice(daemon: Daemon) -> None:
+    known, gone = daemon.mountpoint / "known", daemon.mountpoint / "gone"
+    known.touch()
+    gone.touch()
+    ino = known.stat().st_ino
+    daemon.ask(f"filesystem.nodes[{ino}].content.extend(b'12345')")
+    daemon.ask("filesystem.root.children.pop(b'gone') and None")
+    assert (known.stat().st_size, gone.exists()) == (0, True)
+    assert daemon.ask("notifier.can_expire_everything") is True
+    daemon.ask("notifier.everything_changed()")
+    daemon.ask("await notifier.drained()")
+    assert (known.stat().st_size, gone.exists()) == (5, False)
 
 
 def test_notices_about_what_the_kernel_does_not_know_are_harmless(daemon: Daemon) -> None:
@@ -116,7 +136,7 @@ async def test_unarmed_notifier_drops_notices_and_is_drained() -> None:
 
 async def test_disarming_ends_the_thread_and_those_who_wait_for_it() -> None:
     notifier = Notifier()
-    notifier.arm()
+    notifier.arm(None)
     notifier.disarm()
     with trio.fail_after(1):
         await notifier.drained()
