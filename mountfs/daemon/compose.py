@@ -201,7 +201,13 @@ class Parts:
             remote, self.refresher, self.connection, noticed=lambda node: self.locks.wake(node)
         )
         self.publisher = Publisher(
-            self.tree, self.sender, self.refresher, self.follower, self.connection, self.notifier
+            self.tree,
+            self.sender,
+            self.refresher,
+            self.follower,
+            self.connection,
+            self.content,
+            self.notifier,
         )
         self.locks = FileLocks(
             remote,

@@ -121,6 +121,11 @@ class WorkspaceFilesystem:
 
     def _referred(self, inode: Inode) -> Attributes:
         inode.lookups += 1
+        return self._attributes(inode)
+
+    def _attributes(self, inode: Inode) -> Attributes:
+        if inode.exposed is not None:
+            self._content.direct.notice(inode)
         return inode.attributes()
 
     def remember(self, ino: Ino) -> None:
@@ -202,12 +207,14 @@ class WorkspaceFilesystem:
     # Attributes.
 
     async def attributes(self, ino: Ino) -> Attributes:
-        return self._tree.get(ino).attributes()
+        return self._attributes(self._tree.get(ino))
 
     async def set_attributes(self, ino: Ino, change: AttributeChange, handle: Handle | None) -> Attributes:
         if self._read_only:
             raise ReadOnlyMount()
         inode = self._tree.get(ino)
+        # What was written before must not move the times that are set now.
+        self._content.notice(inode)
         if change.size is not None:
             await self._truncate(inode, change.size, handle)
         local_changes.set_attributes(self._tree, inode, change)
@@ -282,16 +289,32 @@ class WorkspaceFilesystem:
         return await self._open(inode, flags)
 
     async def _open(self, inode: Inode, flags: int) -> OpenedFile:
+        writing = flags & os.O_ACCMODE != os.O_RDONLY
         await self._content.open(inode)
         try:
             if flags & os.O_TRUNC and inode.size:
                 await self._content.truncate(inode, 0)
+            keep_cache = inode.kernel_epoch == inode.content_epoch
+            inode.kernel_epoch = inode.content_epoch
+            direct = self._content.direct.admit(inode, writing=writing)
         except BaseException:
             self._content.close(inode)
             raise
-        keep_cache = inode.kernel_epoch == inode.content_epoch
-        inode.kernel_epoch = inode.content_epoch
-        return OpenedFile(self._files.add(OpenFile(inode)), keep_cache)
+        handle = self._files.add(OpenFile(inode, writing, direct))
+        if direct and writing and not inode.content_dirty:
+            await self._commit_open(handle)
+        return OpenedFile(
+            handle, keep_cache, backing=inode.descriptor if direct else None, no_flush=not writing
+        )
+
+    async def _commit_open(self, handle: Handle) -> None:
+        """From here on programs can change clean content unseen: a crash must not hide that."""
+        try:
+            await self._tree.journal.committed()
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await self.release(handle)
+            raise
 
     async def read(self, handle: Handle, offset: int, size: int) -> bytes:
         file = self._files.get(handle)
@@ -302,6 +325,7 @@ class WorkspaceFilesystem:
 
     async def flush(self, handle: Handle) -> None:
         inode = self._files.get(handle).inode
+        self._content.notice(inode)
         sealed = local_changes.seal(self._tree, inode)
         if sealed:
             await self._tree.journal.committed()
@@ -315,14 +339,18 @@ class WorkspaceFilesystem:
             raise ContentUnavailable(f"{inode.path()!r}: the workspace did not confirm it in time")
 
     async def release(self, handle: Handle) -> None:
-        inode = self._files.remove(handle).inode
-        if inode.opens == 1 and local_changes.seal(self._tree, inode):
-            # Pages of a mapping come after the flush.
-            await self._tree.journal.committed()
+        file = self._files.remove(handle)
+        inode = file.inode
+        self._content.direct.leave(inode, writing=file.writing, direct=file.direct)
+        # Pages of a mapping come after the flush.
+        sealed = not inode.writers and local_changes.seal(self._tree, inode)
         self._content.close(inode)
+        if sealed:
+            await self._tree.journal.committed()
 
     async def fsync(self, handle: Handle, *, data_only: bool) -> None:
         inode = self._files.get(handle).inode
+        self._content.notice(inode)
         local_changes.seal(self._tree, inode)
         if inode.content_dirty:
             await self._content.sync(inode)
@@ -341,7 +369,7 @@ class WorkspaceFilesystem:
             directory.entries = sorted(directory.inode.children.values(), key=lambda child: child.ino)
         begin = bisect.bisect_right(directory.entries, offset, key=lambda child: child.ino)
         return [
-            DirectoryEntry(child.name, child.attributes(), child.ino)
+            DirectoryEntry(child.name, self._attributes(child), child.ino)
             for child in directory.entries[begin : begin + LISTING_PORTION]
             if child.parent is directory.inode
         ]

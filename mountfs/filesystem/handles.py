@@ -12,7 +12,11 @@ from mountfs.tree.inode import Inode
 
 @dataclass(slots=True)
 class OpenFile:
+    """`direct`: the kernel serves it from the cache file by itself."""
+
     inode: Inode
+    writing: bool
+    direct: bool
     ahead: ReadAhead = field(default_factory=ReadAhead)
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from mountfs.model.ids import Ino, NodeId, UploadId, VersionId
 
@@ -28,6 +29,13 @@ class Base:
     size: int = 0
 
 
+class ContentStamp(NamedTuple):
+    """The state of a cache file, by which a change of it is noticed."""
+
+    mtime_ns: int
+    size: int
+
+
 @dataclass(frozen=True, slots=True)
 class EntryRecord:
     """One entry as the journal keeps it.
@@ -36,7 +44,8 @@ class EntryRecord:
     remote has something to learn of it. `mode` includes the file type. `generation` counts the states of
     the content, `content_dirty` says that the remote lacks this one. `pending` orders the entries that the
     remote has something to learn of, None when there is nothing; `failure` says why that cannot succeed.
-    `listed` says of a directory that all its children are known.
+    `listed` says of a directory that all its children are known. `exposed` is the state in which the content
+    was last known while programs may write to it without the daemon (FUSE passthrough), None otherwise.
     """
 
     ino: Ino
@@ -58,6 +67,7 @@ class EntryRecord:
     pending: int | None
     failure: str | None
     listed: bool
+    exposed: ContentStamp | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import IO, Protocol
 
 from mountfs.model.entry import EntryRecord, OpenUpload
 from mountfs.model.ids import Ino, NodeId, VersionId
@@ -96,6 +96,10 @@ class ContentStore(Protocol):
 
     def sync(self, ino: Ino, descriptor: int) -> None:
         """Return when the content and its name in the cache are on stable storage."""
+        ...
+
+    def scratch(self) -> IO[bytes]:
+        """Return an empty file without a name, on the same file system, that goes when it is closed."""
         ...
 
     def stored(self) -> Iterable[StoredContent]:

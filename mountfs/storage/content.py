@@ -4,12 +4,14 @@ import contextlib
 import errno
 import json
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import diskcache
 
+from mountfs.model.entry import ContentStamp
 from mountfs.model.errors import CacheUnusable, StorageError
 from mountfs.model.ids import Ino, VersionId
 from mountfs.model.storage import Coverage, StoredContent
@@ -93,13 +95,19 @@ class ContentFiles:
                 # To a program the file exists: that its content does not is a damage.
                 raise OSError(errno.EIO, "the content is lost") from error
 
-    def size(self, ino: Ino) -> int | None:
-        """Return the size of the content file in bytes, None where there is none."""
+    def stamp(self, ino: Ino) -> ContentStamp | None:
+        """Return the state of the content file, None where there is none."""
         with _as_storage_error(f"content of inode {ino}"):
             try:
-                return self.path(ino).stat().st_size
+                status = self.path(ino).stat()
             except FileNotFoundError:
                 return None
+            return ContentStamp(status.st_mtime_ns, status.st_size)
+
+    def size(self, ino: Ino) -> int | None:
+        """Return the size of the content file in bytes, None where there is none."""
+        stamp = self.stamp(ino)
+        return None if stamp is None else stamp.size
 
     def remove(self, ino: Ino) -> None:
         with _as_storage_error(f"content of inode {ino}"):
@@ -152,6 +160,10 @@ class ContentFiles:
         """Keep a JSON value, such as the workspace's limits, for a start without the remote."""
         with _as_storage_error(f"fact {name}"):
             self._index.set(f"fact:{name}", value)
+
+    def scratch(self) -> IO[bytes]:
+        with _as_storage_error("a file for a download"):
+            return tempfile.TemporaryFile(dir=self._folder / "00", prefix="scratch-")
 
     def stored(self) -> Iterator[StoredContent]:
         """Yield what is on the disk, in no order."""

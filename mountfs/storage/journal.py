@@ -355,17 +355,23 @@ def _prepare(connection: sqlite3.Connection, path: Path, workspace: str) -> None
     try:
         connection.executescript(schema.TABLES)
         facts = dict(connection.execute("SELECT name, value FROM facts").fetchall())
-        if int(facts.get("format", schema.FORMAT)) > schema.FORMAT:
+        written_as = int(facts.get("format", schema.FORMAT))
+        if written_as > schema.FORMAT:
             raise CacheTooNew(f"the cache {path.parent} was written by a newer mountfs")
         if facts.get("workspace", workspace) != workspace:
             raise CacheUnusable(
                 f"the cache {path.parent} belongs to workspace {facts['workspace']}, not {workspace}",
                 hint="choose another --cache",
             )
-        connection.executemany(
-            "INSERT OR IGNORE INTO facts VALUES (?, ?)",
-            [("format", str(schema.FORMAT)), ("workspace", workspace)],
-        )
+        with connection:
+            connection.execute("BEGIN IMMEDIATE")
+            for number in range(written_as, schema.FORMAT):
+                for statement in schema.MIGRATIONS[number]:
+                    connection.execute(statement)
+            connection.executemany(
+                "INSERT OR REPLACE INTO facts VALUES (?, ?)",
+                [("format", str(schema.FORMAT)), ("workspace", workspace)],
+            )
     except sqlite3.Error as error:
         raise _damaged(path, error) from error
 

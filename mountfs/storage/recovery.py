@@ -27,6 +27,11 @@ def recover(journal: SqliteJournal, content: ContentFiles) -> None:
     """
     records, _ = journal.everything()
     _remove_unneeded(content, {entry.ino: entry for entry in records})
+    exposed = [entry for entry in records if entry.exposed is not None]
+    last_pending = max((entry.pending or 0 for entry in records), default=0)
+    journal.repair(_looked_at(content, entry, last_pending + 1) for entry in exposed)
+    if exposed:
+        records, _ = journal.everything()
     journal.repair(_repaired(content, records))
 
 
@@ -39,6 +44,26 @@ def _remove_unneeded(content: ContentFiles, entries: dict[int, EntryRecord]) -> 
         elif not is_linked(entry):
             log.info("recovery: removed the content of inode %d, which was deleted", ino)
             content.remove(ino)
+
+
+def _looked_at(content: ContentFiles, entry: EntryRecord, pending: int) -> EntryRecord:
+    """Programs could write to this content without the daemon: find out whether they did."""
+    stamp = content.stamp(entry.ino)
+    if stamp in (None, entry.exposed) or entry.content_dirty or not is_linked(entry):
+        return replace(entry, exposed=None)
+    assert stamp is not None
+    log.info("recovery: inode %d %r was written to before the last mount ended", entry.ino, entry.name)
+    return replace(
+        entry,
+        exposed=None,
+        size=stamp.size,
+        mtime_ns=stamp.mtime_ns,
+        ctime_ns=stamp.mtime_ns,
+        content_dirty=True,
+        generation=entry.generation + 1,
+        pending=entry.pending or pending,
+        failure=None,
+    )
 
 
 def _repaired(content: ContentFiles, records: Iterable[EntryRecord]) -> list[EntryRecord]:

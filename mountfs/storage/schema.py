@@ -6,10 +6,10 @@ This is the canonical description of what is on disk. A change of it needs a new
 import sqlite3
 from typing import Final
 
-from mountfs.model.entry import Base, EntryKind, EntryRecord, OpenUpload
+from mountfs.model.entry import Base, ContentStamp, EntryKind, EntryRecord, OpenUpload
 from mountfs.model.ids import Ino, NodeId, UploadId, VersionId
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 TABLES: Final = """
 CREATE TABLE IF NOT EXISTS facts (
@@ -41,7 +41,9 @@ CREATE TABLE IF NOT EXISTS entries (
     content_dirty INTEGER NOT NULL,  -- 1: the remote lacks this content
     pending       INTEGER,           -- order of what the remote must learn; NULL: nothing
     failure       TEXT,              -- why that cannot succeed
-    listed        INTEGER NOT NULL   -- 1: all children of this directory are known
+    listed        INTEGER NOT NULL,  -- 1: all children of this directory are known
+    exposed_mtime_ns INTEGER,        -- while programs may write past the daemon: the content as last known
+    exposed_size  INTEGER
 );
 CREATE INDEX IF NOT EXISTS entries_by_parent ON entries (parent);
 CREATE INDEX IF NOT EXISTS entries_by_node ON entries (node) WHERE node IS NOT NULL;
@@ -59,12 +61,20 @@ CREATE TABLE IF NOT EXISTS uploads (
 );
 """
 
+MIGRATIONS: Final = {
+    1: (
+        "ALTER TABLE entries ADD COLUMN exposed_mtime_ns INTEGER",
+        "ALTER TABLE entries ADD COLUMN exposed_size INTEGER",
+    )
+}
+"""What leads from a format to the next."""
+
 ENTRY_COLUMNS: Final = (
     "ino, parent, name, kind, mode, uid, gid, rdev, size, atime_ns, mtime_ns, ctime_ns, target,"
     " node, base_parent, base_name, base_version, base_sha256, base_size,"
-    " generation, content_dirty, pending, failure, listed"
+    " generation, content_dirty, pending, failure, listed, exposed_mtime_ns, exposed_size"
 )
-PUT_ENTRY: Final = f"INSERT OR REPLACE INTO entries ({ENTRY_COLUMNS}) VALUES ({', '.join('?' * 24)})"  # noqa: S608 - constants only
+PUT_ENTRY: Final = f"INSERT OR REPLACE INTO entries ({ENTRY_COLUMNS}) VALUES ({', '.join('?' * 26)})"  # noqa: S608 - constants only
 PUT_UPLOAD: Final = "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 SELECT_ENTRY: Final = f"SELECT {ENTRY_COLUMNS} FROM entries"  # noqa: S608 - constants only
 
@@ -96,6 +106,7 @@ def entry_row(entry: EntryRecord) -> Row:
         entry.pending,
         entry.failure,
         int(entry.listed),
+        *(entry.exposed or (None, None)),
     )
 
 
@@ -135,7 +146,14 @@ def entry_record(row: sqlite3.Row) -> EntryRecord:
         pending=row["pending"],
         failure=row["failure"],
         listed=bool(row["listed"]),
+        exposed=_stamp(row),
     )
+
+
+def _stamp(row: sqlite3.Row) -> ContentStamp | None:
+    if row["exposed_size"] is None:
+        return None
+    return ContentStamp(row["exposed_mtime_ns"], row["exposed_size"])
 
 
 def upload_row(upload: OpenUpload) -> Row:

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import stat
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -12,12 +13,15 @@ import trio
 
 from mountfs.model.errors import MountfsError, StorageError
 from mountfs.model.ids import Ino
+from mountfs.model.node import RemoteNode
 from mountfs.model.ranges import RangeSet
 from mountfs.model.remote import Remote
 from mountfs.model.storage import ContentStore, Coverage
 from mountfs.rules import eviction
 from mountfs.rules.read_plan import ReadAhead
+from mountfs.sync.direct_access import DirectAccess
 from mountfs.sync.fetcher import Fetcher
+from mountfs.sync.superseding import Superseding
 from mountfs.tree import local_changes
 from mountfs.tree.inode import Inode
 from mountfs.tree.tree import Tree
@@ -40,7 +44,13 @@ class FileContent:
     """
 
     def __init__(
-        self, tree: Tree, store: ContentStore, remote: Remote, *, limit_bytes: int, patience_s: float
+        self,
+        tree: Tree,
+        store: ContentStore,
+        remote: Remote,
+        *,
+        limit_bytes: int,
+        patience_s: float,
     ) -> None:
         self._tree = tree
         self._store = store
@@ -48,6 +58,8 @@ class FileContent:
         self._fetcher = Fetcher(
             remote, patience_s=patience_s, fetched=self._count_fetched, let_go=self._let_go
         )
+        self.direct = DirectAccess(tree, grown=self._grow)
+        self.superseding = Superseding(tree, remote, store, self.direct)
         self._unsaved: dict[Ino, Inode] = {}
         self._removable: set[Ino] = set()
         self._saving = trio.Lock()
@@ -64,6 +76,7 @@ class FileContent:
         """Own the downloads and the upkeep of the index until cancelled."""
         async with trio.open_nursery() as nursery:
             await nursery.start(self._fetcher.run)
+            await nursery.start(self.superseding.run)
             nursery.start_soon(self._upkeep)
             task_status.started()
 
@@ -215,6 +228,7 @@ class FileContent:
             inode.size += grown
             self._grow(grown)
         _touch(inode)
+        self.direct.changed_by_us(inode)
         return written
 
     async def truncate(self, inode: Inode, size: int) -> None:
@@ -232,6 +246,7 @@ class FileContent:
             local_changes.begin_modification(self._tree, inode)
         inode.size = size
         _touch(inode)
+        self.direct.changed_by_us(inode)
 
     async def _forget_bytes(self, inode: Inode) -> None:
         """Let go of a clean file's bytes in an order that no crash can turn into wrong content."""
@@ -265,6 +280,17 @@ class FileContent:
         await trio.to_thread.run_sync(self._store.sync, inode.ino, inode.descriptor)
 
     # What the remote did.
+
+    def notice(self, inode: Inode) -> None:
+        self.direct.notice(inode)
+
+    def supersede(self, inode: Inode, node: RemoteNode, arrived: Callable[[], None]) -> None:
+        self.superseding.begin(inode, node, arrived, hold=self.open, let_go=self._let_go)
+
+    def superseded(self, inode: Inode) -> None:
+        inode.content_epoch += 1
+        inode.present = RangeSet([(0, inode.size)])
+        self._save_later(inode)
 
     def replaced(self, inode: Inode) -> None:
         inode.content_epoch += 1
@@ -383,6 +409,9 @@ def _coverage(inode: Inode) -> tuple[Ino, Coverage] | None:
 
 def _touch(inode: Inode) -> None:
     inode.mtime_ns = inode.ctime_ns = time.time_ns()
+    inode.mode &= ~stat.S_ISUID
+    if inode.mode & stat.S_IXGRP:
+        inode.mode &= ~stat.S_ISGID
 
 
 def _disk_error(inode: Inode, error: OSError) -> StorageError:

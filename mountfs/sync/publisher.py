@@ -8,6 +8,7 @@ from mountfs.model.errors import MountfsError, OperationNotSupported, RemoteUnav
 from mountfs.model.filesystem import KernelNotifier
 from mountfs.model.ids import Ino, NodeId
 from mountfs.sync.connection import Connection
+from mountfs.sync.content import FileContent
 from mountfs.sync.follower import Follower
 from mountfs.sync.refresher import Refresher
 from mountfs.sync.sender import Sender
@@ -27,6 +28,7 @@ class Publisher:
         refresher: Refresher,
         follower: Follower,
         connection: Connection,
+        content: FileContent,
         kernel: KernelNotifier,
     ) -> None:
         self._tree = tree
@@ -34,6 +36,7 @@ class Publisher:
         self._refresher = refresher
         self._follower = follower
         self._connection = connection
+        self._content = content
         self._kernel = kernel
 
     def pending_below(self, top: Inode | None) -> list[Inode]:
@@ -90,6 +93,7 @@ class Publisher:
         inode = self._tree.get(ino)
         await self._follower.catch_up()
         await self._refresher.check_file(inode)
+        await self._content.superseding.ended(inode)
         await self._kernel.drained()
 
     async def publish(self, ino: Ino) -> None:
@@ -99,11 +103,14 @@ class Publisher:
 
     def has_unpublished(self, ino: Ino) -> bool:
         inode = self._tree.inodes.get(ino)
-        if inode is not None and inode.unsealed:
-            return True
+        if inode is not None:
+            self._content.notice(inode)
+            if inode.unsealed:
+                return True
         return any(entry.failure is None and not entry.unsealed for entry in self._tree.pending.values())
 
     def _seal(self, inode: Inode) -> None:
+        self._content.notice(inode)
         local_changes.seal(self._tree, inode)
 
     async def _settle_or_raise(self, wanted: list[Inode], inode: Inode) -> None:

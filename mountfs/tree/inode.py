@@ -21,16 +21,21 @@ class Inode:
     is the one that the kernel's cached pages belong to. `sending` is set while a step for it is under way,
     `unanswered` while the remote may have created it unknown to us. `listed_at`, `touched_at`: when (trio's
     clock) the directory was last compared with the remote, and when the entry was last confirmed by it.
+    `direct_opens`, `cached_opens`: how often programs have it open past the daemon and through it; `writers`:
+    how many of these may write.
     """
 
     __slots__ = (
         "atime_ns",
         "base",
+        "cached_opens",
         "children",
         "content_dirty",
         "content_epoch",
         "ctime_ns",
         "descriptor",
+        "direct_opens",
+        "exposed",
         "failure",
         "generation",
         "gid",
@@ -56,6 +61,7 @@ class Inode:
         "uid",
         "unanswered",
         "unsealed",
+        "writers",
     )
 
     def __init__(self, record: EntryRecord, parent: "Inode | None") -> None:
@@ -78,6 +84,7 @@ class Inode:
         self.pending = record.pending
         self.failure = record.failure
         self.listed = record.listed
+        self.exposed = record.exposed
         self.children: dict[bytes, Inode] = {}
         self.loaded = record.kind is not EntryKind.DIRECTORY
         self.unsealed = False
@@ -91,6 +98,9 @@ class Inode:
         self.lookups = 0
         self.opens = 0
         self.descriptor: int | None = None
+        self.direct_opens = 0
+        self.cached_opens = 0
+        self.writers = 0
 
     def __repr__(self) -> str:
         state = "pending" if self.pending is not None else "clean"
@@ -137,6 +147,7 @@ class Inode:
             pending=self.pending,
             failure=self.failure,
             listed=self.listed,
+            exposed=self.exposed,
         )
 
     def attributes(self) -> Attributes:

@@ -197,12 +197,18 @@ def begin_modification(tree: Tree, inode: Inode) -> bool:
     between can never let changed bytes pass for the content that the remote confirmed, or for the part of
     it that was sent already. Raises StorageError.
     """
+    if inode.is_linked and not inode.unsealed:
+        tree.journal.check_writable()
+    return note_modification(tree, inode)
+
+
+def note_modification(tree: Tree, inode: Inode) -> bool:
+    """Like `begin_modification` for what is done already: the disk's refusal cannot undo it."""
     if not inode.is_linked:
         inode.content_dirty = True
         return False
     if inode.unsealed:
         return False
-    tree.journal.check_writable()
     inode.generation += 1
     inode.content_dirty = True
     inode.unsealed = True

@@ -7,6 +7,7 @@ are here, and where both sides claim one path ours steps aside as a conflict cop
 import logging
 import stat
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
@@ -29,6 +30,18 @@ FOLDER_MODE = stat.S_IFDIR | 0o755
 
 class CachedContent(Protocol):
     """Where the content of clean files is kept."""
+
+    def notice(self, inode: Inode) -> None:
+        """Take over into the tree what programs wrote past the daemon."""
+        ...
+
+    def supersede(self, inode: Inode, node: RemoteNode, arrived: Callable[[], None]) -> None:
+        """Programs have the file open directly: bring this version into it in place, then call `arrived`."""
+        ...
+
+    def superseded(self, inode: Inode) -> None:
+        """The file has the bytes, and the inode size and version now."""
+        ...
 
     def replaced(self, inode: Inode) -> None:
         """The remote has other bytes, and the inode other size and version now: drop what is cached."""
@@ -76,6 +89,7 @@ class RemoteChanges:
         parent = self._tree.by_node.get(node.parent)
         if inode is None:
             return self._insert(node, parent)
+        self._content.notice(inode)
         blocked_by = self._follow_place(inode, node, parent)
         if blocked_by is None and self._tree.by_node.get(node.id) is inode:
             self._follow_content(inode, node)
@@ -85,6 +99,7 @@ class RemoteChanges:
 
     def remove(self, inode: Inode) -> None:
         """The remote deleted the node. What is not yet sent of it is kept, and becomes new there."""
+        self._content.notice(inode)
         self._tree.set_base(inode, None)
         if not inode.is_linked:
             self._tree.drop_if_unneeded(inode)
@@ -270,16 +285,26 @@ class RemoteChanges:
         if inode.content_dirty:
             # The commit is refused by the remote then, and the conflict resolved where that is known.
             return
-        same = base.sha256 is not None and base.sha256 == node.sha256 and base.size == node.size
-        new_base = replace(base, version=node.version, sha256=node.sha256, size=node.size)
-        self._tree.set_base(inode, new_base)
-        if same:
+        if base.sha256 is not None and base.sha256 == node.sha256 and base.size == node.size:
+            self._tree.set_base(inode, _with_content(base, node))
             self._content.relabelled(inode)
-            return
+        elif inode.direct_opens:
+            self._content.supersede(inode, node, lambda: self._take_content(inode, node))
+        else:
+            self._take_content(inode, node)
+
+    def _take_content(self, inode: Inode, node: RemoteNode) -> None:
+        base = inode.base
+        assert base is not None
+        self._tree.set_base(inode, _with_content(base, node))
         inode.size = node.size
         inode.mtime_ns = max(node.modified_ns, 0) or time.time_ns()
         inode.ctime_ns = time.time_ns()
-        self._content.replaced(inode)
+        if inode.direct_opens:
+            self._content.superseded(inode)
+        else:
+            self._content.replaced(inode)
+        self._tree.save(inode)
         if inode.opens:
             self._kernel.attributes_changed(inode.ino)
         else:
@@ -302,3 +327,7 @@ class RemoteChanges:
         directory.mtime_ns = directory.ctime_ns = time.time_ns()
         self._tree.save(directory)
         self._kernel.attributes_changed(directory.ino)
+
+
+def _with_content(base: Base, node: RemoteNode) -> Base:
+    return replace(base, version=node.version, sha256=node.sha256, size=node.size)

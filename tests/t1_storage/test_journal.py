@@ -58,7 +58,7 @@ def on_disk(path: Path) -> dict[int, EntryRecord]:
                 connection.execute("DELETE FROM found WHERE ino = ?", (ino,))
                 if row is not None:
                     connection.execute(
-                        f"INSERT INTO found ({schema.ENTRY_COLUMNS}) VALUES ({', '.join('?' * 24)})", row
+                        f"INSERT INTO found ({schema.ENTRY_COLUMNS}) VALUES ({', '.join('?' * 26)})", row
                     )
         select = schema.SELECT_ENTRY.replace("FROM entries", "FROM found ORDER BY ino")
         rows = [schema.entry_record(row) for row in connection.execute(select)]

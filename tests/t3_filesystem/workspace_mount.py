@@ -77,6 +77,7 @@ class MountOptions:
     cache_limit_bytes: int = 1 << 40
     durable_remotely: bool = False
     always_ask: bool = False
+    passthrough: bool = False
 
 
 class RecordingNotifier:
@@ -121,6 +122,7 @@ class Parts:
         self.content = FileContent(
             self.tree, content_files, remote, limit_bytes=options.cache_limit_bytes, patience_s=30.0
         )
+        self.content.direct.is_possible = lambda: options.passthrough
         self.changes = RemoteChanges(self.tree, self.kernel, self.content, host=name)
         self.refresher = Refresher(self.tree, remote, self.changes, self.connection)
         self.uploads = ContentUploads(remote, journal, self.content)
@@ -140,7 +142,13 @@ class Parts:
             remote, self.refresher, self.connection, noticed=lambda node: self.locks.wake(node)
         )
         self.publisher = Publisher(
-            self.tree, self.sender, self.refresher, self.follower, self.connection, self.kernel
+            self.tree,
+            self.sender,
+            self.refresher,
+            self.follower,
+            self.connection,
+            self.content,
+            self.kernel,
         )
         self.locks = FileLocks(remote, self.publisher, holder=name)
         self.filesystem = WorkspaceFilesystem(

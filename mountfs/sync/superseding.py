@@ -1,0 +1,146 @@
+"""Bringing a newer version into a file that programs have open directly: in place, once all of it is here."""
+
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import IO
+
+import trio
+
+from mountfs.model.errors import MountfsError, StorageError
+from mountfs.model.ids import Ino
+from mountfs.model.node import RemoteNode
+from mountfs.model.remote import Remote
+from mountfs.model.storage import ContentStore
+from mountfs.sync.direct_access import DirectAccess
+from mountfs.tree.inode import Inode
+from mountfs.tree.tree import Tree
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Wanted:
+    node: RemoteNode
+    arrived: Callable[[], None]
+
+
+class Superseding:
+    """Until the newer version is here the file stays as it is, also in the tree.
+
+    What programs write in the instant in which it is copied may mix with it; whoever must not risk that
+    holds a lock, whose acquiring waits for the copy.
+    """
+
+    def __init__(self, tree: Tree, remote: Remote, store: ContentStore, direct: DirectAccess) -> None:
+        self._tree = tree
+        self._remote = remote
+        self._store = store
+        self._direct = direct
+        self._wanted: dict[Ino, _Wanted] = {}
+        self._ended: dict[Ino, trio.Event] = {}
+        self._errors: dict[Ino, MountfsError] = {}
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Own the downloads until cancelled."""
+        async with trio.open_nursery() as self._nursery:
+            task_status.started()
+            await trio.sleep_forever()
+
+    def begin(
+        self,
+        inode: Inode,
+        node: RemoteNode,
+        arrived: Callable[[], None],
+        *,
+        hold: Callable[[Inode], Awaitable[int]],
+        let_go: Callable[[Inode], None],
+    ) -> None:
+        """Fetch this version; `arrived` is called in the stretch from which on the file has it, or from which
+        on nobody has it open directly. What programs write meanwhile wins: then it is never called."""
+        assert self._nursery is not None
+        known = self._wanted.get(inode.ino)
+        self._wanted[inode.ino] = _Wanted(node, arrived)
+        if known is None:
+            self._ended[inode.ino] = trio.Event()
+            self._errors.pop(inode.ino, None)
+            self._nursery.start_soon(self._supersede, inode, hold, let_go)
+
+    async def ended(self, inode: Inode) -> None:
+        """Wait until no newer version is on its way. Raises what kept the last one from coming."""
+        while inode.ino in self._ended:
+            await self._ended[inode.ino].wait()
+        error = self._errors.pop(inode.ino, None)
+        if error is not None:
+            raise error
+
+    async def _supersede(
+        self, inode: Inode, hold: Callable[[Inode], Awaitable[int]], let_go: Callable[[Inode], None]
+    ) -> None:
+        try:
+            await hold(inode)
+            try:
+                await self._bring_newest(inode)
+            finally:
+                let_go(inode)
+        except MountfsError as error:
+            self._errors[inode.ino] = error
+            log.warning("the newer version of %r: %s", inode.path(), error.message)
+        finally:
+            self._wanted.pop(inode.ino, None)
+            self._ended.pop(inode.ino).set()
+
+    async def _bring_newest(self, inode: Inode) -> None:
+        done: _Wanted | None = None
+        while (wanted := self._wanted[inode.ino]) is not done:
+            with self._store.scratch() as scratch:
+                await self._download(wanted.node, scratch)
+                if self._wanted[inode.ino] is not wanted:
+                    continue
+                self._direct.notice(inode)
+                if inode.content_dirty or inode.node != wanted.node.id:
+                    return
+                if inode.direct_opens:
+                    await self._replace_bytes(inode, scratch, wanted)
+                else:
+                    wanted.arrived()
+            done = wanted
+
+    async def _download(self, node: RemoteNode, scratch: IO[bytes]) -> None:
+        async with self._remote.read(node.id, node.version, 0, node.size) as pieces:
+            async for piece in pieces:
+                await trio.to_thread.run_sync(scratch.write, piece)
+        await trio.to_thread.run_sync(scratch.flush)
+
+    async def _replace_bytes(self, inode: Inode, scratch: IO[bytes], wanted: _Wanted) -> None:
+        """In an order in which no crash lets a mixture pass for a version, or for what a program wrote."""
+        inode.exposed = None
+        self._tree.save(inode)
+        await self._tree.journal.committed()
+        await trio.to_thread.run_sync(self._store.save_coverage, inode.ino, None)
+        descriptor = inode.descriptor
+        assert descriptor is not None
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(_copy, scratch.fileno(), descriptor, wanted.node.size)
+        wanted.arrived()
+        self._direct.expose_again(inode)
+        await self._tree.journal.committed()
+
+
+def _copy(source: int, target: int, size: int) -> None:
+    position = 0
+    try:
+        while position < size:
+            copied = os.copy_file_range(source, target, size - position, position, position)
+            if not copied:
+                break
+            position += copied
+        os.ftruncate(target, size)
+    except OSError as error:
+        raise StorageError(
+            f"the cache cannot keep a newer version: {error.strerror}", errno=error.errno or 5
+        ) from error
+    if position < size:
+        raise StorageError("the newer version ended early", errno=5)
