@@ -1,10 +1,12 @@
-/* What pyfuse3 lacks, added from outside it: flock, the flock owner of RELEASE, and reads that never block.
+/* What pyfuse3 lacks, added from outside it: flock, the flock owner of RELEASE, reads that never block, and
+ * passthrough: reads and writes that the kernel takes to a file of ours without asking.
  *
- * Loaded RTLD_GLOBAL before pyfuse3, so that the three libfuse functions defined at the end of this file
+ * Loaded RTLD_GLOBAL before pyfuse3, so that the libfuse functions defined at the end of this file
  * stand before libfuse's own and call them in turn.
  *
  * Threads: pyfuse3 calls libfuse on its event-loop thread with the GIL held, and so does everything here.
  * That one thread owns the list of pending requests; there is no lock in this file to be taken in a wrong order.
+ * Only `write_device` is also called by the thread that sends notices.
  */
 #define _GNU_SOURCE
 #define FUSE_USE_VERSION 35
@@ -17,7 +19,9 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/queue.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 /* A request that waits for `reply`. Python knows it by number: a number may be stale, a pointer must not be. */
@@ -114,6 +118,142 @@ static void handle_release(fuse_req_t request, fuse_ino_t ino, struct fuse_file_
     original_release(request, ino, file);
 }
 
+/* --- the device ------------------------------------------------------------------------------------- */
+
+/* The kernel's wire format (linux/fuse.h), as far as it is read or changed here; the system's own header may
+   be older than the kernel. */
+enum { OPCODE_INIT = 26 };
+#define INIT_EXTENDED (1u << 30)
+#define INIT2_PASSTHROUGH (1u << 5)
+#define OPEN_KEEP_CACHE (1u << 1)
+#define OPEN_PASSTHROUGH (1u << 7)
+
+/* Enough requests on their way to keep a copy with read-ahead busy, and fewer than pyfuse3 serves at once. */
+enum { MAX_BACKGROUND = 64, CONGESTION_THRESHOLD = 48 };
+
+/* A cache may lie on an ordinary file system, not on a stacked one such as overlayfs. */
+enum { MAX_STACK_DEPTH = 1 };
+
+struct wire_request {
+    uint32_t length, opcode;
+    uint64_t unique, node;
+    uint32_t uid, gid, pid, padding;
+};
+
+struct wire_init_request {
+    uint32_t major, minor, max_readahead, flags, flags2;
+};
+
+struct wire_reply {
+    uint32_t length;
+    int32_t error;
+    uint64_t unique;
+};
+
+struct wire_init_reply {
+    uint32_t major, minor, max_readahead, flags;
+    uint16_t max_background, congestion_threshold;
+    uint32_t max_write, time_gran;
+    uint16_t max_pages, map_alignment;
+    uint32_t flags2, max_stack_depth, unused[6];
+};
+
+/* The end of the answers to OPEN, OPENDIR and CREATE. */
+struct wire_open_reply {
+    uint64_t handle;
+    uint32_t flags;
+    int32_t backing_id;
+};
+
+struct wire_backing {
+    int32_t descriptor;
+    uint32_t flags;
+    uint64_t padding;
+};
+#define BACKING_OPEN _IOW(229, 1, struct wire_backing)
+#define BACKING_CLOSE _IOW(229, 2, uint32_t)
+
+enum passthrough { UNSETTLED, NOT_WANTED, NOT_OFFERED, AGREED };
+
+static enum passthrough passthrough;
+static uint64_t init_unique;
+
+/* What is to be added to an answer that pyfuse3 is about to give. */
+struct open_reply {
+    uint64_t handle;
+    uint32_t flags;
+    int32_t backing_id;
+    LIST_ENTRY(open_reply) link;
+};
+
+static LIST_HEAD(, open_reply) open_replies = LIST_HEAD_INITIALIZER(open_replies);
+static __thread const struct open_reply *reply_being_sent;
+
+static void observe_request(const struct fuse_buf *buffer, int length)
+{
+    struct wire_request header;
+    struct wire_init_request init;
+    if (length < (int)(sizeof header + sizeof init) || buffer->flags & FUSE_BUF_IS_FD)
+        return;
+    memcpy(&header, buffer->mem, sizeof header);
+    if (header.opcode != OPCODE_INIT)
+        return;
+    memcpy(&init, (const char *)buffer->mem + sizeof header, sizeof init);
+    init_unique = header.unique;
+    if (passthrough == UNSETTLED && !(init.flags & INIT_EXTENDED && init.flags2 & INIT2_PASSTHROUGH))
+        passthrough = NOT_OFFERED;
+}
+
+static void amend_init(struct wire_init_reply *reply)
+{
+    if (reply->max_background < MAX_BACKGROUND) {
+        reply->max_background = MAX_BACKGROUND;
+        reply->congestion_threshold = CONGESTION_THRESHOLD;
+    }
+    reply->time_gran = 1;
+    if (passthrough == UNSETTLED) {
+        reply->flags |= INIT_EXTENDED;
+        reply->flags2 |= INIT2_PASSTHROUGH;
+        reply->max_stack_depth = MAX_STACK_DEPTH;
+        passthrough = AGREED;
+    }
+}
+
+static void amend_open(struct wire_open_reply *reply, const struct open_reply *wanted)
+{
+    reply->flags |= wanted->flags;
+    if (wanted->backing_id > 0) {
+        reply->flags = (reply->flags & ~OPEN_KEEP_CACHE) | OPEN_PASSTHROUGH; /* both together: EIO */
+        reply->backing_id = wanted->backing_id;
+    }
+}
+
+static ssize_t write_device(int device, struct iovec *parts, int count, void *data)
+{
+    const struct wire_reply *header = parts[0].iov_base;
+    struct iovec *last = &parts[count - 1];
+    (void)data;
+    if (count > 1 && header->error == 0) {
+        /* Answers are built in memory of libfuse's own, so they may be changed in place. */
+        if (init_unique && header->unique == init_unique && last->iov_len >= sizeof(struct wire_init_reply)) {
+            amend_init(last->iov_base);
+            init_unique = 0;
+        } else if (reply_being_sent && last->iov_len >= sizeof(struct wire_open_reply)) {
+            amend_open((void *)((char *)last->iov_base + last->iov_len - sizeof(struct wire_open_reply)),
+                       reply_being_sent);
+        }
+    }
+    return writev(device, parts, count);
+}
+
+static ssize_t read_device(int device, void *memory, size_t size, void *data)
+{
+    (void)data;
+    return read(device, memory, size);
+}
+
+static const struct fuse_custom_io device_io = {.read = read_device, .writev = write_device};
+
 /* --- for Python ------------------------------------------------------------------------------------- */
 
 static PyObject *install(PyObject *module, PyObject *arguments)
@@ -165,6 +305,77 @@ static PyObject *interrupted(PyObject *module, PyObject *unused)
     return numbers;
 }
 
+static PyObject *take_device(PyObject *module, PyObject *arguments)
+{
+    int wanted, result;
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "p", &wanted))
+        return NULL;
+    if (!session)
+        return PyErr_Format(PyExc_ValueError, "there is no session");
+    passthrough = wanted ? UNSETTLED : NOT_WANTED;
+    result = fuse_session_custom_io(session, &device_io, fuse_session_fd(session));
+    if (result < 0) {
+        passthrough = NOT_WANTED;
+        errno = -result;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *passthrough_agreed(PyObject *module, PyObject *unused)
+{
+    (void)module, (void)unused;
+    if (passthrough == UNSETTLED)
+        Py_RETURN_NONE;
+    return PyBool_FromLong(passthrough == AGREED);
+}
+
+static PyObject *open_backing(PyObject *module, PyObject *arguments)
+{
+    struct wire_backing wanted = {0};
+    int id;
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "i", &wanted.descriptor))
+        return NULL;
+    if (!session)
+        return PyErr_Format(PyExc_ValueError, "there is no session");
+    id = ioctl(fuse_session_fd(session), BACKING_OPEN, &wanted);
+    return id < 0 ? PyErr_SetFromErrno(PyExc_OSError) : PyLong_FromLong(id);
+}
+
+static PyObject *close_backing(PyObject *module, PyObject *arguments)
+{
+    uint32_t id;
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "I", &id))
+        return NULL;
+    if (!session)
+        return PyErr_Format(PyExc_ValueError, "there is no session");
+    if (ioctl(fuse_session_fd(session), BACKING_CLOSE, &id) < 0)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    Py_RETURN_NONE;
+}
+
+static PyObject *set_open_reply(PyObject *module, PyObject *arguments)
+{
+    unsigned long long handle;
+    unsigned int flags;
+    int backing_id;
+    struct open_reply *entry;
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "KIi", &handle, &flags, &backing_id))
+        return NULL;
+    entry = calloc(1, sizeof *entry);
+    if (!entry)
+        return PyErr_NoMemory();
+    entry->handle = handle;
+    entry->flags = flags;
+    entry->backing_id = backing_id;
+    LIST_INSERT_HEAD(&open_replies, entry, link);
+    Py_RETURN_NONE;
+}
+
 static PyObject *session_fd(PyObject *module, PyObject *unused)
 {
     (void)module, (void)unused;
@@ -177,10 +388,15 @@ static PyObject *session_fd(PyObject *module, PyObject *unused)
 static PyObject *session_ended(PyObject *module, PyObject *unused)
 {
     struct pending *entry;
+    struct open_reply *unsent;
     (void)module, (void)unused;
     while ((entry = LIST_FIRST(&pending_requests))) {
         LIST_REMOVE(entry, link);
         free(entry);
+    }
+    while ((unsent = LIST_FIRST(&open_replies))) {
+        LIST_REMOVE(unsent, link);
+        free(unsent);
     }
     session = NULL;
     Py_RETURN_NONE;
@@ -196,6 +412,11 @@ static PyMethodDef functions[] = {
     {"install", install, METH_VARARGS, NULL},
     {"reply", reply, METH_VARARGS, NULL},
     {"interrupted", interrupted, METH_NOARGS, NULL},
+    {"take_device", take_device, METH_VARARGS, NULL},
+    {"passthrough_agreed", passthrough_agreed, METH_NOARGS, NULL},
+    {"open_backing", open_backing, METH_VARARGS, NULL},
+    {"close_backing", close_backing, METH_VARARGS, NULL},
+    {"set_open_reply", set_open_reply, METH_VARARGS, NULL},
     {"session_fd", session_fd, METH_NOARGS, NULL},
     {"session_ended", session_ended, METH_NOARGS, NULL},
     {"libfuse_version", libfuse_version, METH_NOARGS, NULL},
@@ -222,6 +443,9 @@ struct fuse_session *extended_session_new(struct fuse_args *, const struct fuse_
 struct fuse_session *extended_session_new_versioned(struct fuse_args *, const struct fuse_lowlevel_ops *, size_t,
                                                     void *, void *) STANDS_BEFORE("fuse_session_new_versioned");
 int unblocking_receive_buf(struct fuse_session *, struct fuse_buf *) STANDS_BEFORE("fuse_session_receive_buf");
+int extended_reply_open(fuse_req_t, const struct fuse_file_info *) STANDS_BEFORE("fuse_reply_open");
+int extended_reply_create(fuse_req_t, const struct fuse_entry_param *,
+                          const struct fuse_file_info *) STANDS_BEFORE("fuse_reply_create");
 
 static void *libfuse_function(const char *name)
 {
@@ -281,5 +505,48 @@ int unblocking_receive_buf(struct fuse_session *from, struct fuse_buf *buffer)
     if (!original)
         original = libfuse_function("fuse_session_receive_buf");
     result = original ? original(from, buffer) : -ENOSYS;
+    if (result > 0)
+        observe_request(buffer, result);
     return result == -EAGAIN ? -EINTR : result;
+}
+
+static struct open_reply *take_open_reply(uint64_t handle)
+{
+    struct open_reply *entry;
+    LIST_FOREACH(entry, &open_replies, link)
+        if (entry->handle == handle) {
+            LIST_REMOVE(entry, link);
+            return entry;
+        }
+    return NULL;
+}
+
+/* libfuse before 3.17 knows no backing id, so it builds the answer and `write_device` adds to it. */
+int extended_reply_open(fuse_req_t request, const struct fuse_file_info *file)
+{
+    static int (*original)(fuse_req_t, const struct fuse_file_info *);
+    struct open_reply *wanted = take_open_reply(file->fh);
+    int result;
+    if (!original)
+        original = libfuse_function("fuse_reply_open");
+    reply_being_sent = wanted;
+    result = original ? original(request, file) : -ENOSYS;
+    reply_being_sent = NULL;
+    free(wanted);
+    return result;
+}
+
+int extended_reply_create(fuse_req_t request, const struct fuse_entry_param *entry,
+                          const struct fuse_file_info *file)
+{
+    static int (*original)(fuse_req_t, const struct fuse_entry_param *, const struct fuse_file_info *);
+    struct open_reply *wanted = take_open_reply(file->fh);
+    int result;
+    if (!original)
+        original = libfuse_function("fuse_reply_create");
+    reply_being_sent = wanted;
+    result = original ? original(request, entry, file) : -ENOSYS;
+    reply_being_sent = NULL;
+    free(wanted);
+    return result;
 }
