@@ -6,7 +6,7 @@
  *
  * Threads: pyfuse3 calls libfuse on its event-loop thread with the GIL held, and so does everything here.
  * That one thread owns the list of pending requests; there is no lock in this file to be taken in a wrong order.
- * Only `write_device` is also called by the thread that sends notices.
+ * Only the writing in _device.c is also done by the thread that sends notices.
  */
 #define _GNU_SOURCE
 #define FUSE_USE_VERSION 35
@@ -19,10 +19,10 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
 #include <sys/queue.h>
-#include <sys/uio.h>
 #include <unistd.h>
+
+#include "_device.h"
 
 /* A request that waits for `reply`. Python knows it by number: a number may be stale, a pointer must not be. */
 struct pending {
@@ -37,6 +37,7 @@ static uint64_t last_number;
 static int interrupt_event = -1;
 static PyObject *flock_callback, *release_callback;
 static struct fuse_session *session;
+static LIST_HEAD(, open_reply) open_replies = LIST_HEAD_INITIALIZER(open_replies);
 static struct fuse_lowlevel_ops operations;
 static void (*original_release)(fuse_req_t, fuse_ino_t, struct fuse_file_info *);
 
@@ -118,142 +119,6 @@ static void handle_release(fuse_req_t request, fuse_ino_t ino, struct fuse_file_
     original_release(request, ino, file);
 }
 
-/* --- the device ------------------------------------------------------------------------------------- */
-
-/* The kernel's wire format (linux/fuse.h), as far as it is read or changed here; the system's own header may
-   be older than the kernel. */
-enum { OPCODE_INIT = 26 };
-#define INIT_EXTENDED (1u << 30)
-#define INIT2_PASSTHROUGH (1u << 5)
-#define OPEN_KEEP_CACHE (1u << 1)
-#define OPEN_PASSTHROUGH (1u << 7)
-
-/* Enough requests on their way to keep a copy with read-ahead busy, and fewer than pyfuse3 serves at once. */
-enum { MAX_BACKGROUND = 64, CONGESTION_THRESHOLD = 48 };
-
-/* A cache may lie on an ordinary file system, not on a stacked one such as overlayfs. */
-enum { MAX_STACK_DEPTH = 1 };
-
-struct wire_request {
-    uint32_t length, opcode;
-    uint64_t unique, node;
-    uint32_t uid, gid, pid, padding;
-};
-
-struct wire_init_request {
-    uint32_t major, minor, max_readahead, flags, flags2;
-};
-
-struct wire_reply {
-    uint32_t length;
-    int32_t error;
-    uint64_t unique;
-};
-
-struct wire_init_reply {
-    uint32_t major, minor, max_readahead, flags;
-    uint16_t max_background, congestion_threshold;
-    uint32_t max_write, time_gran;
-    uint16_t max_pages, map_alignment;
-    uint32_t flags2, max_stack_depth, unused[6];
-};
-
-/* The end of the answers to OPEN, OPENDIR and CREATE. */
-struct wire_open_reply {
-    uint64_t handle;
-    uint32_t flags;
-    int32_t backing_id;
-};
-
-struct wire_backing {
-    int32_t descriptor;
-    uint32_t flags;
-    uint64_t padding;
-};
-#define BACKING_OPEN _IOW(229, 1, struct wire_backing)
-#define BACKING_CLOSE _IOW(229, 2, uint32_t)
-
-enum passthrough { UNSETTLED, NOT_WANTED, NOT_OFFERED, AGREED };
-
-static enum passthrough passthrough;
-static uint64_t init_unique;
-
-/* What is to be added to an answer that pyfuse3 is about to give. */
-struct open_reply {
-    uint64_t handle;
-    uint32_t flags;
-    int32_t backing_id;
-    LIST_ENTRY(open_reply) link;
-};
-
-static LIST_HEAD(, open_reply) open_replies = LIST_HEAD_INITIALIZER(open_replies);
-static __thread const struct open_reply *reply_being_sent;
-
-static void observe_request(const struct fuse_buf *buffer, int length)
-{
-    struct wire_request header;
-    struct wire_init_request init;
-    if (length < (int)(sizeof header + sizeof init) || buffer->flags & FUSE_BUF_IS_FD)
-        return;
-    memcpy(&header, buffer->mem, sizeof header);
-    if (header.opcode != OPCODE_INIT)
-        return;
-    memcpy(&init, (const char *)buffer->mem + sizeof header, sizeof init);
-    init_unique = header.unique;
-    if (passthrough == UNSETTLED && !(init.flags & INIT_EXTENDED && init.flags2 & INIT2_PASSTHROUGH))
-        passthrough = NOT_OFFERED;
-}
-
-static void amend_init(struct wire_init_reply *reply)
-{
-    if (reply->max_background < MAX_BACKGROUND) {
-        reply->max_background = MAX_BACKGROUND;
-        reply->congestion_threshold = CONGESTION_THRESHOLD;
-    }
-    reply->time_gran = 1;
-    if (passthrough == UNSETTLED) {
-        reply->flags |= INIT_EXTENDED;
-        reply->flags2 |= INIT2_PASSTHROUGH;
-        reply->max_stack_depth = MAX_STACK_DEPTH;
-        passthrough = AGREED;
-    }
-}
-
-static void amend_open(struct wire_open_reply *reply, const struct open_reply *wanted)
-{
-    reply->flags |= wanted->flags;
-    if (wanted->backing_id > 0) {
-        reply->flags = (reply->flags & ~OPEN_KEEP_CACHE) | OPEN_PASSTHROUGH; /* both together: EIO */
-        reply->backing_id = wanted->backing_id;
-    }
-}
-
-static ssize_t write_device(int device, struct iovec *parts, int count, void *data)
-{
-    const struct wire_reply *header = parts[0].iov_base;
-    struct iovec *last = &parts[count - 1];
-    (void)data;
-    if (count > 1 && header->error == 0) {
-        /* Answers are built in memory of libfuse's own, so they may be changed in place. */
-        if (init_unique && header->unique == init_unique && last->iov_len >= sizeof(struct wire_init_reply)) {
-            amend_init(last->iov_base);
-            init_unique = 0;
-        } else if (reply_being_sent && last->iov_len >= sizeof(struct wire_open_reply)) {
-            amend_open((void *)((char *)last->iov_base + last->iov_len - sizeof(struct wire_open_reply)),
-                       reply_being_sent);
-        }
-    }
-    return writev(device, parts, count);
-}
-
-static ssize_t read_device(int device, void *memory, size_t size, void *data)
-{
-    (void)data;
-    return read(device, memory, size);
-}
-
-static const struct fuse_custom_io device_io = {.read = read_device, .writev = write_device};
-
 /* --- for Python ------------------------------------------------------------------------------------- */
 
 static PyObject *install(PyObject *module, PyObject *arguments)
@@ -313,10 +178,8 @@ static PyObject *take_device(PyObject *module, PyObject *arguments)
         return NULL;
     if (!session)
         return PyErr_Format(PyExc_ValueError, "there is no session");
-    passthrough = wanted ? UNSETTLED : NOT_WANTED;
-    result = fuse_session_custom_io(session, &device_io, fuse_session_fd(session));
+    result = take_session_device(session, wanted);
     if (result < 0) {
-        passthrough = NOT_WANTED;
         errno = -result;
         return PyErr_SetFromErrno(PyExc_OSError);
     }
@@ -326,21 +189,20 @@ static PyObject *take_device(PyObject *module, PyObject *arguments)
 static PyObject *passthrough_agreed(PyObject *module, PyObject *unused)
 {
     (void)module, (void)unused;
-    if (passthrough == UNSETTLED)
+    if (passthrough_state() == UNSETTLED)
         Py_RETURN_NONE;
-    return PyBool_FromLong(passthrough == AGREED);
+    return PyBool_FromLong(passthrough_state() == AGREED);
 }
 
 static PyObject *open_backing(PyObject *module, PyObject *arguments)
 {
-    struct wire_backing wanted = {0};
-    int id;
+    int descriptor, id;
     (void)module;
-    if (!PyArg_ParseTuple(arguments, "i", &wanted.descriptor))
+    if (!PyArg_ParseTuple(arguments, "i", &descriptor))
         return NULL;
     if (!session)
         return PyErr_Format(PyExc_ValueError, "there is no session");
-    id = ioctl(fuse_session_fd(session), BACKING_OPEN, &wanted);
+    id = backing_open(fuse_session_fd(session), descriptor);
     return id < 0 ? PyErr_SetFromErrno(PyExc_OSError) : PyLong_FromLong(id);
 }
 
@@ -352,7 +214,7 @@ static PyObject *close_backing(PyObject *module, PyObject *arguments)
         return NULL;
     if (!session)
         return PyErr_Format(PyExc_ValueError, "there is no session");
-    if (ioctl(fuse_session_fd(session), BACKING_CLOSE, &id) < 0)
+    if (backing_close(fuse_session_fd(session), id) < 0)
         return PyErr_SetFromErrno(PyExc_OSError);
     Py_RETURN_NONE;
 }
@@ -529,9 +391,9 @@ int extended_reply_open(fuse_req_t request, const struct fuse_file_info *file)
     int result;
     if (!original)
         original = libfuse_function("fuse_reply_open");
-    reply_being_sent = wanted;
+    amend_next_reply(wanted);
     result = original ? original(request, file) : -ENOSYS;
-    reply_being_sent = NULL;
+    amend_next_reply(NULL);
     free(wanted);
     return result;
 }
@@ -544,9 +406,9 @@ int extended_reply_create(fuse_req_t request, const struct fuse_entry_param *ent
     int result;
     if (!original)
         original = libfuse_function("fuse_reply_create");
-    reply_being_sent = wanted;
+    amend_next_reply(wanted);
     result = original ? original(request, entry, file) : -ENOSYS;
-    reply_being_sent = NULL;
+    amend_next_reply(NULL);
     free(wanted);
     return result;
 }
