@@ -10,6 +10,7 @@
    be older than the kernel. */
 enum { OPCODE_INIT = 26 };
 #define INIT_EXTENDED (1u << 30)
+#define INIT_HANDLE_KILLPRIV_V2 (1u << 28)
 #define INIT2_PASSTHROUGH (1u << 5)
 #define OPEN_KEEP_CACHE (1u << 1)
 #define OPEN_PASSTHROUGH (1u << 7)
@@ -61,6 +62,8 @@ struct wire_backing {
 
 static enum passthrough passthrough;
 static uint64_t init_unique;
+static uint32_t init_flags_offered;
+static int set_id_is_cleared;
 
 static __thread const struct open_reply *reply_being_sent;
 
@@ -75,6 +78,7 @@ void observe_request(const struct fuse_buf *buffer, int length)
         return;
     memcpy(&init, (const char *)buffer->mem + sizeof header, sizeof init);
     init_unique = header.unique;
+    init_flags_offered = init.flags;
     if (passthrough == UNSETTLED && !(init.flags & INIT_EXTENDED && init.flags2 & INIT2_PASSTHROUGH))
         passthrough = NOT_OFFERED;
 }
@@ -86,6 +90,8 @@ static void amend_init(struct wire_init_reply *reply)
         reply->congestion_threshold = CONGESTION_THRESHOLD;
     }
     reply->time_gran = 1;
+    if (set_id_is_cleared)
+        reply->flags |= init_flags_offered & INIT_HANDLE_KILLPRIV_V2;
     if (passthrough == UNSETTLED) {
         reply->flags |= INIT_EXTENDED;
         reply->flags2 |= INIT2_PASSTHROUGH;
@@ -129,10 +135,11 @@ static ssize_t read_device(int device, void *memory, size_t size, void *data)
 
 static const struct fuse_custom_io device_io = {.read = read_device, .writev = write_device};
 
-int take_session_device(struct fuse_session *session, int want_passthrough)
+int take_session_device(struct fuse_session *session, int want_passthrough, int clears_set_id)
 {
     int result;
     init_unique = 0;
+    set_id_is_cleared = clears_set_id;
     passthrough = want_passthrough ? UNSETTLED : NOT_WANTED;
     result = fuse_session_custom_io(session, &device_io, fuse_session_fd(session));
     if (result < 0)

@@ -20,8 +20,9 @@ struct open_reply {
 
 enum passthrough { UNSETTLED, NOT_WANTED, NOT_OFFERED, AGREED };
 
-/* Before the session's first request is read. Returns 0, or an errno below 0. */
-int take_session_device(struct fuse_session *session, int want_passthrough);
+/* Before the session's first request is read. Returns 0, or an errno below 0.
+   clears_set_id: the file system clears set-id bits at writes by itself, so the kernel need not look for them. */
+int take_session_device(struct fuse_session *session, int want_passthrough, int clears_set_id);
 
 /* UNSETTLED until INIT is answered. */
 enum passthrough passthrough_state(void);

@@ -40,6 +40,7 @@ static struct fuse_session *session;
 static LIST_HEAD(, open_reply) open_replies = LIST_HEAD_INITIALIZER(open_replies);
 static struct fuse_lowlevel_ops operations;
 static void (*original_release)(fuse_req_t, fuse_ino_t, struct fuse_file_info *);
+static void (*original_getxattr)(fuse_req_t, fuse_ino_t, const char *, size_t);
 
 /* libfuse calls this with the request's lock held: calling libfuse from here would deadlock, and Python
    code could call anything. So it only leaves a mark, and wakes whoever watches the event. */
@@ -119,6 +120,16 @@ static void handle_release(fuse_req_t request, fuse_ino_t ino, struct fuse_file_
     original_release(request, ino, file);
 }
 
+/* The kernel asks for file capabilities before each write. They cannot be set here, so the answer needs no Python;
+   ENOSYS would be quicker still, but it turns all extended attributes off for the life of the mount. */
+static void handle_getxattr(fuse_req_t request, fuse_ino_t ino, const char *name, size_t size)
+{
+    if (strcmp(name, "security.capability") == 0)
+        fuse_reply_err(request, ENODATA);
+    else
+        original_getxattr(request, ino, name, size);
+}
+
 /* --- for Python ------------------------------------------------------------------------------------- */
 
 static PyObject *install(PyObject *module, PyObject *arguments)
@@ -172,13 +183,13 @@ static PyObject *interrupted(PyObject *module, PyObject *unused)
 
 static PyObject *take_device(PyObject *module, PyObject *arguments)
 {
-    int wanted, result;
+    int wanted, clears_set_id, result;
     (void)module;
-    if (!PyArg_ParseTuple(arguments, "p", &wanted))
+    if (!PyArg_ParseTuple(arguments, "pp", &wanted, &clears_set_id))
         return NULL;
     if (!session)
         return PyErr_Format(PyExc_ValueError, "there is no session");
-    result = take_session_device(session, wanted);
+    result = take_session_device(session, wanted, clears_set_id);
     if (result < 0) {
         errno = -result;
         return PyErr_SetFromErrno(PyExc_OSError);
@@ -326,6 +337,10 @@ static void extend(const struct fuse_lowlevel_ops *given, size_t size)
         return; /* libfuse's own call from one of the two functions below to the other */
     memset(&operations, 0, sizeof operations);
     memcpy(&operations, given, size < sizeof operations ? size : sizeof operations);
+    if (operations.getxattr) {
+        original_getxattr = operations.getxattr;
+        operations.getxattr = handle_getxattr;
+    }
     if (flock_callback && operations.release) {
         original_release = operations.release;
         operations.release = handle_release;

@@ -21,9 +21,12 @@ def reply(request: int, errno: int, /) -> bool:
 def interrupted() -> list[int]:
     """The waiting requests that were interrupted since the last call."""
 
-def take_device(passthrough: bool, /) -> None:
+def take_device(passthrough: bool, clears_set_id: bool, /) -> None:
     """Read and write the session's device from here on, before its first request is read; with `passthrough`,
-    ask the kernel for that. Raises OSError where libfuse refuses, and ValueError without a session."""
+    ask the kernel for that. With `clears_set_id` the kernel leaves set-id bits to the file system.
+
+    Raises OSError where libfuse refuses, and ValueError without a session.
+    """
 
 def passthrough_agreed() -> bool | None:
     """Whether kernel and mount agreed on passthrough; None before the connection is opened."""

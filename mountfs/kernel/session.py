@@ -41,7 +41,9 @@ CANCEL_LIMIT_S: Final = 5.0
 class MountOptions:
     """`source` names the workspace in the mount table. `handlers_limit_s`: at the end, how long requests
     that are being served may go on before they are cancelled. `passthrough`: let the kernel serve open files
-    by itself where it can."""
+    by itself where it can. `clears_set_id`: the file system clears the set-user-id and set-group-id bits when
+    it writes or truncates, and offers no backing file for a file that has them; the kernel then does not ask
+    for file capabilities before each write."""
 
     mountpoint: str
     source: str = SUBTYPE
@@ -49,6 +51,7 @@ class MountOptions:
     allow_other: bool = False
     handlers_limit_s: float = 10.0
     passthrough: bool = True
+    clears_set_id: bool = False
 
 
 class Session:
@@ -116,7 +119,7 @@ class Session:
             device = _extras.session_fd()
             os.set_blocking(device, False)
             try:
-                _extras.take_device(self._options.passthrough)
+                _extras.take_device(self._options.passthrough, self._options.clears_set_id)
             except OSError as error:
                 _log.warning("%s: mounted without passthrough: libfuse refuses (%s)", place, error.strerror)
             self._eager = EagerRequests(device)

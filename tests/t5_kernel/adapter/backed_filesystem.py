@@ -51,6 +51,7 @@ class BackedFilesystem(MemoryFilesystem):
 
     async def write(self, handle: Handle, offset: int, content: bytes) -> int:
         self.calls["write"] += 1
+        self._at(handle).mode &= ~(stat.S_ISUID | stat.S_ISGID)
         return os.pwrite(self._descriptors[self._at(handle).ino], content, offset)
 
     async def flush(self, handle: Handle) -> None:
@@ -77,7 +78,8 @@ class BackedFilesystem(MemoryFilesystem):
         if ino not in self._descriptors:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
             self._descriptors[ino] = os.open(self.backing_path(ino), flags, 0o600)
-        backing = self._descriptors[ino] if self.offers else None
+        has_set_id = self.nodes[ino].mode & (stat.S_ISUID | stat.S_ISGID)
+        backing = self._descriptors[ino] if self.offers and not has_set_id else None
         return OpenedFile(opened.handle, keep_cache=True, backing=backing, no_flush=self.no_flush)
 
     def _measure(self, node: Node) -> None:

@@ -195,3 +195,26 @@ def test_switched_off_the_daemon_serves(start_daemon: Callable[..., Daemon]) -> 
     assert path.read_bytes() == b"content"
     assert requests(daemon, "write") == 1
     assert "switched off" in daemon.ask("session.passthrough_refusal")
+
+
+def test_the_question_for_capabilities_before_a_write_reaches_no_python(backed: Daemon) -> None:
+    path = backed.mountpoint / "file"
+    path.write_bytes(b"content")
+    with pytest.raises(OSError, match="No data available"):
+        os.getxattr(path, "security.capability")
+    assert requests(backed, "getxattr") == 0
+    os.setxattr(path, "user.colour", b"blue")
+    assert os.getxattr(path, "user.colour") == b"blue"
+
+
+@pytest.mark.parametrize("passthrough", [True, False])
+def test_set_id_bits_go_with_a_write(start_daemon: Callable[..., Daemon], passthrough: bool) -> None:
+    daemon = start_daemon(backed=True, passthrough=passthrough, clears_set_id=True, allow_other=True)
+    path = daemon.mountpoint / "file"
+    path.touch()
+    wait_released(daemon)
+    path.chmod(0o6777)
+    descriptor = os.open(path, os.O_RDWR)
+    os.write(descriptor, b"x")
+    os.close(descriptor)
+    assert path.stat().st_mode & 0o7777 == 0o777
