@@ -195,6 +195,27 @@ def test_switched_off_the_daemon_serves(start_daemon: Callable[..., Daemon]) -> 
     assert path.read_bytes() == b"content"
     assert requests(daemon, "write") == 1
     assert "switched off" in daemon.ask("session.passthrough_refusal")
+    # The kernel was not asked for it in INIT, so it names no file either.
+    assert daemon.ask("session._open_files._new_id(os.memfd_create('any'))") is None
+    daemon.expected_log += daemon.log.read_text().splitlines()
+    assert "not permitted" in daemon.log.read_text()
+
+
+def test_without_the_right_files_are_served_by_the_daemon(backed: Daemon) -> None:
+    path = backed.mountpoint / "file"
+    path.write_bytes(b"before")
+    wait_released(backed)
+    backed.ask("os.seteuid(65534)")
+    with path.open("r+b", buffering=0) as file:
+        file.write(b"behind")
+        assert file.read() == b""
+    wait_released(backed)
+    backed.ask("os.seteuid(0)")
+    assert backing_path(backed, path).read_bytes() == b"behind"
+    assert requests(backed, "write") == 1
+    assert "CAP_SYS_ADMIN" in backed.ask("session.passthrough_refusal")
+    backed.expected_log += backed.log.read_text().splitlines()
+    assert len(backed.expected_log) == 1
 
 
 def test_the_question_for_capabilities_before_a_write_reaches_no_python(backed: Daemon) -> None:
