@@ -26,7 +26,8 @@ setup(
     ext_modules=[
         Extension(
             "mountfs.kernel._extras",
-            sources=["mountfs/kernel/_extras.c"],
+            sources=["mountfs/kernel/_extras.c", "mountfs/kernel/_device.c"],
+            depends=["mountfs/kernel/_device.h"],
             extra_compile_args=[*pkg_config("--cflags"), "-Wall", "-Wextra"],
             extra_link_args=pkg_config("--libs") or ["-lfuse3"],
             optional=True,

@@ -58,6 +58,7 @@ class ConfigFile(BaseModel):
     lease_duration_s: Annotated[int, Field(ge=60, le=3600)] = 60
     allow_other: bool = False
     read_only: bool = False
+    passthrough: bool = True
     log_level: LogLevel = "info"
 
 

@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
     metavar="FILE",
     help="Configuration in TOML; options and environment go first.",
 )
+@click.option(
+    "--no-passthrough", is_flag=True, help="Never let the kernel serve open files from the cache by itself."
+)
 @click.option("--foreground", is_flag=True, help="Stay in this process and log to standard error.")
 @click.argument("mountpoint", type=Path)
 def command(
@@ -42,6 +45,7 @@ def command(
     cache: Path | None,
     token_file: Path | None,
     config_path: Path | None,
+    no_passthrough: bool,
     foreground: bool,
     mountpoint: Path,
 ) -> int:
@@ -59,6 +63,7 @@ def command(
         cache=cache,
         token_file=token_file,
         config_path=config_path,
+        passthrough=not no_passthrough,
     )
     if foreground:
         return _serve_here(settings)

@@ -22,8 +22,12 @@ def collect(
     cache: Path | None,
     token_file: Path | None,
     config_path: Path | None,
+    passthrough: bool = True,
 ) -> MountSettings:
-    """Return complete, checked settings. Raises ConfigurationRefused, or UsageError for what is missing."""
+    """Return complete, checked settings; `passthrough` false goes over the configuration.
+
+    Raises ConfigurationRefused, or UsageError for what is missing.
+    """
     config = read_config(config_path) if config_path is not None else ConfigFile()
     folder = config_path.absolute().parent if config_path is not None else Path.cwd()
     address = url or os.environ.get("MOUNTFS_URL") or config.url
@@ -52,6 +56,7 @@ def collect(
         lease_duration_s=config.lease_duration_s,
         allow_other=config.allow_other,
         read_only=config.read_only,
+        passthrough=passthrough and config.passthrough,
         log_level=config.log_level,
     )
 

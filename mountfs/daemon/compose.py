@@ -272,6 +272,7 @@ async def _serve_kernel(
         source=f"mountfs:{workspace.name}",
         read_only=settings.read_only,
         allow_other=settings.allow_other,
+        passthrough=settings.passthrough,
     )
     async with trio.open_nursery() as around:
         async with mount(parts.filesystem, parts.notifier, options) as session:

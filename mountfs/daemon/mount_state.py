@@ -195,9 +195,13 @@ class MountState:
         )
 
     def _features(self) -> tuple[Feature, ...]:
+        unmade = extension.REASON or "the mount is not made yet"
         forwarded = self.session is not None and self.session.flock_is_forwarded
-        reason = "" if forwarded else extension.REASON or "the mount is not made yet"
-        return (Feature("flock across hosts", forwarded, reason),)
+        refusal = unmade if self.session is None else self.session.passthrough_refusal
+        return (
+            Feature("flock across hosts", forwarded, "" if forwarded else unmade),
+            Feature("passthrough", refusal is None, refusal or ""),
+        )
 
     async def audit(self) -> list[str]:
         await self._parts.journal.committed()

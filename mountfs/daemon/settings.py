@@ -52,6 +52,7 @@ class MountSettings:
     conflict: what happens to our content where another host changed the same file.
     lease_duration_s: after what time the workspace frees a lock of a host that died.
     allow_other: other users of this machine may enter the mount. read_only: nothing may be changed.
+    passthrough: the kernel may serve open files from the cache by itself, where it can.
     log_level: what goes to the log.
     """
 
@@ -70,6 +71,7 @@ class MountSettings:
     lease_duration_s: int = 60
     allow_other: bool = False
     read_only: bool = False
+    passthrough: bool = True
     log_level: LogLevel = "info"
 
     def dump(self) -> str:

@@ -1,10 +1,12 @@
-/* What pyfuse3 lacks, added from outside it: flock, the flock owner of RELEASE, and reads that never block.
+/* What pyfuse3 lacks, added from outside it: flock, the flock owner of RELEASE, reads that never block, and
+ * passthrough: reads and writes that the kernel takes to a file of ours without asking.
  *
- * Loaded RTLD_GLOBAL before pyfuse3, so that the three libfuse functions defined at the end of this file
+ * Loaded RTLD_GLOBAL before pyfuse3, so that the libfuse functions defined at the end of this file
  * stand before libfuse's own and call them in turn.
  *
  * Threads: pyfuse3 calls libfuse on its event-loop thread with the GIL held, and so does everything here.
  * That one thread owns the list of pending requests; there is no lock in this file to be taken in a wrong order.
+ * Only the writing in _device.c is also done by the thread that sends notices.
  */
 #define _GNU_SOURCE
 #define FUSE_USE_VERSION 35
@@ -20,6 +22,8 @@
 #include <sys/queue.h>
 #include <unistd.h>
 
+#include "_device.h"
+
 /* A request that waits for `reply`. Python knows it by number: a number may be stale, a pointer must not be. */
 struct pending {
     uint64_t number;
@@ -33,8 +37,10 @@ static uint64_t last_number;
 static int interrupt_event = -1;
 static PyObject *flock_callback, *release_callback;
 static struct fuse_session *session;
+static LIST_HEAD(, open_reply) open_replies = LIST_HEAD_INITIALIZER(open_replies);
 static struct fuse_lowlevel_ops operations;
 static void (*original_release)(fuse_req_t, fuse_ino_t, struct fuse_file_info *);
+static void (*original_getxattr)(fuse_req_t, fuse_ino_t, const char *, size_t);
 
 /* libfuse calls this with the request's lock held: calling libfuse from here would deadlock, and Python
    code could call anything. So it only leaves a mark, and wakes whoever watches the event. */
@@ -114,6 +120,16 @@ static void handle_release(fuse_req_t request, fuse_ino_t ino, struct fuse_file_
     original_release(request, ino, file);
 }
 
+/* The kernel asks for file capabilities before each write. They cannot be set here, so the answer needs no Python;
+   ENOSYS would be quicker still, but it turns all extended attributes off for the life of the mount. */
+static void handle_getxattr(fuse_req_t request, fuse_ino_t ino, const char *name, size_t size)
+{
+    if (strcmp(name, "security.capability") == 0)
+        fuse_reply_err(request, ENODATA);
+    else
+        original_getxattr(request, ino, name, size);
+}
+
 /* --- for Python ------------------------------------------------------------------------------------- */
 
 static PyObject *install(PyObject *module, PyObject *arguments)
@@ -165,6 +181,74 @@ static PyObject *interrupted(PyObject *module, PyObject *unused)
     return numbers;
 }
 
+static PyObject *take_device(PyObject *module, PyObject *arguments)
+{
+    int wanted, clears_set_id, result;
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "pp", &wanted, &clears_set_id))
+        return NULL;
+    if (!session)
+        return PyErr_Format(PyExc_ValueError, "there is no session");
+    result = take_session_device(session, wanted, clears_set_id);
+    if (result < 0) {
+        errno = -result;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *passthrough_agreed(PyObject *module, PyObject *unused)
+{
+    (void)module, (void)unused;
+    if (passthrough_state() == UNSETTLED)
+        Py_RETURN_NONE;
+    return PyBool_FromLong(passthrough_state() == AGREED);
+}
+
+static PyObject *open_backing(PyObject *module, PyObject *arguments)
+{
+    int descriptor, id;
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "i", &descriptor))
+        return NULL;
+    if (!session)
+        return PyErr_Format(PyExc_ValueError, "there is no session");
+    id = backing_open(fuse_session_fd(session), descriptor);
+    return id < 0 ? PyErr_SetFromErrno(PyExc_OSError) : PyLong_FromLong(id);
+}
+
+static PyObject *close_backing(PyObject *module, PyObject *arguments)
+{
+    uint32_t id;
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "I", &id))
+        return NULL;
+    if (!session)
+        return PyErr_Format(PyExc_ValueError, "there is no session");
+    if (backing_close(fuse_session_fd(session), id) < 0)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    Py_RETURN_NONE;
+}
+
+static PyObject *set_open_reply(PyObject *module, PyObject *arguments)
+{
+    unsigned long long handle;
+    unsigned int flags;
+    int backing_id;
+    struct open_reply *entry;
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "KIi", &handle, &flags, &backing_id))
+        return NULL;
+    entry = calloc(1, sizeof *entry);
+    if (!entry)
+        return PyErr_NoMemory();
+    entry->handle = handle;
+    entry->flags = flags;
+    entry->backing_id = backing_id;
+    LIST_INSERT_HEAD(&open_replies, entry, link);
+    Py_RETURN_NONE;
+}
+
 static PyObject *session_fd(PyObject *module, PyObject *unused)
 {
     (void)module, (void)unused;
@@ -177,10 +261,15 @@ static PyObject *session_fd(PyObject *module, PyObject *unused)
 static PyObject *session_ended(PyObject *module, PyObject *unused)
 {
     struct pending *entry;
+    struct open_reply *unsent;
     (void)module, (void)unused;
     while ((entry = LIST_FIRST(&pending_requests))) {
         LIST_REMOVE(entry, link);
         free(entry);
+    }
+    while ((unsent = LIST_FIRST(&open_replies))) {
+        LIST_REMOVE(unsent, link);
+        free(unsent);
     }
     session = NULL;
     Py_RETURN_NONE;
@@ -196,6 +285,11 @@ static PyMethodDef functions[] = {
     {"install", install, METH_VARARGS, NULL},
     {"reply", reply, METH_VARARGS, NULL},
     {"interrupted", interrupted, METH_NOARGS, NULL},
+    {"take_device", take_device, METH_VARARGS, NULL},
+    {"passthrough_agreed", passthrough_agreed, METH_NOARGS, NULL},
+    {"open_backing", open_backing, METH_VARARGS, NULL},
+    {"close_backing", close_backing, METH_VARARGS, NULL},
+    {"set_open_reply", set_open_reply, METH_VARARGS, NULL},
     {"session_fd", session_fd, METH_NOARGS, NULL},
     {"session_ended", session_ended, METH_NOARGS, NULL},
     {"libfuse_version", libfuse_version, METH_NOARGS, NULL},
@@ -222,6 +316,9 @@ struct fuse_session *extended_session_new(struct fuse_args *, const struct fuse_
 struct fuse_session *extended_session_new_versioned(struct fuse_args *, const struct fuse_lowlevel_ops *, size_t,
                                                     void *, void *) STANDS_BEFORE("fuse_session_new_versioned");
 int unblocking_receive_buf(struct fuse_session *, struct fuse_buf *) STANDS_BEFORE("fuse_session_receive_buf");
+int extended_reply_open(fuse_req_t, const struct fuse_file_info *) STANDS_BEFORE("fuse_reply_open");
+int extended_reply_create(fuse_req_t, const struct fuse_entry_param *,
+                          const struct fuse_file_info *) STANDS_BEFORE("fuse_reply_create");
 
 static void *libfuse_function(const char *name)
 {
@@ -240,6 +337,10 @@ static void extend(const struct fuse_lowlevel_ops *given, size_t size)
         return; /* libfuse's own call from one of the two functions below to the other */
     memset(&operations, 0, sizeof operations);
     memcpy(&operations, given, size < sizeof operations ? size : sizeof operations);
+    if (operations.getxattr) {
+        original_getxattr = operations.getxattr;
+        operations.getxattr = handle_getxattr;
+    }
     if (flock_callback && operations.release) {
         original_release = operations.release;
         operations.release = handle_release;
@@ -281,5 +382,48 @@ int unblocking_receive_buf(struct fuse_session *from, struct fuse_buf *buffer)
     if (!original)
         original = libfuse_function("fuse_session_receive_buf");
     result = original ? original(from, buffer) : -ENOSYS;
+    if (result > 0)
+        observe_request(buffer, result);
     return result == -EAGAIN ? -EINTR : result;
+}
+
+static struct open_reply *take_open_reply(uint64_t handle)
+{
+    struct open_reply *entry;
+    LIST_FOREACH(entry, &open_replies, link)
+        if (entry->handle == handle) {
+            LIST_REMOVE(entry, link);
+            return entry;
+        }
+    return NULL;
+}
+
+/* libfuse before 3.17 knows no backing id, so it builds the answer and `write_device` adds to it. */
+int extended_reply_open(fuse_req_t request, const struct fuse_file_info *file)
+{
+    static int (*original)(fuse_req_t, const struct fuse_file_info *);
+    struct open_reply *wanted = take_open_reply(file->fh);
+    int result;
+    if (!original)
+        original = libfuse_function("fuse_reply_open");
+    amend_next_reply(wanted);
+    result = original ? original(request, file) : -ENOSYS;
+    amend_next_reply(NULL);
+    free(wanted);
+    return result;
+}
+
+int extended_reply_create(fuse_req_t request, const struct fuse_entry_param *entry,
+                          const struct fuse_file_info *file)
+{
+    static int (*original)(fuse_req_t, const struct fuse_entry_param *, const struct fuse_file_info *);
+    struct open_reply *wanted = take_open_reply(file->fh);
+    int result;
+    if (!original)
+        original = libfuse_function("fuse_reply_create");
+    amend_next_reply(wanted);
+    result = original ? original(request, entry, file) : -ENOSYS;
+    amend_next_reply(NULL);
+    free(wanted);
+    return result;
 }

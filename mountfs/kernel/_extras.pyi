@@ -21,6 +21,29 @@ def reply(request: int, errno: int, /) -> bool:
 def interrupted() -> list[int]:
     """The waiting requests that were interrupted since the last call."""
 
+def take_device(passthrough: bool, clears_set_id: bool, /) -> None:
+    """Read and write the session's device from here on, before its first request is read; with `passthrough`,
+    ask the kernel for that. With `clears_set_id` the kernel leaves set-id bits to the file system.
+
+    Raises OSError where libfuse refuses, and ValueError without a session.
+    """
+
+def passthrough_agreed() -> bool | None:
+    """Whether kernel and mount agreed on passthrough; None before the connection is opened."""
+
+def open_backing(descriptor: int, /) -> int:
+    """Give the kernel a file to serve opens from, and return its id. The descriptor may be closed afterwards.
+
+    Raises OSError: EPERM without the capability or the agreement, ELOOP on a stacked file system.
+    """
+
+def close_backing(backing_id: int, /) -> None:
+    """Take an id back; opens that use it are not disturbed. Raises OSError for an unknown id."""
+
+def set_open_reply(handle: int, flags: int, backing_id: int, /) -> None:
+    """Add FOPEN_ flags, and with `backing_id` above 0 passthrough, to the answer of the open, create or
+    opendir that returns `handle`. To be called right before the handler returns; used once."""
+
 def session_fd() -> int:
     """The FUSE device of the session. Raises ValueError when there is none."""
 

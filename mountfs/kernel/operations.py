@@ -5,7 +5,7 @@ import functools
 import logging
 import stat
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import pyfuse3
 import trio
@@ -28,7 +28,7 @@ from pyfuse3 import (
 from mountfs.kernel import translate
 from mountfs.kernel.errno_map import errno_for
 from mountfs.model.errors import FileNotFound, MountfsError, OperationNotPermitted
-from mountfs.model.filesystem import Filesystem, Handle
+from mountfs.model.filesystem import Filesystem, Handle, OpenedFile
 from mountfs.model.ids import Ino
 
 _P = ParamSpec("_P")
@@ -59,15 +59,24 @@ def _with_errno(handler: Callable[_P, Coroutine[Any, Any, _R]]) -> Callable[_P, 
     return guarded
 
 
+class OpenFiles(Protocol):
+    """Hears of the opens and releases of regular files; see `passthrough.PassthroughFiles`."""
+
+    def opened(self, ino: Ino, opened: OpenedFile) -> bool: ...
+
+    def released(self, handle: Handle) -> None: ...
+
+
 class Operations(pyfuse3.Operations):
     """Hands each request to `filesystem`. Has no opinions."""
 
     supports_dot_lookup = False
     enable_writeback_cache = False  # it would own size and mtime, which are shared with other hosts
 
-    def __init__(self, filesystem: Filesystem) -> None:
+    def __init__(self, filesystem: Filesystem, open_files: OpenFiles | None = None) -> None:
         super().__init__()
         self._filesystem = filesystem
+        self._open_files = open_files
         self._directories: dict[Handle, Ino] = {}  # open ones: pyfuse3 tells no inode at fsyncdir
 
     @_with_errno
@@ -169,11 +178,12 @@ class Operations(pyfuse3.Operations):
         bits, caller = stat.S_IMODE(mode), translate.caller(ctx)
         opened, attributes = await self._filesystem.create(Ino(parent_inode), name, bits, flags, caller)
         times = self._filesystem.cache_times()
-        return translate.file_info(opened), translate.entry_attributes(attributes, times)
+        info = await self._answer(Ino(attributes.ino), opened)
+        return info, translate.entry_attributes(attributes, times)
 
     @_with_errno
     async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> FileInfo:
-        return translate.file_info(await self._filesystem.open(Ino(inode), flags))
+        return await self._answer(Ino(inode), await self._filesystem.open(Ino(inode), flags))
 
     @_with_errno
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
@@ -189,6 +199,8 @@ class Operations(pyfuse3.Operations):
 
     @_with_errno
     async def release(self, fh: FileHandleT) -> None:
+        if self._open_files:
+            self._open_files.released(Handle(fh))
         await self._filesystem.release(Handle(fh))
 
     @_with_errno
@@ -241,3 +253,15 @@ class Operations(pyfuse3.Operations):
     @_with_errno
     async def removexattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> None:
         await self._filesystem.remove_xattr(Ino(inode), name)
+
+    async def _answer(self, ino: Ino, opened: OpenedFile) -> FileInfo:
+        """Without a checkpoint, unless the open fails: the kernel knows no handle then, so it is released."""
+        if self._open_files is None:
+            return translate.file_info(opened)
+        try:
+            in_passthrough = self._open_files.opened(ino, opened)
+        except Exception:
+            with trio.CancelScope(shield=True):
+                await self._filesystem.release(opened.handle)
+            raise
+        return translate.file_info(opened, in_passthrough=in_passthrough)

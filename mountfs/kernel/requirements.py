@@ -74,10 +74,14 @@ def _abort() -> Finding:
 
 
 def _passthrough() -> Finding:
-    """A fact, not a fault: a mount works the same without it."""
+    """A mount works the same without it. `mountfs status` tells whether a mount has it."""
+    if not extension.AVAILABLE:
+        return Finding("passthrough", False, "no C extension")
     release = re.match(r"(\d+)\.(\d+)", platform.release())
     new_enough = release is not None and (int(release[1]), int(release[2])) >= _PASSTHROUGH_SINCE
     wanted = ".".join(map(str, _PASSTHROUGH_SINCE))
+    permitted = has_mount_capability()
     kernel = f"the kernel is {'' if new_enough else 'not '}at least {wanted}"
-    right = f"CAP_SYS_ADMIN is {'' if has_mount_capability() else 'not '}there"
-    return Finding("passthrough", True, f"{kernel} (its configuration is not known), {right}")
+    right = f"CAP_SYS_ADMIN is {'' if permitted else 'not '}there"
+    detail = f"{kernel} (its configuration is not known), {right}"
+    return Finding("passthrough", new_enough and permitted, detail)

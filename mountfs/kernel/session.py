@@ -25,6 +25,7 @@ from mountfs.model.filesystem import Filesystem
 if extension.AVAILABLE:
     from mountfs.kernel import _extras
     from mountfs.kernel.lock_requests import LockRequests
+    from mountfs.kernel.passthrough import PassthroughFiles
     from mountfs.kernel.request_loop import EagerRequests
 
 _T = TypeVar("_T")
@@ -39,13 +40,18 @@ CANCEL_LIMIT_S: Final = 5.0
 @dataclass(frozen=True, slots=True)
 class MountOptions:
     """`source` names the workspace in the mount table. `handlers_limit_s`: at the end, how long requests
-    that are being served may go on before they are cancelled."""
+    that are being served may go on before they are cancelled. `passthrough`: let the kernel serve open files
+    by itself where it can. `clears_set_id`: the file system clears the set-user-id and set-group-id bits when
+    it writes or truncates, and offers no backing file for a file that has them; the kernel then does not ask
+    for file capabilities before each write."""
 
     mountpoint: str
     source: str = SUBTYPE
     read_only: bool = False
     allow_other: bool = False
     handlers_limit_s: float = 10.0
+    passthrough: bool = True
+    clears_set_id: bool = False
 
 
 class Session:
@@ -59,12 +65,26 @@ class Session:
         self._serving = trio.CancelScope(shield=True)  # ended by us, in order, and by nobody else
         self._locks: LockRequests | None = None
         self._eager: EagerRequests | None = None
+        self._open_files: PassthroughFiles | None = None
         self._mount: mounts.Mount | None = None
 
     @property
     def flock_is_forwarded(self) -> bool:
         """Whether `flock` reaches the file system; if not, `extension.REASON` says why."""
         return self._locks is not None
+
+    @property
+    def passthrough_refusal(self) -> str | None:
+        """Why the kernel does not serve open files by itself; None: it does."""
+        if self._open_files is None:
+            return extension.REASON or "the mount is not made yet"
+        state = self._open_files.state()
+        return None if state.available else state.reason
+
+    @property
+    def backing_ids(self) -> int:
+        """How many files the kernel serves by itself at present."""
+        return self._open_files.open_ids if self._open_files else 0
 
     @property
     def waiting_locks(self) -> int:
@@ -86,9 +106,10 @@ class Session:
     def open(self) -> None:
         if extension.AVAILABLE:
             self._locks = LockRequests(self._filesystem, on_arrival=self._rest)
+            self._open_files = PassthroughFiles(wanted=self._options.passthrough)
         place = os.path.abspath(self._options.mountpoint)
         try:
-            pyfuse3.init(Operations(self._filesystem), place, _fuse_options(self._options))
+            pyfuse3.init(Operations(self._filesystem, self._open_files), place, _fuse_options(self._options))
         except RuntimeError as error:
             pyfuse3.close(unmount=False)
             hint = "run it again in a terminal: libfuse has told the reason on standard error"
@@ -98,6 +119,10 @@ class Session:
         if extension.AVAILABLE:
             device = _extras.session_fd()
             os.set_blocking(device, False)
+            try:
+                _extras.take_device(self._options.passthrough, self._options.clears_set_id)
+            except OSError as error:
+                _log.warning("%s: mounted without passthrough: libfuse refuses (%s)", place, error.strerror)
             self._eager = EagerRequests(device)
         self._notifier.arm(device)
 

@@ -74,8 +74,9 @@ def caller(context: pyfuse3.RequestContext) -> Caller:
     return Caller(uid=context.uid, gid=context.gid, pid=context.pid)
 
 
-def file_info(opened: OpenedFile) -> pyfuse3.FileInfo:
-    return pyfuse3.FileInfo(fh=opened.handle, keep_cache=opened.keep_cache)
+def file_info(opened: OpenedFile, *, in_passthrough: bool = False) -> pyfuse3.FileInfo:
+    # The kernel keeps no pages of a file in passthrough, and fails an open that asks for both.
+    return pyfuse3.FileInfo(fh=opened.handle, keep_cache=opened.keep_cache and not in_passthrough)
 
 
 def rename_flag(flags: int) -> RenameFlag:

@@ -68,10 +68,18 @@ class CacheTimes:
 
 @dataclass(frozen=True, slots=True)
 class OpenedFile:
-    """`keep_cache`: the pages that the kernel holds of this file are still true."""
+    """`keep_cache`: the pages that the kernel holds of this file are still true.
+
+    backing: a descriptor, open for reading and writing, of the file with this inode's whole content. Where
+    the kernel can, it serves reads and writes from that file, and the file system hears nothing of them. It
+    stays the file system's own. Every open of an inode that is open already has to name the same file.
+    no_flush: nothing is to be done when a program closes a descriptor of this file.
+    """
 
     handle: Handle
     keep_cache: bool
+    backing: int | None = None
+    no_flush: bool = False
 
 
 @dataclass(frozen=True, slots=True)

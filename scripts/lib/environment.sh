@@ -40,7 +40,7 @@ ensure_requirements() {
 # What a build depends on besides the Python sources, which an editable installation reads in place.
 build_inputs() {
     find . -maxdepth 1 \( -name pyproject.toml -o -name setup.py \) -print
-    find mountfs -name '*.c' -print
+    find mountfs -name '*.[ch]' -print
 }
 
 editable_stamp() {

@@ -18,7 +18,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def _collect(mountpoint: Path, **given: str | Path) -> MountSettings:
+def _collect(mountpoint: Path, **given: str | Path | bool) -> MountSettings:
     options: dict[str, object] = dict.fromkeys(("url", "workspace", "cache", "token_file", "config_path"))
     return collect(mountpoint, **{**options, **given})  # type: ignore[arg-type]
 
@@ -90,3 +90,12 @@ def test_addresses_that_are_refused(url: str) -> None:
 
 def test_plain_http_is_taken_where_explicitly_allowed() -> None:
     assert checked_url("http://10.0.0.1", allow_insecure=True) == "http://10.0.0.1"
+
+
+def test_passthrough_is_on_unless_an_option_or_the_configuration_switches_it_off(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text('url = "https://a"\nworkspace = "w"\npassthrough = false\n')
+    place = tmp_path / "m"
+    assert _collect(place, url="https://a", workspace="w").passthrough
+    assert not _collect(place, config_path=config).passthrough
+    assert not _collect(place, url="https://a", workspace="w", passthrough=False).passthrough

@@ -54,6 +54,8 @@ class Node:
     """Each entry has a number that is never used again: the offset behind it in a listing."""
     xattrs: dict[bytes, bytes] = field(default_factory=dict)
     is_stuck: bool = False
+    size: int | None = None
+    """Where the content lies elsewhere."""
     atime_ns: int = field(default_factory=time.time_ns)
     mtime_ns: int = field(default_factory=time.time_ns)
     ctime_ns: int = field(default_factory=time.time_ns)
@@ -66,7 +68,7 @@ class Node:
             uid=self.uid,
             gid=self.gid,
             rdev=self.rdev,
-            size=len(self.target) if stat.S_ISLNK(self.mode) else len(self.content),
+            size=len(self.target or self.content) if self.size is None else self.size,
             atime_ns=self.atime_ns,
             mtime_ns=self.mtime_ns,
             ctime_ns=self.ctime_ns,

@@ -21,6 +21,7 @@ from mountfs.kernel import extension, mounts
 from mountfs.kernel.notifier import Notifier
 from mountfs.kernel.session import MountOptions, mount
 from mountfs.model.filesystem import CacheTimes
+from tests.t5_kernel.adapter.backed_filesystem import BackedFilesystem
 from tests.t5_kernel.adapter.memory_filesystem import MemoryFilesystem
 
 
@@ -44,8 +45,8 @@ async def obey(names: dict[str, Any]) -> None:
                 print(repr(value), flush=True)
 
 
-async def serve(options: MountOptions) -> str:
-    filesystem, notifier = MemoryFilesystem(), Notifier()
+async def serve(options: MountOptions, filesystem: MemoryFilesystem) -> str:
+    notifier = Notifier()
     reasons: list[str] = []
 
     with trio.open_signal_receiver(signal.SIGTERM) as signals:
@@ -55,7 +56,13 @@ async def serve(options: MountOptions) -> str:
                 async for _ in signals:
                     return
 
-            names = {"until": until, "extension": extension, "CacheTimes": CacheTimes, "mounts": mounts}
+            names = {
+                "os": os,
+                "until": until,
+                "extension": extension,
+                "CacheTimes": CacheTimes,
+                "mounts": mounts,
+            }
             names |= {"filesystem": filesystem, "notifier": notifier, "session": session}
             print("mounted", flush=True)
             async with trio.open_nursery() as nursery:
@@ -74,4 +81,5 @@ async def serve(options: MountOptions) -> str:
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
     extra = json.loads(sys.argv[2])
-    print("ended:", trio.run(serve, MountOptions(sys.argv[1], **extra)), flush=True)
+    double = BackedFilesystem() if extra.pop("backed", False) else MemoryFilesystem()
+    print("ended:", trio.run(serve, MountOptions(sys.argv[1], **extra), double), flush=True)

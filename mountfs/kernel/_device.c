@@ -1,0 +1,169 @@
+#define _GNU_SOURCE
+#include "_device.h"
+
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+/* The kernel's wire format (linux/fuse.h), as far as it is read or changed here; the system's own header may
+   be older than the kernel. */
+enum { OPCODE_INIT = 26 };
+#define INIT_EXTENDED (1u << 30)
+#define INIT_HANDLE_KILLPRIV_V2 (1u << 28)
+#define INIT2_PASSTHROUGH (1u << 5)
+#define OPEN_KEEP_CACHE (1u << 1)
+#define OPEN_PASSTHROUGH (1u << 7)
+
+/* Enough requests on their way to keep a copy with read-ahead busy, and fewer than pyfuse3 serves at once. */
+enum { MAX_BACKGROUND = 64, CONGESTION_THRESHOLD = 48 };
+
+/* A cache may lie on an ordinary file system, not on a stacked one such as overlayfs. */
+enum { MAX_STACK_DEPTH = 1 };
+
+struct wire_request {
+    uint32_t length, opcode;
+    uint64_t unique, node;
+    uint32_t uid, gid, pid, padding;
+};
+
+struct wire_init_request {
+    uint32_t major, minor, max_readahead, flags, flags2;
+};
+
+struct wire_reply {
+    uint32_t length;
+    int32_t error;
+    uint64_t unique;
+};
+
+struct wire_init_reply {
+    uint32_t major, minor, max_readahead, flags;
+    uint16_t max_background, congestion_threshold;
+    uint32_t max_write, time_gran;
+    uint16_t max_pages, map_alignment;
+    uint32_t flags2, max_stack_depth, unused[6];
+};
+
+/* The end of the answers to OPEN, OPENDIR and CREATE. */
+struct wire_open_reply {
+    uint64_t handle;
+    uint32_t flags;
+    int32_t backing_id;
+};
+
+struct wire_backing {
+    int32_t descriptor;
+    uint32_t flags;
+    uint64_t padding;
+};
+#define BACKING_OPEN _IOW(229, 1, struct wire_backing)
+#define BACKING_CLOSE _IOW(229, 2, uint32_t)
+
+static enum passthrough passthrough;
+static uint64_t init_unique;
+static uint32_t init_flags_offered;
+static int set_id_is_cleared;
+
+static __thread const struct open_reply *reply_being_sent;
+
+void observe_request(const struct fuse_buf *buffer, int length)
+{
+    struct wire_request header;
+    struct wire_init_request init;
+    if (length < (int)(sizeof header + sizeof init) || buffer->flags & FUSE_BUF_IS_FD)
+        return;
+    memcpy(&header, buffer->mem, sizeof header);
+    if (header.opcode != OPCODE_INIT)
+        return;
+    memcpy(&init, (const char *)buffer->mem + sizeof header, sizeof init);
+    init_unique = header.unique;
+    init_flags_offered = init.flags;
+    if (passthrough == UNSETTLED && !(init.flags & INIT_EXTENDED && init.flags2 & INIT2_PASSTHROUGH))
+        passthrough = NOT_OFFERED;
+}
+
+static void amend_init(struct wire_init_reply *reply)
+{
+    if (reply->max_background < MAX_BACKGROUND) {
+        reply->max_background = MAX_BACKGROUND;
+        reply->congestion_threshold = CONGESTION_THRESHOLD;
+    }
+    reply->time_gran = 1;
+    if (set_id_is_cleared)
+        reply->flags |= init_flags_offered & INIT_HANDLE_KILLPRIV_V2;
+    if (passthrough == UNSETTLED) {
+        reply->flags |= INIT_EXTENDED;
+        reply->flags2 |= INIT2_PASSTHROUGH;
+        reply->max_stack_depth = MAX_STACK_DEPTH;
+        passthrough = AGREED;
+    }
+}
+
+static void amend_open(struct wire_open_reply *reply, const struct open_reply *wanted)
+{
+    reply->flags |= wanted->flags;
+    if (wanted->backing_id > 0) {
+        reply->flags = (reply->flags & ~OPEN_KEEP_CACHE) | OPEN_PASSTHROUGH; /* both together: EIO */
+        reply->backing_id = wanted->backing_id;
+    }
+}
+
+static ssize_t write_device(int device, struct iovec *parts, int count, void *data)
+{
+    const struct wire_reply *header = parts[0].iov_base;
+    struct iovec *last = &parts[count - 1];
+    (void)data;
+    if (count > 1 && header->error == 0) {
+        /* Answers are built in memory of libfuse's own, so they may be changed in place. */
+        if (init_unique && header->unique == init_unique && last->iov_len >= sizeof(struct wire_init_reply)) {
+            amend_init(last->iov_base);
+            init_unique = 0;
+        } else if (reply_being_sent && last->iov_len >= sizeof(struct wire_open_reply)) {
+            amend_open((void *)((char *)last->iov_base + last->iov_len - sizeof(struct wire_open_reply)),
+                       reply_being_sent);
+        }
+    }
+    return writev(device, parts, count);
+}
+
+static ssize_t read_device(int device, void *memory, size_t size, void *data)
+{
+    (void)data;
+    return read(device, memory, size);
+}
+
+static const struct fuse_custom_io device_io = {.read = read_device, .writev = write_device};
+
+int take_session_device(struct fuse_session *session, int want_passthrough, int clears_set_id)
+{
+    int result;
+    init_unique = 0;
+    set_id_is_cleared = clears_set_id;
+    passthrough = want_passthrough ? UNSETTLED : NOT_WANTED;
+    result = fuse_session_custom_io(session, &device_io, fuse_session_fd(session));
+    if (result < 0)
+        passthrough = NOT_WANTED;
+    return result;
+}
+
+enum passthrough passthrough_state(void)
+{
+    return passthrough;
+}
+
+void amend_next_reply(const struct open_reply *reply)
+{
+    reply_being_sent = reply;
+}
+
+int backing_open(int device, int descriptor)
+{
+    struct wire_backing wanted = {.descriptor = descriptor};
+    return ioctl(device, BACKING_OPEN, &wanted);
+}
+
+int backing_close(int device, uint32_t id)
+{
+    return ioctl(device, BACKING_CLOSE, &id);
+}

@@ -1,0 +1,40 @@
+/* The FUSE device, read and written by us instead of by libfuse, which knows no passthrough before 3.17. */
+#ifndef MOUNTFS_DEVICE_H
+#define MOUNTFS_DEVICE_H
+
+#ifndef FUSE_USE_VERSION
+#define FUSE_USE_VERSION 35
+#endif
+
+#include <fuse_lowlevel.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+/* What is to be added to the answer that opens `handle`; a backing id above 0 means passthrough. */
+struct open_reply {
+    uint64_t handle;
+    uint32_t flags;
+    int32_t backing_id;
+    LIST_ENTRY(open_reply) link;
+};
+
+enum passthrough { UNSETTLED, NOT_WANTED, NOT_OFFERED, AGREED };
+
+/* Before the session's first request is read. Returns 0, or an errno below 0.
+   clears_set_id: the file system clears set-id bits at writes by itself, so the kernel need not look for them. */
+int take_session_device(struct fuse_session *session, int want_passthrough, int clears_set_id);
+
+/* UNSETTLED until INIT is answered. */
+enum passthrough passthrough_state(void);
+
+/* Every request that was read is shown to this, with the length of what `buffer` holds. */
+void observe_request(const struct fuse_buf *buffer, int length);
+
+/* The answers that this thread sends from here on open a file: amend them so; NULL ends it. */
+void amend_next_reply(const struct open_reply *reply);
+
+/* Both return below 0 with errno set where the kernel refuses. */
+int backing_open(int device, int descriptor);
+int backing_close(int device, uint32_t id);
+
+#endif
