@@ -1,7 +1,5 @@
 """Reading what is not in the cache: what is transferred, in how many calls, and who goes first."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -30,7 +28,7 @@ async def cold(
     """Give a mount that knows of a big file, and has none of it."""
     workspace.put("big", big)
     await mount.catch_up()
-    yield mount
+    return mount
 
 
 async def wait_downloads_ended(mount: WorkspaceMount, path: str, opens: int = 0) -> None:
