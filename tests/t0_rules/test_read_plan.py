@@ -81,7 +81,7 @@ def test_ranges_join_to_the_whole_and_end_at_multiples(start: int, length: int, 
     found = list(ranges(start, start + length, range_bytes))
     position = start
     for range_start, range_end in found:
-        assert range_start == position < range_end
+        assert range_start == position < range_end <= range_start + range_bytes
         assert range_end % range_bytes == 0 or range_end == start + length
         position = range_end
     assert position == start + length

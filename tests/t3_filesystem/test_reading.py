@@ -22,9 +22,7 @@ def big() -> bytes:
 
 
 @pytest.fixture
-async def cold(
-    mount: WorkspaceMount, workspace: MemoryWorkspace, big: bytes
-) -> AsyncIterator[WorkspaceMount]:
+async def cold(mount: WorkspaceMount, workspace: MemoryWorkspace, big: bytes) -> WorkspaceMount:
     """Give a mount that knows of a big file, and has none of it."""
     workspace.put("big", big)
     await mount.catch_up()
