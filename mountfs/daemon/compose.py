@@ -273,10 +273,12 @@ async def _serve_kernel(
         read_only=settings.read_only,
         allow_other=settings.allow_other,
         passthrough=settings.passthrough,
+        clears_set_id=True,
     )
     async with trio.open_nursery() as around:
         async with mount(parts.filesystem, parts.notifier, options) as session:
             state.session = session
+            parts.content.direct.is_possible = lambda: session.passthrough_refusal is None
             try:
                 if not await session.answers():
                     raise FuseUnavailable(f"the mount at {settings.mountpoint} does not answer")

@@ -74,6 +74,10 @@ class FaultyRemote:
             if gate:
                 gate.open.set()
 
+    def hang_no_more(self, method: str) -> trio.Event:
+        """Let new calls of the method pass. Those that wait go on when the event that is returned is set."""
+        return self._gates.pop(_known(method)).open
+
     async def wait_hanging(self, method: str) -> None:
         """Return as soon as a call of the method waits; `hang` must have been called."""
         await self._gates[method].reached.wait()

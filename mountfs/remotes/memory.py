@@ -26,12 +26,13 @@ PIECE_BYTES = 64 * 1024
 class MemoryRemote:
     """One client of a workspace. Every call passes a checkpoint, or takes `latency_s`, before it acts.
 
-    `calls` counts the calls by method name.
+    `calls` counts the calls by method name, `bytes_read` the bytes that left the workspace.
     """
 
     def __init__(self, workspace: MemoryWorkspace, *, latency_s: float = 0) -> None:
         self.workspace = workspace
         self.calls: Counter[str] = Counter()
+        self.bytes_read = 0
         self._latency_s = latency_s
 
     async def upload_limits(self) -> UploadLimits:
@@ -72,8 +73,14 @@ class MemoryRemote:
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         await self._enter("read")
         content = self.workspace.content(node, version)
-        async with aclosing(_pieces(content, start, end)) as pieces:
+        async with aclosing(self._counted(_pieces(content, start, end))) as pieces:
             yield pieces
+
+    async def _counted(self, pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        async with aclosing(pieces):
+            async for piece in pieces:
+                self.bytes_read += len(piece)
+                yield piece
 
     async def upload_small(self, place: Placement, content: bytes, sha256: str) -> UploadState:
         await self._enter_writing("upload_small")

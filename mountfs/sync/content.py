@@ -18,9 +18,10 @@ from mountfs.model.ranges import RangeSet
 from mountfs.model.remote import Remote
 from mountfs.model.storage import ContentStore, Coverage
 from mountfs.rules import eviction
-from mountfs.rules.read_plan import ReadAhead
+from mountfs.rules.read_plan import ReadAhead, ReadPlan
 from mountfs.sync.direct_access import DirectAccess
 from mountfs.sync.fetcher import Fetcher
+from mountfs.sync.prefetcher import Prefetcher
 from mountfs.sync.superseding import Superseding
 from mountfs.tree import local_changes
 from mountfs.tree.inode import Inode
@@ -60,6 +61,7 @@ class FileContent:
         )
         self.direct = DirectAccess(tree, grown=self._grow)
         self.superseding = Superseding(tree, remote, store, self.direct)
+        self._prefetcher = Prefetcher(self._bring, lambda: self._limit_bytes - self.used_bytes)
         self._unsaved: dict[Ino, Inode] = {}
         self._removable: set[Ino] = set()
         self._saving = trio.Lock()
@@ -77,6 +79,7 @@ class FileContent:
         async with trio.open_nursery() as nursery:
             await nursery.start(self._fetcher.run)
             await nursery.start(self.superseding.run)
+            await nursery.start(self._prefetcher.run)
             nursery.start_soon(self._upkeep)
             task_status.started()
 
@@ -89,7 +92,7 @@ class FileContent:
         try:
             yield descriptor
         finally:
-            self._let_go(inode)
+            self.close(inode)
 
     async def open(self, inode: Inode) -> int:
         """Like `held`, to be undone by `close`."""
@@ -106,12 +109,14 @@ class FileContent:
                 await self._open_alone(inode)
             assert inode.descriptor is not None
         except BaseException:
-            self._let_go(inode)
+            self.close(inode)
             raise
         return inode.descriptor
 
     def close(self, inode: Inode) -> None:
+        """Give up one use. Downloads that nobody is left to wait for stop."""
         self._let_go(inode)
+        self._fetcher.abandon(inode)
 
     async def _open_alone(self, inode: Inode) -> None:
         self._exclusive[inode.ino] = done = trio.Event()
@@ -146,6 +151,9 @@ class FileContent:
         inode.opens -= 1
         if inode.opens:
             return
+        if inode.unsealed and inode.is_linked:
+            # The last use was a download, which outlived the one that changed the content.
+            local_changes.seal(self._tree, inode)
         if inode.descriptor is not None:
             os.close(inode.descriptor)
             inode.descriptor = None
@@ -172,20 +180,25 @@ class FileContent:
             if end <= offset:
                 return b""
             if not inode.has_whole_content():
-                fetch_end, ahead_end = ahead.plan(offset, size, inode.size)
-                await self._fetcher.require(inode, offset, end, fetch_end)
-                self._fetch_ahead(inode, end, ahead_end)
+                await self._fetch(inode, offset, end, ahead.plan(offset, size, inode.size))
             content = await self._read_here(inode, offset, min(end, inode.size) - offset)
             if epoch == inode.content_epoch:
                 return content
 
-    def _fetch_ahead(self, inode: Inode, start: int, end: int) -> None:
-        if inode.content_dirty or start >= end:
-            return
+    async def _fetch(self, inode: Inode, start: int, end: int, plan: ReadPlan) -> None:
+        """Return when [start, end) is here; what is fetched ahead does not wait for it to arrive."""
         assert inode.present is not None
-        gaps = inode.present.missing(start, min(end, inode.size))
-        if gaps:
-            self._fetcher.begin(inode, gaps[0][0], end)
+        if not inode.present.contains(start, end):
+            self._prefetcher.waited(inode)
+            self._fetcher.demand(inode, start, end, plan.fetch_end)
+        self._fetcher.fetch_ahead(inode, end, plan.ahead_end, plan.range_bytes)
+        await self._fetcher.require(inode, start, end, plan.fetch_end)
+
+    async def _bring(self, inode: Inode) -> bool:
+        async with self.held(inode):
+            if not inode.has_whole_content():
+                await self._fetcher.bring_ahead(inode)
+            return inode.has_whole_content()
 
     async def _read_here(self, inode: Inode, offset: int, size: int) -> bytes:
         descriptor = inode.descriptor

@@ -4,14 +4,17 @@ import errno
 import logging
 import os
 import random
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
 import trio
 
 from mountfs.model.errors import ContentUnavailable, MountfsError, RemoteUnavailable, StorageError
+from mountfs.model.ranges import RangeSet
 from mountfs.model.remote import Remote
 from mountfs.rules.backoff import Backoff
+from mountfs.rules.read_plan import ranges
 from mountfs.tree.inode import Inode
 
 log = logging.getLogger(__name__)
@@ -21,23 +24,41 @@ RETRY: Final = Backoff(first_s=0.2, most_s=2.0)
 ATTEMPTS: Final = 4
 """How often a download that makes no progress is begun before its readers get an error."""
 
+BACKGROUND_RANGES: Final = 8
+"""Leaves most of the client's connections to those who wait."""
+
+WAIT_BEHIND_BYTES: Final = 2 * 1024 * 1024
+"""A reader waits for no more than this in front of what it wants."""
+
+WORTH_STOPPING_BYTES: Final = 256 * 1024
+"""With less to come, the connection is worth more than the bytes."""
+
 
 class Fetch:
-    """One download under way: [start, end) of the content that was current when it began."""
+    """One download: [position, end) of the content that was current when it was asked for.
 
-    def __init__(self, inode: Inode, start: int, end: int) -> None:
+    `background`: nobody has waited for it yet. `started`: it has left the queue. `abandoned`: it was told to
+    stop.
+    """
+
+    def __init__(self, inode: Inode, start: int, end: int, *, background: bool) -> None:
         self.inode = inode
         self.position = start
         self.end = end
         self.epoch = inode.content_epoch
+        self.background = background
+        self.started = False
+        self.abandoned = False
         self.error: MountfsError | None = None
+        self.scope = trio.CancelScope()
         self._progress = trio.lowlevel.ParkingLot()
 
-    def covers(self, position: int) -> bool:
-        return self.position <= position < self.end and self.epoch == self.inode.content_epoch
+    def brings_some_of(self, start: int, end: int) -> bool:
+        return self.position < end and start < self.end and not self.is_outdated()
 
     def is_outdated(self) -> bool:
-        return self.epoch != self.inode.content_epoch or self.inode.content_dirty
+        """Tell whether its bytes are wanted no more."""
+        return self.abandoned or self.epoch != self.inode.content_epoch or self.inode.content_dirty
 
     async def wait_progress(self) -> None:
         await self._progress.park()
@@ -47,8 +68,9 @@ class Fetch:
 
 
 class Fetcher:
-    """Owns the downloads.
+    """Owns the downloads. No two of them bring the same bytes.
 
+    What a reader waits for begins at once; of what is fetched ahead, at most `BACKGROUND_RANGES` at a time.
     `fetched` is told of each piece that arrived. A download holds its inode open: it counts in `opens`, and
     `let_go` is called when it has ended.
     """
@@ -66,6 +88,8 @@ class Fetcher:
         self._fetched = fetched
         self._let_go = let_go
         self._active: dict[int, list[Fetch]] = {}
+        self._queue: deque[Fetch] = deque()
+        self._background_running = 0
         self._nursery: trio.Nursery | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -73,6 +97,8 @@ class Fetcher:
         async with trio.open_nursery() as self._nursery:
             task_status.started()
             await trio.sleep_forever()
+
+    # What a reader waits for.
 
     async def require(self, inode: Inode, start: int, end: int, fetch_end: int) -> None:
         """Return when [start, end) is in the cache; a download begun for it goes on to `fetch_end`.
@@ -85,7 +111,9 @@ class Fetcher:
             gaps = inode.present.missing(start, min(end, inode.size))
             if not gaps:
                 return
-            fetch = self.begin(inode, gaps[0][0], max(fetch_end, gaps[0][1]))
+            self.demand(inode, start, end, fetch_end)
+            first = gaps[0][0]
+            fetch = next(f for f in self._active[inode.ino] if f.brings_some_of(first, first + 1))
             with trio.move_on_after(self._patience_s) as patience:
                 await fetch.wait_progress()
             if patience.cancelled_caught:
@@ -93,39 +121,112 @@ class Fetcher:
             if fetch.error is not None and not fetch.is_outdated():
                 raise fetch.error
 
-    def begin(self, inode: Inode, start: int, end: int) -> Fetch:
-        """Return the download that brings `start`, beginning one up to what is here already."""
-        for fetch in self._active.get(inode.ino, ()):
-            if fetch.covers(start):
-                return fetch
+    def demand(self, inode: Inode, start: int, end: int, fetch_end: int) -> None:
+        """Begin, as `require` does, without waiting. The inode must be held open."""
         assert inode.present is not None
-        assert self._nursery is not None
-        fetch = Fetch(inode, start, self._stop_before_known(inode, start, end))
-        self._active.setdefault(inode.ino, []).append(fetch)
-        inode.opens += 1
-        self._nursery.start_soon(self._download, fetch)
+        end = min(end, inode.size)
+        for gap_start, gap_end in inode.present.missing(start, end):
+            self._hasten(inode, gap_start, gap_end)
+        for gap_start, gap_end in self._unclaimed(inode, start, max(end, fetch_end)):
+            if gap_start < end:
+                self._start(self._add(Fetch(inode, gap_start, gap_end, background=False)))
+
+    def _hasten(self, inode: Inode, start: int, end: int) -> None:
+        """Give precedence to the downloads that bring some of [start, end)."""
+        for fetch in list(self._active.get(inode.ino, ())):
+            if not fetch.brings_some_of(start, end):
+                continue
+            if start - fetch.position > WAIT_BEHIND_BYTES:
+                # It ends here, and what is wanted gets a download of its own.
+                fetch.end = start
+            elif fetch.background:
+                self._promote(fetch)
+
+    def _promote(self, fetch: Fetch) -> None:
+        fetch.background = False
+        if fetch.started:
+            self._background_running -= 1
+            self._fill_slots()
+        else:
+            self._queue.remove(fetch)
+            self._start(fetch)
+
+    # What nobody waits for yet.
+
+    def fetch_ahead(self, inode: Inode, start: int, end: int, range_bytes: int) -> None:
+        """Bring [start, end) in the background, in ranges that end at multiples of `range_bytes`."""
+        for gap_start, gap_end in self._unclaimed(inode, start, end):
+            for range_start, range_end in ranges(gap_start, gap_end, range_bytes):
+                self._queue.append(self._add(Fetch(inode, range_start, range_end, background=True)))
+        self._fill_slots()
+
+    async def bring_ahead(self, inode: Inode) -> None:
+        """Bring the whole file in the background; return when that has ended, well or not.
+
+        The inode must be held open. A caller that is cancelled leaves the download to go on.
+        """
+        self.fetch_ahead(inode, 0, inode.size, max(inode.size, 1))
+        while under_way := [f for f in self._active.get(inode.ino, ()) if not f.is_outdated()]:
+            await under_way[0].wait_progress()
+
+    def abandon(self, inode: Inode) -> None:
+        """Stop the downloads of a file that only they hold open. What arrived stays."""
+        downloads = list(self._active.get(inode.ino, ()))
+        if inode.opens != len(downloads):
+            return
+        for fetch in downloads:
+            if not fetch.started:
+                self._queue.remove(fetch)
+                self._ended(fetch)
+            elif fetch.end - fetch.position > WORTH_STOPPING_BYTES:
+                fetch.abandoned = True
+                fetch.scope.cancel()
+
+    def _fill_slots(self) -> None:
+        while self._queue and self._background_running < BACKGROUND_RANGES:
+            self._background_running += 1
+            self._start(self._queue.popleft())
+
+    # The downloads.
+
+    def _unclaimed(self, inode: Inode, start: int, end: int) -> list[tuple[int, int]]:
+        """Return the parts of [start, end) that are neither here nor about to come."""
+        assert inode.present is not None
+        current = (fetch for fetch in self._active.get(inode.ino, ()) if not fetch.is_outdated())
+        claimed = RangeSet((fetch.position, fetch.end) for fetch in current)
+        gaps = inode.present.missing(start, min(end, inode.size))
+        return [part for gap in gaps for part in claimed.missing(*gap)]
+
+    def _add(self, fetch: Fetch) -> Fetch:
+        self._active.setdefault(fetch.inode.ino, []).append(fetch)
+        fetch.inode.opens += 1
         return fetch
 
-    def _stop_before_known(self, inode: Inode, start: int, end: int) -> int:
-        assert inode.present is not None
-        first_gap_end = inode.present.missing(start, min(end, inode.size))[0][1]
-        starts = [fetch.position for fetch in self._active.get(inode.ino, ()) if fetch.position > start]
-        return min([first_gap_end, *starts])
+    def _start(self, fetch: Fetch) -> None:
+        assert self._nursery is not None
+        fetch.started = True
+        self._nursery.start_soon(self._download, fetch)
+
+    def _ended(self, fetch: Fetch) -> None:
+        downloads = self._active[fetch.inode.ino]
+        downloads.remove(fetch)
+        if not downloads:
+            del self._active[fetch.inode.ino]
+        fetch.report_progress()
+        self._let_go(fetch.inode)
 
     async def _download(self, fetch: Fetch) -> None:
-        inode = fetch.inode
         try:
-            await self._download_with_retries(fetch)
+            with fetch.scope:
+                await self._download_with_retries(fetch)
         except MountfsError as error:
             fetch.error = error
-            log.warning("reading %r: %s", inode.path(), error.message)
+            log.warning("reading %r: %s", fetch.inode.path(), error.message)
         finally:
-            downloads = self._active[inode.ino]
-            downloads.remove(fetch)
-            if not downloads:
-                del self._active[inode.ino]
-            fetch.report_progress()
-            self._let_go(inode)
+            if fetch.background:
+                self._background_running -= 1
+            self._ended(fetch)
+            self._fill_slots()
 
     async def _download_with_retries(self, fetch: Fetch) -> None:
         attempt = 0
@@ -145,8 +246,9 @@ class Fetcher:
         if base is None:
             raise ContentUnavailable(f"{inode.path()!r} was deleted on the remote before it was read")
         async with self._remote.read(base.node, base.version, fetch.position, fetch.end) as pieces:
-            async for piece in pieces:
-                if fetch.is_outdated():
+            async for whole_piece in pieces:
+                piece = whole_piece[: max(0, fetch.end - fetch.position)]
+                if not piece or fetch.is_outdated():
                     return
                 self._store(fetch, piece)
                 assert inode.present is not None

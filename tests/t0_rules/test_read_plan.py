@@ -3,7 +3,16 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mountfs.rules.read_plan import BLOCK, FIRST_WINDOW, LAST_WINDOW, WHOLE_FILE, ReadAhead
+from mountfs.rules.read_plan import (
+    BLOCK,
+    FIRST_WINDOW,
+    LAST_WINDOW,
+    MIB,
+    WHOLE_FILE,
+    WINDOW_PER_RUN,
+    ReadAhead,
+    ranges,
+)
 
 HUGE = 1 << 40
 READS = st.tuples(st.integers(0, HUGE), st.integers(1, 4 * BLOCK))
@@ -13,43 +22,66 @@ READS = st.tuples(st.integers(0, HUGE), st.integers(1, 4 * BLOCK))
 def test_plan_covers_the_read_and_ends_with_the_file(reads: list[tuple[int, int]], file_size: int) -> None:
     ahead = ReadAhead()
     for offset, size in reads:
-        fetch_end, ahead_end = ahead.plan(offset, size, file_size)
+        plan = ahead.plan(offset, size, file_size)
         needed = min(offset + size, file_size)
-        assert needed <= fetch_end <= file_size
-        assert needed <= ahead_end <= file_size
-        if file_size > WHOLE_FILE:
-            assert fetch_end < needed + BLOCK, "the reader does not wait for more than its blocks"
-            assert ahead_end <= needed + LAST_WINDOW
+        assert needed <= plan.fetch_end <= max(plan.ahead_end, needed) <= file_size
+        assert plan.ahead_end <= needed + max(LAST_WINDOW, WHOLE_FILE)
 
 
 @given(st.integers(0, WHOLE_FILE), READS)
 def test_small_file_comes_whole(file_size: int, read: tuple[int, int]) -> None:
-    assert ReadAhead().plan(*read, file_size) == (file_size, file_size)
+    plan = ReadAhead().plan(*read, file_size)
+    assert (plan.fetch_end, plan.ahead_end) == (file_size, file_size)
 
 
-def test_window_doubles_along_a_stream_up_to_the_largest() -> None:
+@given(st.integers(3 * BLOCK, HUGE), st.integers(1, BLOCK))
+def test_read_somewhere_fetches_its_blocks_alone(offset: int, size: int) -> None:
+    plan = ReadAhead().plan(offset, size, 2 * HUGE)
+    assert plan.fetch_end == plan.ahead_end < offset + size + BLOCK
+
+
+@given(st.integers(3 * BLOCK, HUGE), st.integers(2, 1000))
+def test_stream_fetches_in_vain_in_proportion_to_what_it_read(start: int, reads: int) -> None:
     ahead = ReadAhead()
-    windows = []
-    for number in range(8):
-        offset = number * BLOCK
-        _, ahead_end = ahead.plan(offset, BLOCK, HUGE)
-        windows.append(ahead_end - offset - BLOCK)
-    expected = [FIRST_WINDOW, 2 * FIRST_WINDOW, 4 * FIRST_WINDOW, 8 * FIRST_WINDOW, 16 * FIRST_WINDOW]
-    assert windows == [*expected, *[LAST_WINDOW] * 3]
+    position = start
+    for _ in range(reads):
+        plan = ahead.plan(position, BLOCK, 2 * HUGE)
+        position += BLOCK
+        in_vain = plan.ahead_end - position
+        assert in_vain <= max(FIRST_WINDOW, WINDOW_PER_RUN * (position - start))
+
+
+def test_window_grows_along_a_stream_to_four_ranges_of_the_largest_size() -> None:
+    ahead = ReadAhead()
+    plans = [ahead.plan(number * BLOCK, BLOCK, HUGE) for number in range(200)]
+    assert plans[0].ahead_end == FIRST_WINDOW
+    assert [plan.ahead_end for plan in plans] == sorted(plan.ahead_end for plan in plans)
+    last = plans[-1]
+    assert last.range_bytes == 8 * MIB
+    assert LAST_WINDOW - 8 * MIB < last.ahead_end - 200 * BLOCK <= LAST_WINDOW
 
 
 def test_jump_ends_the_window_and_a_new_stream_begins_small() -> None:
     ahead = ReadAhead()
-    for number in range(5):
+    for number in range(100):
         ahead.plan(number * BLOCK, BLOCK, HUGE)
     far = HUGE // 2
-    fetch_end, ahead_end = ahead.plan(far, 1, HUGE)
-    assert (fetch_end, ahead_end) == (far + BLOCK, far + 1)
-    _, ahead_end = ahead.plan(far + 1, BLOCK, HUGE)
-    assert ahead_end == far + 1 + BLOCK + FIRST_WINDOW
+    assert ahead.plan(far, 1, HUGE).ahead_end == far + BLOCK
+    assert ahead.plan(far + 1, BLOCK, HUGE).ahead_end == far + FIRST_WINDOW
 
 
 def test_reads_slightly_out_of_order_are_one_stream() -> None:
     ahead = ReadAhead()
-    ends = [ahead.plan(number * BLOCK, BLOCK, HUGE)[1] for number in (0, 2, 1, 3)]
-    assert all(end > (number + 1) * BLOCK for end, number in zip(ends, (0, 2, 1, 3), strict=True))
+    order = (0, 2, 1, 3)
+    assert all(ahead.plan(number * BLOCK, BLOCK, HUGE).ahead_end >= FIRST_WINDOW for number in order)
+
+
+@given(st.integers(0, HUGE), st.integers(0, 64 * MIB), st.sampled_from([MIB, 4 * MIB, 8 * MIB]))
+def test_ranges_join_to_the_whole_and_end_at_multiples(start: int, length: int, range_bytes: int) -> None:
+    found = list(ranges(start, start + length, range_bytes))
+    position = start
+    for range_start, range_end in found:
+        assert range_start == position < range_end <= range_start + range_bytes
+        assert range_end % range_bytes == 0 or range_end == start + length
+        position = range_end
+    assert position == start + length

@@ -1,0 +1,239 @@
+"""Reading what is not in the cache: what is transferred, in how many calls, and who goes first."""
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from mountfs.model.errors import RemoteUnavailable
+from mountfs.remotes.memory import MemoryWorkspace
+from mountfs.rules.prefetch_plan import FIRST_BATCH_FILES, READS_BEFORE, SMALL_FILE_BYTES
+from mountfs.rules.read_plan import BLOCK, FIRST_WINDOW, LAST_WINDOW, MIB
+from mountfs.sync.fetcher import BACKGROUND_RANGES
+from tests.t3_filesystem.conftest import Mounting
+from tests.t3_filesystem.workspace_mount import MountOptions, WorkspaceMount
+
+BIG = 96 * MIB
+
+
+@pytest.fixture(scope="module")
+def big() -> bytes:
+    """Content in which no two blocks are equal."""
+    return b"".join(number.to_bytes(4, "big") * 256 for number in range(BIG // 1024))
+
+
+@pytest.fixture
+async def cold(mount: WorkspaceMount, workspace: MemoryWorkspace, big: bytes) -> WorkspaceMount:
+    """Give a mount that knows of a big file, and has none of it."""
+    workspace.put("big", big)
+    await mount.catch_up()
+    return mount
+
+
+async def wait_downloads_ended(mount: WorkspaceMount, path: str, opens: int = 0) -> None:
+    """Return when only `opens` programs hold the file."""
+    with trio.fail_after(100):
+        while mount.inode(path).opens > opens:
+            await wait_all_tasks_blocked(0.01)
+
+
+def counted(mount: WorkspaceMount) -> tuple[int, int]:
+    """Return how many reads reached the workspace so far, and how many bytes left it."""
+    return mount.memory.calls["read"], mount.memory.bytes_read
+
+
+async def test_first_read_of_a_small_file_is_one_call(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("small", b"x" * 100_000)
+    await mount.catch_up()
+    await mount.listdir()
+    before = mount.memory.calls.copy()
+    assert await mount.read("small") == b"x" * 100_000
+    made = mount.memory.calls - before
+    del made["changes"]
+    assert made == {"read": 1}
+
+
+async def test_stream_brings_each_byte_once_in_few_calls(cold: WorkspaceMount, big: bytes) -> None:
+    assert await cold.read("big") == big
+    await wait_downloads_ended(cold, "big")
+    calls, transferred = counted(cold)
+    assert transferred == BIG
+    assert calls <= 40
+
+
+async def test_two_streams_of_one_file_share_what_comes(cold: WorkspaceMount, big: bytes) -> None:
+    async def read() -> None:
+        assert await cold.read("big") == big
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        nursery.start_soon(read)
+    await wait_downloads_ended(cold, "big")
+    assert counted(cold)[1] == BIG
+
+
+async def test_scattered_reads_bring_their_blocks_alone(cold: WorkspaceMount, big: bytes) -> None:
+    offsets = [number * 7 * MIB + 12_345 for number in range(1, 12)]
+    async with cold.opened("big") as file:
+        for offset in offsets:
+            assert await file.read(offset, 4096) == big[offset : offset + 4096]
+        await wait_downloads_ended(cold, "big", opens=1)
+    calls, transferred = counted(cold)
+    assert calls == len(offsets)
+    assert transferred <= len(offsets) * BLOCK
+
+
+async def test_end_of_a_big_file_is_read_alone(cold: WorkspaceMount, big: bytes) -> None:
+    async with cold.opened("big") as file:
+        assert await file.read(BIG - MIB) == big[-MIB:]
+    await wait_downloads_ended(cold, "big")
+    assert counted(cold)[1] <= 4 * MIB
+
+
+async def test_beginning_of_a_big_file_needs_one_answer(cold: WorkspaceMount, big: bytes) -> None:
+    await cold.listdir()
+    before = cold.memory.calls["list_folder"], cold.memory.calls["nodes"]
+    async with cold.opened("big") as file:
+        assert await file.read(0, 4096) == big[:4096]
+        await wait_downloads_ended(cold, "big", opens=1)
+    assert counted(cold) == (1, FIRST_WINDOW)
+    assert (cold.memory.calls["list_folder"], cold.memory.calls["nodes"]) == before
+
+
+async def test_reader_goes_before_what_is_fetched_ahead(cold: WorkspaceMount, big: bytes) -> None:
+    """The ranges of a stream hang; a reader elsewhere waits for none of them."""
+    async with cold.opened("big") as stream, cold.opened("big") as jumper:
+        await stream.read(0, 12 * MIB)
+        cold.remote.hang("read")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stream.read, 12 * MIB, 40 * MIB)
+            await cold.remote.wait_hanging("read")
+            await wait_all_tasks_blocked(0.05)
+            going_on = cold.remote.hang_no_more("read")
+            with trio.fail_after(20):
+                assert await jumper.read(90 * MIB, 4096) == big[90 * MIB :][:4096]
+            going_on.set()
+
+
+async def test_range_that_was_queued_is_begun_for_a_reader_who_comes_to_it(
+    mount: WorkspaceMount, workspace: MemoryWorkspace, big: bytes
+) -> None:
+    for number in range(BACKGROUND_RANGES + 1):
+        workspace.put(f"{number}", big[: 2 * MIB])
+    await mount.catch_up()
+    await mount.listdir()
+    fetcher = mount.parts.content._fetcher
+    inodes = [mount.inode(f"{number}") for number in range(BACKGROUND_RANGES + 1)]
+    handles = [await mount.open(f"{number}") for number in range(BACKGROUND_RANGES + 1)]
+    mount.remote.hang("read")
+    for inode in inodes:
+        fetcher.fetch_ahead(inode, 0, 2 * MIB, 2 * MIB)
+    await mount.remote.wait_hanging("read")
+    await wait_all_tasks_blocked(0.05)
+    going_on = mount.remote.hang_no_more("read")
+    with trio.fail_after(20):
+        assert await handles[-1].read() == big[: 2 * MIB]
+    going_on.set()
+    for inode, handle in zip(inodes, handles, strict=True):
+        await wait_downloads_ended(mount, f"{inode.name.decode()}", opens=1)
+        await handle.close()
+    assert counted(mount)[1] == len(inodes) * 2 * MIB
+
+
+async def test_closing_stops_what_is_fetched_ahead_and_keeps_what_came(
+    cold: WorkspaceMount, big: bytes
+) -> None:
+    file = await cold.open("big")
+    await file.read(0, 16 * MIB)
+    cold.remote.hang("read")
+    await file.read(16 * MIB, BLOCK)
+    await file.close()
+    await wait_downloads_ended(cold, "big")
+    cold.remote.release()
+    transferred = counted(cold)[1]
+    assert transferred < BIG
+    async with cold.opened("big") as again:
+        assert await again.read(0, 16 * MIB) == big[: 16 * MIB]
+        await wait_downloads_ended(cold, "big", opens=1)
+    assert await cold.read("big") == big
+
+
+async def test_failing_range_is_repeated_and_fails_no_other(cold: WorkspaceMount, big: bytes) -> None:
+    async with cold.opened("big") as file:
+        await file.read(0, 8 * MIB)
+        cold.remote.fail("read", RemoteUnavailable("cut off"), times=3, after_effect=True)
+        assert await file.read(8 * MIB) == big[8 * MIB :]
+    await wait_downloads_ended(cold, "big")
+    assert counted(cold)[1] <= BIG + 3 * 64 * 1024
+
+
+async def test_stream_stays_within_its_window(cold: WorkspaceMount) -> None:
+    async with cold.opened("big") as file:
+        await file.read(0, 32 * MIB)
+        await wait_downloads_ended(cold, "big", opens=1)
+        assert counted(cold)[1] <= 32 * MIB + LAST_WINDOW
+
+
+# The small files of one folder.
+
+
+def put_small_files(workspace: MemoryWorkspace, count: int) -> dict[str, bytes]:
+    files = {f"d/{number:03}": f"content of {number}".encode() * 100 for number in range(count)}
+    for path, content in files.items():
+        workspace.put(path, content)
+    return files
+
+
+async def test_files_read_one_after_the_other_bring_their_siblings(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    files = put_small_files(workspace, FIRST_BATCH_FILES)
+    workspace.put("d/large", b"x" * (SMALL_FILE_BYTES + 1))
+    await mount.catch_up()
+    await mount.listdir("d")
+    for path in list(files)[:READS_BEFORE]:
+        await mount.read(path)
+    with trio.fail_after(100):
+        while not all(mount.inode(path).has_whole_content() for path in files):
+            await wait_all_tasks_blocked(0.01)
+    assert await mount.contents("d") == {**files, "d/large": b"x" * (SMALL_FILE_BYTES + 1)}
+    assert mount.memory.calls["read"] == len(files) + 1
+    assert mount.memory.bytes_read == sum(map(len, files.values())) + SMALL_FILE_BYTES + 1
+
+
+async def test_two_files_of_a_folder_bring_no_siblings(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    files = put_small_files(workspace, 10)
+    await mount.catch_up()
+    for path in list(files)[: READS_BEFORE - 1]:
+        await mount.read(path)
+    await wait_all_tasks_blocked(0.1)
+    assert mount.memory.calls["read"] == READS_BEFORE - 1
+
+
+async def test_siblings_are_not_fetched_into_a_cache_that_is_full(
+    mounting: Mounting, workspace: MemoryWorkspace
+) -> None:
+    files = put_small_files(workspace, 10)
+    async with mounting(options=MountOptions(cache_limit_bytes=4096)) as mount:
+        await mount.catch_up()
+        for path, content in list(files.items())[:5]:
+            assert await mount.read(path) == content
+        await wait_all_tasks_blocked(0.1)
+        assert mount.memory.calls["read"] == 5
+
+
+async def test_file_that_is_changed_while_its_siblings_come_is_sent(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    files = put_small_files(workspace, 20)
+    await mount.catch_up()
+    await mount.listdir("d")
+    for path in list(files)[:READS_BEFORE]:
+        await mount.read(path)
+    for path in files:
+        await mount.truncate(path, 5)
+    await mount.settle()
+    assert workspace.files() == {path: content[:5] for path, content in files.items()}
