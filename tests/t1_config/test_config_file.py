@@ -33,6 +33,7 @@ def test_every_key_is_taken(tmp_path: Path) -> None:
         lease_duration_s = 120
         allow_other = true
         read_only = true
+        passthrough = false
         log_level = "debug"
         """,
     )

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import trio
@@ -30,6 +31,18 @@ async def until(condition: Callable[[], bool]) -> None:
     with trio.fail_after(30):
         while not condition():  # noqa: ASYNC110 -- some of it is changed by threads and the kernel
             await trio.sleep(0.001)
+
+
+def take_leaked_backing_ids(limit: int) -> list[int]:
+    """Close every backing id up to `limit` that the kernel still holds for this mount, and return them."""
+    from mountfs.kernel import _extras
+
+    leaked = []
+    for backing_id in range(1, limit):
+        with suppress(FileNotFoundError):
+            _extras.close_backing(backing_id)
+            leaked.append(backing_id)
+    return leaked
 
 
 async def obey(names: dict[str, Any]) -> None:
@@ -63,7 +76,12 @@ async def serve(options: MountOptions, filesystem: MemoryFilesystem) -> str:
                 "CacheTimes": CacheTimes,
                 "mounts": mounts,
             }
-            names |= {"filesystem": filesystem, "notifier": notifier, "session": session}
+            names |= {
+                "take_leaked_backing_ids": take_leaked_backing_ids,
+                "filesystem": filesystem,
+                "notifier": notifier,
+                "session": session,
+            }
             print("mounted", flush=True)
             async with trio.open_nursery() as nursery:
 
