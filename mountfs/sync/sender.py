@@ -20,11 +20,11 @@ from mountfs.model.errors import (
 )
 from mountfs.model.ids import Ino
 from mountfs.rules.backoff import Backoff
+from mountfs.sync.cached_range import ContentChanged
 from mountfs.sync.connection import Connection
 from mountfs.sync.content import FileContent
 from mountfs.sync.due_queue import DueQueue
 from mountfs.sync.step_executor import Outcome, StepExecutor, WaitFor
-from mountfs.sync.uploads import ContentChanged
 from mountfs.tree.inode import Inode
 from mountfs.tree.tree import Tree
 

@@ -22,9 +22,10 @@ from mountfs.model.node import RemoteNode
 from mountfs.model.remote import NewFile, Remote
 from mountfs.rules.relocation import MoveTo, RenameTo, next_call
 from mountfs.rules.steps import Situation, Step, next_step
+from mountfs.sync.cached_range import ContentChanged
 from mountfs.sync.content import FileContent
 from mountfs.sync.refresher import Refresher
-from mountfs.sync.uploads import ContentChanged, ContentUploads, Sent
+from mountfs.sync.uploads import ContentUploads, Sent
 from mountfs.tree import local_changes
 from mountfs.tree.inode import Inode
 from mountfs.tree.remote_changes import RemoteChanges, base_of

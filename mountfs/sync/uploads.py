@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -10,11 +9,12 @@ from typing import Final
 import trio
 
 from mountfs.model.entry import OpenUpload
-from mountfs.model.errors import StorageError, UploadFailed, UploadVanished
+from mountfs.model.errors import UploadFailed, UploadVanished
 from mountfs.model.ids import Ino, NodeId, UploadId
 from mountfs.model.remote import NewFile, Placement, Remote, Unplaced, UploadLimits, UploadState, UploadStatus
 from mountfs.model.storage import Journal
 from mountfs.rules import chunks
+from mountfs.sync.cached_range import CachedRange, ContentChanged
 from mountfs.sync.content import FileContent
 from mountfs.tree.inode import Inode
 from mountfs.tree.tree import Tree
@@ -24,13 +24,8 @@ log = logging.getLogger(__name__)
 NO_SESSION: Final = UploadId("")
 """In the journal: sent in one call, which nothing can be gone on with."""
 
-HASH_PIECE: Final = 1024 * 1024
 STATE_WAIT_S: Final = 30.0
 """How long one question for the state of an upload waits for a change."""
-
-
-class ContentChanged(Exception):
-    """The file was written to while it was sent: what was sent is of no use."""
 
 
 @dataclass(slots=True)
@@ -99,11 +94,8 @@ class ContentUploads:
 
     async def sha256(self, inode: Inode) -> str:
         """Return the hash of the content as it stands. Raises ContentChanged, StorageError."""
-        async with self._content.held(inode) as descriptor:
-            generation, size = inode.generation, inode.size
-            digest = await trio.to_thread.run_sync(_hash_file, descriptor, size)
-            _check_unchanged(inode, generation)
-            return digest
+        async with self._content.held(inode):
+            return await CachedRange(inode, 0, inode.size, inode.generation).sha256()
 
     def ended(self, inode: Inode) -> None:
         """The content is where it belongs: a chunked upload of it need not be gone on with."""
@@ -137,7 +129,7 @@ class ContentUploads:
 
     async def _send_small(self, inode: Inode, place: NewFile | None) -> Sent:
         generation, size = inode.generation, inode.size
-        content = await self._read(inode, 0, size, generation)
+        content = await CachedRange(inode, 0, size, generation).whole()
         sha256 = hashlib.sha256(content).hexdigest()
         # If the answer is lost, with this process or on its way, the remote's content is known for ours.
         at = (place.parent, place.name) if place is not None else None
@@ -203,12 +195,12 @@ class ContentUploads:
 
         async def send_next() -> None:
             for chunk in remaining:
-                content = await self._read(
+                content = CachedRange(
                     transfer.inode, chunk.start, chunk.end - chunk.start, session.generation
                 )
-                digest = await trio.to_thread.run_sync(lambda data: hashlib.sha256(data).hexdigest(), content)
+                digest = await content.sha256()
                 await self._remote.send_chunk(session.upload, chunk.order, content, digest)
-                transfer.sent += len(content)
+                transfer.sent += content.size
 
         try:
             async with trio.open_nursery() as nursery:
@@ -228,40 +220,9 @@ class ContentUploads:
                 return state
             state = await self._remote.upload_state(state.id, wait_s=STATE_WAIT_S)
 
-    async def _read(self, inode: Inode, start: int, size: int, generation: int) -> bytes:
-        descriptor = inode.descriptor
-        assert descriptor is not None
-        try:
-            content = await trio.to_thread.run_sync(os.pread, descriptor, size, start)
-        except OSError as error:
-            raise StorageError(
-                f"{inode.path()!r} cannot be read from the cache: {error.strerror}", errno=error.errno or 5
-            ) from error
-        _check_unchanged(inode, generation)
-        if len(content) != size:
-            raise StorageError(f"{inode.path()!r} is shorter in the cache than it should be", errno=5)
-        return content
-
-
-def _check_unchanged(inode: Inode, generation: int) -> None:
-    if inode.generation != generation or inode.unsealed:
-        raise ContentChanged
-
 
 def _display_name(inode: Inode) -> str:
     return inode.name.decode("utf-8", "replace")
-
-
-def _hash_file(descriptor: int, size: int) -> str:
-    digest = hashlib.sha256()
-    position = 0
-    while position < size:
-        piece = os.pread(descriptor, min(HASH_PIECE, size - position), position)
-        if not piece:
-            break
-        digest.update(piece)
-        position += len(piece)
-    return digest.hexdigest()
 
 
 def _most_telling(group: BaseExceptionGroup[BaseException]) -> BaseException:
