@@ -14,7 +14,12 @@ PIECE_BYTES: Final = 1024 * 1024
 
 
 class ContentChanged(Exception):
-    """The file was written to while it was sent: what was sent is of no use."""
+    """The file was written to, moved or removed while it was sent: what was sent, if it was, is of no use."""
+
+
+def is_unchanged(inode: Inode, generation: int) -> bool:
+    """Tell whether the content is, as a whole, still of this generation."""
+    return inode.generation == generation and not inode.unsealed
 
 
 class CachedRange:
@@ -68,7 +73,7 @@ class CachedRange:
         return digest.hexdigest()
 
     def _check_unchanged(self) -> None:
-        if self._inode.generation != self._generation or self._inode.unsealed:
+        if not is_unchanged(self._inode, self._generation):
             raise ContentChanged
 
 
