@@ -62,6 +62,7 @@ class ContentUploads:
         self._journal = journal
         self._content = content
         self._limits: UploadLimits | None = None
+        self._asking_limits = trio.Lock()
         self.open_uploads: dict[Ino, OpenUpload] = {}
         """Uploads begun and not known to have ended, as the journal has them."""
         self.transfers: dict[Ino, Transfer] = {}
@@ -80,7 +81,8 @@ class ContentUploads:
     async def limits(self) -> UploadLimits:
         """Return what one upload may be; asked once."""
         if self._limits is None:
-            self._limits = await self._remote.upload_limits()
+            async with self._asking_limits:
+                self._limits = self._limits or await self._remote.upload_limits()
         return self._limits
 
     async def send(self, inode: Inode, place: NewFile | None) -> Sent:
