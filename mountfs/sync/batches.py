@@ -71,10 +71,14 @@ class Batch:
         self._complete = trio.Event()
         self._alone = trio.CapacityLimiter(ALONE_AT_ONCE)
 
+    def expects(self, ino: Ino) -> bool:
+        """Tell whether this member may hand in its content: once, as long as it has not left."""
+        return ino in self._coming
+
     async def upload(
         self, ino: Ino, file: BatchFile, is_wanted: Callable[[], bool], limits: UploadLimits
     ) -> UploadState:
-        """Hand in a member's content and wait for what became of it.
+        """Hand in the content of a member that is expected, and wait for what became of it.
 
         Raises ContentChanged, with nothing sent, where `is_wanted` is false when the call is made; and
         what the single call raises.

@@ -177,7 +177,7 @@ class ContentUploads:
 
         batch = self._batches.get(inode.ino)
         try:
-            if batch is not None and batch.folder == folder:
+            if batch is not None and batch.folder == folder and batch.expects(inode.ino):
                 return await batch.upload(inode.ino, file, is_wanted, await self.limits())
             if not is_wanted():
                 raise ContentChanged

@@ -3,8 +3,11 @@
 from dataclasses import replace
 
 import pytest
+import trio
 
 from mountfs.model.errors import OutcomeUnknown, RequestRefused
+from mountfs.model.ids import ROOT_NODE
+from mountfs.model.remote import NewFile
 from mountfs.remotes.memory import MemoryWorkspace
 from mountfs.rules.backoff import Backoff
 from mountfs.sync import sender
@@ -212,6 +215,22 @@ async def test_file_that_somebody_else_made_meanwhile_is_kept_beside_ours(
     assert [version.content for version in workspace.versions(theirs)] == [b"theirs"]
     assert len(workspace.files()) == 5
     assert workspace.files() == await mount.contents()
+
+
+async def test_member_that_has_to_be_sent_again_goes_alone(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    await write_all(mount, many(2))
+    uploads = mount.parts.uploads
+    inodes = [mount.inode(path) for path in many(2)]
+    with trio.fail_after(100):
+        async with uploads.batch(ROOT_NODE, inodes) as batch:
+            batch.leave(inodes[1].ino)
+            for _ in range(2):
+                await uploads.send(inodes[0], NewFile(ROOT_NODE, "f0"))
+    assert workspace.files() == {"f0": b"0"}
+    await mount.settle()
+    assert workspace.files() == many(2)
 
 
 async def test_unchanged_content_is_not_sent_again(mount: WorkspaceMount, workspace: MemoryWorkspace) -> None:
