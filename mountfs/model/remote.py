@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from mountfs.model.content_source import ContentSource
+from mountfs.model.errors import RemoteError
 from mountfs.model.ids import ChangeCursor, LeaseToken, NodeId, UploadId, VersionId
 from mountfs.model.node import RemoteNode
 
@@ -26,7 +28,8 @@ class Workspace:
 
 @dataclass(frozen=True, slots=True)
 class UploadLimits:
-    """What one upload session may be. Sizes in bytes."""
+    """What one upload may be. Sizes in bytes. `batch_files` and `batch_bytes` bound one `upload_batch`, of
+    files that each would go in a single call; fewer than two files: there are no batches."""
 
     single_call_bytes: int
     chunk_min_bytes: int
@@ -34,6 +37,8 @@ class UploadLimits:
     chunks_max: int
     file_max_bytes: int
     parallel_chunks: int
+    batch_files: int = 0
+    batch_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,15 @@ class UploadState:
     message: str
     chunks: Mapping[int, int]
     node: NodeId | None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFile:
+    """One file of a batch, to be placed as by `NewFile`."""
+
+    name: str
+    content: bytes
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +157,26 @@ class Remote(Protocol):
         """Send a file of at most `single_call_bytes` in one call."""
         ...
 
+    async def upload_batch(
+        self, parent: NodeId, files: Sequence[BatchFile]
+    ) -> Sequence[UploadState | RemoteError]:
+        """Send several files to one folder in one call, within the limits.
+
+        Tells for each file, in their order, how its upload stands, or why that file was not taken;
+        OutcomeUnknown among these leaves it open whether it was. Raises what refuses the call as a whole
+        (then no file was taken), and RemoteUnavailable or OutcomeUnknown as every change.
+        """
+        ...
+
     async def open_upload(self, place: Placement, size: int, sha256: str) -> UploadId:
         """Open a chunked session. Raises FileTooBig, QuotaExceeded, NameRefused."""
         ...
 
-    async def send_chunk(self, upload: UploadId, order: int, content: bytes, sha256: str) -> None:
-        """Send chunk `order` (from 1). Safe to repeat, and repeated inside. Raises UploadVanished."""
+    async def send_chunk(self, upload: UploadId, order: int, content: ContentSource, sha256: str) -> None:
+        """Send chunk `order` (from 1). Safe to repeat, and repeated inside, which reads `content` again.
+
+        Raises UploadVanished, and what reading the content raises.
+        """
         ...
 
     async def complete_upload(self, upload: UploadId) -> None:

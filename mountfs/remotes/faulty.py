@@ -8,10 +8,11 @@ from typing import Final, TypeVar
 
 import trio
 
+from mountfs.model.content_source import ContentSource
 from mountfs.model.errors import RemoteError, RemoteUnavailable
 from mountfs.model.ids import ChangeCursor, LeaseToken, NodeId, UploadId, VersionId
 from mountfs.model.node import RemoteNode
-from mountfs.model.remote import Changes, Lease, Placement, Remote, UploadLimits, UploadState
+from mountfs.model.remote import BatchFile, Changes, Lease, Placement, Remote, UploadLimits, UploadState
 
 T = TypeVar("T")
 
@@ -118,10 +119,15 @@ class FaultyRemote:
     async def upload_small(self, place: Placement, content: bytes, sha256: str) -> UploadState:
         return await self._pass("upload_small", lambda: self.inner.upload_small(place, content, sha256))
 
+    async def upload_batch(
+        self, parent: NodeId, files: Sequence[BatchFile]
+    ) -> Sequence[UploadState | RemoteError]:
+        return await self._pass("upload_batch", lambda: self.inner.upload_batch(parent, files))
+
     async def open_upload(self, place: Placement, size: int, sha256: str) -> UploadId:
         return await self._pass("open_upload", lambda: self.inner.open_upload(place, size, sha256))
 
-    async def send_chunk(self, upload: UploadId, order: int, content: bytes, sha256: str) -> None:
+    async def send_chunk(self, upload: UploadId, order: int, content: ContentSource, sha256: str) -> None:
         await self._pass("send_chunk", lambda: self.inner.send_chunk(upload, order, content, sha256))
 
     async def complete_upload(self, upload: UploadId) -> None:

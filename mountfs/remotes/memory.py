@@ -6,16 +6,28 @@ from contextlib import aclosing, asynccontextmanager
 
 import trio
 
+from mountfs.model.content_source import ContentSource
 from mountfs.model.errors import (
     CredentialRefused,
     ReadOnlyCredential,
+    RemoteError,
     RemoteUnavailable,
     RequestRefused,
     WorkspaceUnknown,
 )
 from mountfs.model.ids import ChangeCursor, LeaseToken, NodeId, UploadId, VersionId
 from mountfs.model.node import RemoteNode
-from mountfs.model.remote import Changes, Lease, Placement, UploadLimits, UploadState, UploadStatus, Workspace
+from mountfs.model.remote import (
+    BatchFile,
+    Changes,
+    Lease,
+    NewFile,
+    Placement,
+    UploadLimits,
+    UploadState,
+    UploadStatus,
+    Workspace,
+)
 from mountfs.remotes.memory_workspace import DEFAULT_LIMITS, MemoryWorkspace
 
 __all__ = ["DEFAULT_LIMITS", "MemoryRemote", "MemoryService", "MemoryWorkspace"]
@@ -86,18 +98,29 @@ class MemoryRemote:
         await self._enter_writing("upload_small")
         if len(content) > self.workspace.limits.single_call_bytes:
             raise RequestRefused(f"{place.name}: {len(content)} bytes are too many for one call")
-        upload = self.workspace.open_upload(place, len(content), sha256)
-        self.workspace.receive(upload, 1, content, sha256)
-        self.workspace.complete(upload)
-        return self.workspace.upload_state(upload)
+        return self.workspace.upload_whole(place, content, sha256)
+
+    async def upload_batch(
+        self, parent: NodeId, files: Sequence[BatchFile]
+    ) -> Sequence[UploadState | RemoteError]:
+        await self._enter_writing("upload_batch")
+        self.workspace.check_batch(parent, files)
+        return [self._of_batch(parent, file) for file in files]
+
+    def _of_batch(self, parent: NodeId, file: BatchFile) -> UploadState | RemoteError:
+        try:
+            return self.workspace.upload_whole(NewFile(parent, file.name), file.content, file.sha256)
+        except RemoteError as error:
+            return error
 
     async def open_upload(self, place: Placement, size: int, sha256: str) -> UploadId:
         await self._enter_writing("open_upload")
         return self.workspace.open_upload(place, size, sha256)
 
-    async def send_chunk(self, upload: UploadId, order: int, content: bytes, sha256: str) -> None:
+    async def send_chunk(self, upload: UploadId, order: int, content: ContentSource, sha256: str) -> None:
         await self._enter_writing("send_chunk")
-        self.workspace.receive(upload, order, content, sha256)
+        received = b"".join([piece async for piece in content.pieces()])
+        self.workspace.receive(upload, order, received, sha256)
 
     async def complete_upload(self, upload: UploadId) -> None:
         await self._enter_writing("complete_upload")

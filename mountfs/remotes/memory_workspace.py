@@ -7,7 +7,7 @@ not. A method either changes everything it promises or raises and changes nothin
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 
 import trio
@@ -25,7 +25,15 @@ from mountfs.model.errors import (
 )
 from mountfs.model.ids import ROOT_NODE, ChangeCursor, LeaseToken, NodeId, UploadId, VersionId
 from mountfs.model.node import NodeKind, RemoteNode
-from mountfs.model.remote import Changes, NewFile, Placement, UploadLimits, UploadState, UploadStatus
+from mountfs.model.remote import (
+    BatchFile,
+    Changes,
+    NewFile,
+    Placement,
+    UploadLimits,
+    UploadState,
+    UploadStatus,
+)
 from mountfs.remotes.memory_records import HeldLease, StoredNode, Upload, Version
 
 MIB = 1024 * 1024
@@ -37,6 +45,8 @@ DEFAULT_LIMITS = UploadLimits(
     chunks_max=550,
     file_max_bytes=25 * 1024 * MIB,
     parallel_chunks=3,
+    batch_files=200,
+    batch_bytes=100 * MIB,
 )
 
 
@@ -195,6 +205,22 @@ class MemoryWorkspace:
         upload = Upload(UploadId(self._new_id("5")), place, size, sha256)
         self._uploads[upload.id] = upload
         return upload.id
+
+    def upload_whole(self, place: Placement, content: bytes, sha256: str) -> UploadState:
+        """Take a whole file in one step."""
+        upload = self.open_upload(place, len(content), sha256)
+        self.receive(upload, 1, content, sha256)
+        self.complete(upload)
+        return self.upload_state(upload)
+
+    def check_batch(self, parent: NodeId, files: Sequence[BatchFile]) -> None:
+        """Raise what refuses a batch as a whole."""
+        self._folder(parent)
+        sizes = [len(file.content) for file in files]
+        if not 1 <= len(sizes) <= self.limits.batch_files or sum(sizes) > self.limits.batch_bytes:
+            raise RequestRefused(f"a batch of {len(sizes)} files, {sum(sizes)} bytes, is out of bounds")
+        if max(sizes) > self.limits.single_call_bytes:
+            raise RequestRefused(f"a batch with a file of {max(sizes)} bytes is out of bounds")
 
     def receive(self, upload: UploadId, order: int, content: bytes, sha256: str) -> None:
         session = self._upload(upload)

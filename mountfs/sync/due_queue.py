@@ -2,11 +2,16 @@
 
 import heapq
 import math
+from collections.abc import Callable
+from typing import Final
 
 import trio
 
 from mountfs.model.ids import Ino
 from mountfs.tree.inode import Inode
+
+PASSED_MOST: Final = 1000
+"""So many entries that are not wanted are looked at, so that a choice costs little in a long queue."""
 
 
 class DueQueue:
@@ -52,6 +57,25 @@ class DueQueue:
                 await self._earlier.wait()
         finally:
             self._awaited = -math.inf
+
+    def take_also(self, is_wanted: Callable[[Inode], bool], most: int) -> list[Inode]:
+        """Take out up to `most` of the entries that are due by now and wanted, those due first."""
+        taken: list[Inode] = []
+        passed: list[tuple[float, int, Ino]] = []
+        now = trio.current_time()
+        while len(taken) < most and len(passed) < PASSED_MOST:
+            due, inode = self._first()
+            if inode is None or due > now:
+                break
+            item = heapq.heappop(self._heap)
+            if is_wanted(inode):
+                del self._due[inode.ino], self._inodes[inode.ino]
+                taken.append(inode)
+            else:
+                passed.append(item)
+        for item in passed:
+            heapq.heappush(self._heap, item)
+        return taken
 
     def _first(self) -> tuple[float, Inode | None]:
         while self._heap:

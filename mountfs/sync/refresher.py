@@ -227,7 +227,11 @@ class Refresher:
                 for node in wanted:
                     if node in present:
                         await self._tree.find_node(node)
-                        await self._adopt(present[node], asked)
+                        if self._is_overtaken(node, asked):
+                            # Asked for again with the others: many are overtaken by a batch at once.
+                            overtaken.append(node)
+                        else:
+                            await self._adopt(present[node], asked)
             wanted = overtaken
 
     async def _remove(self, node: NodeId, asked: float) -> bool:

@@ -18,13 +18,14 @@ from mountfs.model.errors import (
     UploadFailed,
     UploadVanished,
 )
-from mountfs.model.ids import Ino
+from mountfs.model.ids import Ino, NodeId
 from mountfs.rules.backoff import Backoff
+from mountfs.sync.batches import BATCH_BYTES, BATCH_FILES, Batch, folder_of_new_file
+from mountfs.sync.cached_range import ContentChanged
 from mountfs.sync.connection import Connection
 from mountfs.sync.content import FileContent
 from mountfs.sync.due_queue import DueQueue
 from mountfs.sync.step_executor import Outcome, StepExecutor, WaitFor
-from mountfs.sync.uploads import ContentChanged
 from mountfs.tree.inode import Inode
 from mountfs.tree.tree import Tree
 
@@ -127,17 +128,57 @@ class Sender:
             if inode.sending:
                 self._due_again.add(inode.ino)
                 continue
+            folder, others = self._due_with(inode, queue)
+            if folder is not None and others:
+                await self._send_together(folder, [inode, *others])
+            else:
+                await self._send(inode)
+
+    async def _send(self, inode: Inode) -> None:
+        inode.sending = True
+        try:
+            await self._advance(inode)
+        finally:
+            inode.sending = False
+            if inode.ino in self._due_again:
+                self._due_again.remove(inode.ino)
+                self.expedite([inode])
+            self.expedite(self._parked.pop(inode.ino, ()))
+            self._content.dropped(inode)
+            self._progress.unpark_all()
+
+    def _due_with(self, inode: Inode, queue: DueQueue) -> tuple[NodeId | None, list[Inode]]:
+        """Take what is due as well and may go in one call with this new file; return its folder and those."""
+        folder = folder_of_new_file(inode)
+        if folder is None:
+            return None, []
+        room = BATCH_BYTES - inode.size
+
+        def fits(other: Inode) -> bool:
+            nonlocal room
+            if other.pending is None or other.sending or folder_of_new_file(other) != folder:
+                return False
+            if other.size > room:
+                return False
+            room -= other.size
+            return True
+
+        return folder, queue.take_also(fits, BATCH_FILES - 1)
+
+    async def _send_together(self, folder: NodeId, inodes: list[Inode]) -> None:
+        for inode in inodes:
+            # They are in no queue: nobody else may begin with them.
             inode.sending = True
+
+        async def send_member(inode: Inode, batch: Batch) -> None:
             try:
-                await self._advance(inode)
+                await self._send(inode)
             finally:
-                inode.sending = False
-                if inode.ino in self._due_again:
-                    self._due_again.remove(inode.ino)
-                    self.expedite([inode])
-                self.expedite(self._parked.pop(inode.ino, ()))
-                self._content.dropped(inode)
-                self._progress.unpark_all()
+                batch.leave(inode.ino)
+
+        async with self._executor.batch(folder, inodes) as batch, trio.open_nursery() as nursery:
+            for inode in inodes:
+                nursery.start_soon(send_member, inode, batch)
 
     async def _advance(self, inode: Inode) -> None:
         """Do steps until nothing is left, something has to be waited for, or one fails."""

@@ -2,19 +2,21 @@
 
 import hashlib
 import logging
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
 import trio
 
 from mountfs.model.entry import OpenUpload
-from mountfs.model.errors import StorageError, UploadFailed, UploadVanished
+from mountfs.model.errors import UploadFailed, UploadVanished
 from mountfs.model.ids import Ino, NodeId, UploadId
-from mountfs.model.remote import NewFile, Placement, Remote, Unplaced, UploadLimits, UploadState, UploadStatus
+from mountfs.model.remote import BatchFile, NewFile, Remote, Unplaced, UploadLimits, UploadState, UploadStatus
 from mountfs.model.storage import Journal
 from mountfs.rules import chunks
+from mountfs.sync.batches import Batch
+from mountfs.sync.cached_range import CachedRange, ContentChanged, is_unchanged
 from mountfs.sync.content import FileContent
 from mountfs.tree.inode import Inode
 from mountfs.tree.tree import Tree
@@ -24,13 +26,11 @@ log = logging.getLogger(__name__)
 NO_SESSION: Final = UploadId("")
 """In the journal: sent in one call, which nothing can be gone on with."""
 
-HASH_PIECE: Final = 1024 * 1024
+SMALL_READS_AT_ONCE: Final = 16
+"""How many small files are open at a time to be read, of all that are on their way."""
+
 STATE_WAIT_S: Final = 30.0
 """How long one question for the state of an upload waits for a change."""
-
-
-class ContentChanged(Exception):
-    """The file was written to while it was sent: what was sent is of no use."""
 
 
 @dataclass(slots=True)
@@ -62,9 +62,12 @@ class ContentUploads:
         self._journal = journal
         self._content = content
         self._limits: UploadLimits | None = None
+        self._asking_limits = trio.Lock()
         self.open_uploads: dict[Ino, OpenUpload] = {}
         """Uploads begun and not known to have ended, as the journal has them."""
         self.transfers: dict[Ino, Transfer] = {}
+        self._batches: dict[Ino, Batch] = {}
+        self._small_reads = trio.CapacityLimiter(SMALL_READS_AT_ONCE)
 
     def load(self, uploads: Iterable[OpenUpload], tree: Tree) -> None:
         """Take up what an earlier run began; the entries are in the tree."""
@@ -78,7 +81,8 @@ class ContentUploads:
     async def limits(self) -> UploadLimits:
         """Return what one upload may be; asked once."""
         if self._limits is None:
-            self._limits = await self._remote.upload_limits()
+            async with self._asking_limits:
+                self._limits = self._limits or await self._remote.upload_limits()
         return self._limits
 
     async def send(self, inode: Inode, place: NewFile | None) -> Sent:
@@ -88,22 +92,35 @@ class ContentUploads:
         on where it stopped when it is sent again unchanged, also after a crash.
         """
         limits = await self.limits()
-        async with self._content.held(inode):
-            self.transfers[inode.ino] = Transfer(inode, inode.size)
-            try:
-                if inode.size <= limits.single_call_bytes:
-                    return await self._send_small(inode, place)
+        self.transfers[inode.ino] = Transfer(inode, inode.size)
+        try:
+            if inode.size <= limits.single_call_bytes:
+                return await self._send_small(inode, place)
+            async with self._content.held(inode):
                 return await self._send_chunked(inode, limits)
-            finally:
-                del self.transfers[inode.ino]
+        finally:
+            del self.transfers[inode.ino]
+
+    @asynccontextmanager
+    async def batch(self, folder: NodeId, inodes: Sequence[Inode]) -> AsyncIterator[Batch]:
+        """Within, new files among these that `send` is to place in the folder go together.
+
+        Each of them has to leave the batch when it is done.
+        """
+        batch = Batch(self._remote, folder, [inode.ino for inode in inodes])
+        self._batches |= {inode.ino: batch for inode in inodes}
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(batch.run)
+                yield batch
+        finally:
+            for inode in inodes:
+                del self._batches[inode.ino]
 
     async def sha256(self, inode: Inode) -> str:
         """Return the hash of the content as it stands. Raises ContentChanged, StorageError."""
-        async with self._content.held(inode) as descriptor:
-            generation, size = inode.generation, inode.size
-            digest = await trio.to_thread.run_sync(_hash_file, descriptor, size)
-            _check_unchanged(inode, generation)
-            return digest
+        async with self._content.held(inode):
+            return await CachedRange(inode, 0, inode.size, inode.generation).sha256()
 
     def ended(self, inode: Inode) -> None:
         """The content is where it belongs: a chunked upload of it need not be gone on with."""
@@ -136,17 +153,38 @@ class ContentUploads:
                 await self._remote.cancel_upload(known.upload)
 
     async def _send_small(self, inode: Inode, place: NewFile | None) -> Sent:
-        generation, size = inode.generation, inode.size
-        content = await self._read(inode, 0, size, generation)
+        async with self._small_reads, self._content.held(inode):
+            generation, size = inode.generation, inode.size
+            content = await CachedRange(inode, 0, size, generation).whole()
         sha256 = hashlib.sha256(content).hexdigest()
         # If the answer is lost, with this process or on its way, the remote's content is known for ours.
         at = (place.parent, place.name) if place is not None else None
         await self._note(OpenUpload(inode.ino, generation, NO_SESSION, 0, size, sha256, at))
         inode.unanswered = place is not None
-        target: Placement = place or Unplaced(_display_name(inode))
-        state = await self._remote.upload_small(target, content, sha256)
+        if place is None:
+            state = await self._remote.upload_small(Unplaced(_display_name(inode)), content, sha256)
+        else:
+            file = BatchFile(place.name, content, sha256)
+            state = await self._create(inode, place.parent, generation, file)
         state = await self._await_end(state, lambda s: s.status is UploadStatus.STORED or place is None)
         return Sent(state.id, state.node, generation, size, sha256)
+
+    async def _create(self, inode: Inode, folder: NodeId, generation: int, file: BatchFile) -> UploadState:
+        """Send a new file, unless it is not to be there any more: then raise ContentChanged."""
+
+        def is_wanted() -> bool:
+            return is_unchanged(inode, generation) and _lies_at(inode, folder, file.name)
+
+        batch = self._batches.get(inode.ino)
+        try:
+            if batch is not None and batch.folder == folder and batch.expects(inode.ino):
+                return await batch.upload(inode.ino, file, is_wanted, await self.limits())
+            if not is_wanted():
+                raise ContentChanged
+        except ContentChanged:
+            self.ended(inode)
+            raise
+        return await self._remote.upload_small(NewFile(folder, file.name), file.content, file.sha256)
 
     async def _send_chunked(self, inode: Inode, limits: UploadLimits) -> Sent:
         generation, size = inode.generation, inode.size
@@ -203,12 +241,12 @@ class ContentUploads:
 
         async def send_next() -> None:
             for chunk in remaining:
-                content = await self._read(
+                content = CachedRange(
                     transfer.inode, chunk.start, chunk.end - chunk.start, session.generation
                 )
-                digest = await trio.to_thread.run_sync(lambda data: hashlib.sha256(data).hexdigest(), content)
+                digest = await content.sha256()
                 await self._remote.send_chunk(session.upload, chunk.order, content, digest)
-                transfer.sent += len(content)
+                transfer.sent += content.size
 
         try:
             async with trio.open_nursery() as nursery:
@@ -228,40 +266,13 @@ class ContentUploads:
                 return state
             state = await self._remote.upload_state(state.id, wait_s=STATE_WAIT_S)
 
-    async def _read(self, inode: Inode, start: int, size: int, generation: int) -> bytes:
-        descriptor = inode.descriptor
-        assert descriptor is not None
-        try:
-            content = await trio.to_thread.run_sync(os.pread, descriptor, size, start)
-        except OSError as error:
-            raise StorageError(
-                f"{inode.path()!r} cannot be read from the cache: {error.strerror}", errno=error.errno or 5
-            ) from error
-        _check_unchanged(inode, generation)
-        if len(content) != size:
-            raise StorageError(f"{inode.path()!r} is shorter in the cache than it should be", errno=5)
-        return content
 
-
-def _check_unchanged(inode: Inode, generation: int) -> None:
-    if inode.generation != generation or inode.unsealed:
-        raise ContentChanged
+def _lies_at(inode: Inode, folder: NodeId, name: str) -> bool:
+    return inode.parent is not None and inode.parent.node == folder and inode.name == name.encode()
 
 
 def _display_name(inode: Inode) -> str:
     return inode.name.decode("utf-8", "replace")
-
-
-def _hash_file(descriptor: int, size: int) -> str:
-    digest = hashlib.sha256()
-    position = 0
-    while position < size:
-        piece = os.pread(descriptor, min(HASH_PIECE, size - position), position)
-        if not piece:
-            break
-        digest.update(piece)
-        position += len(piece)
-    return digest.hexdigest()
 
 
 def _most_telling(group: BaseExceptionGroup[BaseException]) -> BaseException:

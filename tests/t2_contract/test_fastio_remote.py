@@ -10,18 +10,20 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import trio
 
+from mountfs.model.content_source import BytesSource
 from mountfs.model.errors import (
     InsecureAddress,
     LeaseNotHeld,
     NameTaken,
     OutcomeUnknown,
     ProtocolViolation,
+    QuotaExceeded,
     RemoteUnavailable,
     RequestRefused,
     WorkspaceUnknown,
 )
 from mountfs.model.ids import ROOT_NODE, ChangeCursor, LeaseToken, NodeId, UploadId, VersionId
-from mountfs.model.remote import NewFile, Remote, Service, Unplaced, UploadStatus
+from mountfs.model.remote import BatchFile, NewFile, Remote, Service, Unplaced, UploadState, UploadStatus
 from mountfs.remotes.fastio import FastioRemote, FastioService, FastioSettings
 from mountfs.remotes.fastio.settings import base_address
 
@@ -398,7 +400,7 @@ async def test_session_that_went_on_by_itself_is_success(
 ) -> None:
     calls: list[Callable[[], Awaitable[None]]] = [
         lambda: remote.complete_upload(UPLOAD),
-        lambda: remote.send_chunk(UPLOAD, 1, b"x", "0" * 64),
+        lambda: remote.send_chunk(UPLOAD, 1, BytesSource(b"x"), "0" * 64),
     ]
     for call in calls:
         session = {"id": UPLOAD, "status": status}
@@ -412,7 +414,7 @@ async def test_session_that_went_on_by_itself_is_success(
 
 async def test_chunk_is_repeated_with_the_same_bytes(scripted: Any, remote: FastioRemote, acts: Any) -> None:
     scripted.plays(acts.reply(504), acts.reset_after_reading, acts.reply(200, ok()))
-    await remote.send_chunk(UPLOAD, 2, CONTENT, "0" * 64)
+    await remote.send_chunk(UPLOAD, 2, BytesSource(CONTENT), "0" * 64)
     assert [request.body.count(CONTENT) for request in scripted.seen] == [1, 1, 1]
     assert query_of(scripted.seen[2]) == {
         "order": "2",
@@ -420,6 +422,54 @@ async def test_chunk_is_repeated_with_the_same_bytes(scripted: Any, remote: Fast
         "hash": "0" * 64,
         "hash_algo": "sha256",
     }
+
+
+TWO = [BatchFile("a", b"1", "0" * 64), BatchFile("b", b"2", "1" * 64)]
+
+
+async def test_batch_is_told_row_by_row(scripted: Any, remote: FastioRemote, acts: Any) -> None:
+    rows = [
+        {"index": 1, "status": "ok", "upload_id": UPLOAD, "node_id": None},
+        {"index": 0, "status": "ok", "upload_id": UPLOAD, "node_id": FILE},
+    ]
+    scripted.plays(acts.reply(200, ok(results=rows)))
+    first, second = await remote.upload_batch(FILE, TWO)
+    assert isinstance(first, UploadState)
+    assert isinstance(second, UploadState)
+    assert (first.status, first.node) == (UploadStatus.STORED, FILE)
+    assert (second.status, second.id, second.node) == (UploadStatus.WORKING, UPLOAD, None)
+    body = scripted.seen[0].body
+    manifest = [{"index": 0, "filename": "a", "hash": "0" * 64, "hash_algo": "sha256"}]
+    manifest.append({"index": 1, "filename": "b", "hash": "1" * 64, "hash_algo": "sha256"})
+    assert json.dumps(manifest).encode() in body
+    assert b'name="file_1"; filename="b"' in body
+
+
+async def test_batch_row_that_is_missing_or_senseless_leaves_its_file_open(
+    scripted: Any, remote: FastioRemote, acts: Any
+) -> None:
+    rows = [{"index": 0, "status": "ok", "upload_id": None, "node_id": None}]
+    scripted.plays(acts.reply(200, ok(results=rows)))
+    assert [type(told) for told in await remote.upload_batch(FILE, TWO)] == [OutcomeUnknown, OutcomeUnknown]
+
+
+async def test_batch_row_tells_its_refusal(scripted: Any, remote: FastioRemote, acts: Any) -> None:
+    rows = [{"index": 0, "status": "error", "error_code": 1688, "error_message": "credits are used up"}]
+    rows.append({"index": 1, "status": "error", "error_code": 4711, "error_message": "not this one"})
+    scripted.plays(acts.reply(200, ok(results=rows)))
+    first, second = await remote.upload_batch(FILE, TWO)
+    assert isinstance(first, QuotaExceeded)
+    assert isinstance(second, RequestRefused)
+    assert "not this one" in second.message
+
+
+async def test_batch_is_never_sent_twice(scripted: Any, remote: FastioRemote, acts: Any) -> None:
+    for lost in (acts.reset_after_reading, acts.reply(504), acts.reply(200, b"no JSON")):
+        scripted.seen.clear()
+        scripted.plays(lost)
+        with pytest.raises(OutcomeUnknown):
+            await remote.upload_batch(FILE, TWO)
+        assert len(scripted.seen) == 1
 
 
 # Leases

@@ -9,6 +9,7 @@ import httpx
 import pytest
 import trio
 
+from mountfs.model.content_source import PIECE_BYTES, BytesSource
 from mountfs.model.errors import (
     CredentialRefused,
     OutcomeUnknown,
@@ -17,7 +18,7 @@ from mountfs.model.errors import (
     RemoteUnavailable,
 )
 from mountfs.remotes.fastio.http import Http
-from mountfs.remotes.fastio.request import SLICE_BYTES, Ask, Repeat, form, multipart
+from mountfs.remotes.fastio.request import Ask, FilePart, Repeat, form, multipart
 from mountfs.remotes.fastio.settings import FastioSettings
 
 TOKEN = "secret-token-of-the-test"
@@ -249,7 +250,7 @@ async def test_impossible_tokens_are_refused_without_being_told(token: str) -> N
 
 async def test_body_goes_out_whole_and_again_in_a_repeat(scripted: Any, http: Http, acts: Any) -> None:
     content = bytes(range(256)) * 4096
-    body = multipart({"name": "a"}, 'na"me\r\n\u00e4', content)
+    body = multipart({"name": "a"}, FilePart("chunk", 'na"me\r\n\u00e4', BytesSource(content)))
     scripted.plays(acts.reset_after_reading, acts.reply(200, OK))
     await http.payload(Ask("POST", "upload/5a/chunk/", body=body))
     first, second = (one.body for one in scripted.seen)
@@ -270,7 +271,7 @@ async def test_answer_before_the_body_was_taken_is_heard(scripted: Any, http: Ht
         await stream.aclose()
 
     scripted.plays(refuse_early)
-    body = multipart({}, "a", bytes(8 * 1024 * 1024))
+    body = multipart({}, FilePart("chunk", "a", BytesSource(bytes(8 * 1024 * 1024))))
     answer = await http.call(Ask("POST", "upload/", body=body, repeat=Repeat.UNSENT))
     assert answer.status == 413
 
@@ -287,11 +288,11 @@ async def test_cancelled_calls_give_their_connections_back(scripted: Any, http: 
     assert await http.payload(READ) == {"id": "7"}
 
 
-def test_content_is_sent_in_slices_and_never_copied_whole() -> None:
-    body = multipart({"name": "a"}, "a", bytes(3 * SLICE_BYTES + 1))
-    sizes = [len(piece) for piece in body.pieces()]
+async def test_content_is_sent_in_slices_and_never_copied_whole() -> None:
+    body = multipart({"name": "a"}, FilePart("chunk", "a", BytesSource(bytes(3 * PIECE_BYTES + 1))))
+    sizes = [len(piece) async for piece in body.pieces()]
     assert sum(sizes) == len(body)
-    assert max(sizes) == SLICE_BYTES
+    assert max(sizes) == PIECE_BYTES
 
 
 async def test_long_polls_do_not_take_the_connections_of_calls(scripted: Any, http: Http, acts: Any) -> None:

@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 import trio
 
+from mountfs.model.content_source import BytesSource
 from mountfs.model.errors import (
     NameRefused,
     NameTaken,
@@ -21,7 +22,7 @@ from mountfs.model.errors import (
 )
 from mountfs.model.ids import ROOT_NODE, NodeId, UploadId, VersionId
 from mountfs.model.node import NodeKind, RemoteNode
-from mountfs.model.remote import NewFile, Remote, Unplaced, UploadState, UploadStatus
+from mountfs.model.remote import BatchFile, NewFile, Remote, Unplaced, UploadState, UploadStatus
 
 MIB = 1024 * 1024
 NOBODY = NodeId("2zzzzzzzzzzzzzzzzzzzzzzzzzzzz")
@@ -253,6 +254,61 @@ async def test_empty_file(remote: Remote, folder: NodeId, store: Store) -> None:
     assert await read_all(remote, node, 0, 0) == b""
 
 
+def batch_file(name: str, content: bytes) -> BatchFile:
+    return BatchFile(name, content, digest(content))
+
+
+async def stored_node(remote: Remote, told: UploadState | RemoteError) -> NodeId:
+    assert isinstance(told, UploadState), told
+    state = await until_settled(remote, told.id) if told.node is None else told
+    assert state.status is UploadStatus.STORED
+    assert state.node is not None
+    return state.node
+
+
+async def test_batch_stores_every_file_in_the_folder(remote: Remote, folder: NodeId, store: Store) -> None:
+    existing = await store(folder, "old", b"old")
+    contents = {"a": b"1", '\u00e4 "b".txt': bytes(300_000), "empty": b"", "old": b"new", "c": b"\r\n--x\r\n"}
+    told = await remote.upload_batch(folder, [batch_file(*file) for file in contents.items()])
+    nodes = [await stored_node(remote, one) for one in told]
+    assert nodes[3] == existing
+    described = await remote.nodes(nodes)
+    for node, (name, content) in zip(nodes, contents.items(), strict=True):
+        expected = (name, folder, len(content), digest(content))
+        assert (described[node].name, described[node].parent) == expected[:2]
+        assert (described[node].size, described[node].sha256) == expected[2:]
+        assert await read_all(remote, node, 0, len(content)) == content
+    assert await names(remote, folder) == set(contents)
+
+
+async def test_batch_takes_what_it_can_and_tells_the_rest(remote: Remote, folder: NodeId) -> None:
+    files = [batch_file("a", b"1"), BatchFile("wrong", b"2", digest(b"other")), batch_file("b/c", b"3")]
+    told = await remote.upload_batch(folder, [*files, batch_file("d", b"4")])
+    await stored_node(remote, told[0])
+    await stored_node(remote, told[3])
+    for refused in told[1:3]:
+        assert isinstance(refused, RemoteError) or refused.status is UploadStatus.FAILED
+    assert await names(remote, folder) == {"a", "d"}
+
+
+async def test_batch_is_as_large_as_the_limits_say(remote: Remote, folder: NodeId) -> None:
+    limits = await remote.upload_limits()
+    assert limits.batch_files > 1
+    assert limits.batch_bytes >= limits.single_call_bytes
+    files = [batch_file(f"f{number}", str(number).encode()) for number in range(limits.batch_files + 1)]
+    with pytest.raises(RequestRefused):
+        await remote.upload_batch(folder, files)
+    assert await names(remote, folder) == set()
+    told = await remote.upload_batch(folder, files[:-1])
+    assert len({await stored_node(remote, one) for one in told}) == limits.batch_files
+
+
+async def test_batch_needs_its_folder(remote: Remote, folder: NodeId) -> None:
+    await remote.trash(folder)
+    with pytest.raises(NodeNotFound):
+        await remote.upload_batch(folder, [batch_file("a", b"1"), batch_file("b", b"2")])
+
+
 async def test_limits_are_usable(remote: Remote) -> None:
     limits = await remote.upload_limits()
     assert 0 < limits.chunk_min_bytes <= limits.chunk_max_bytes
@@ -267,7 +323,7 @@ async def test_chunks_in_any_order_and_twice(remote: Remote, folder: NodeId) -> 
     upload = await remote.open_upload(NewFile(folder, "big"), len(content), digest(content))
     assert (await remote.upload_state(upload)).status is UploadStatus.RECEIVING
     for order in (3, 1, 1, 2):
-        await remote.send_chunk(upload, order, parts[order - 1], digest(parts[order - 1]))
+        await remote.send_chunk(upload, order, BytesSource(parts[order - 1]), digest(parts[order - 1]))
         state = await remote.upload_state(upload)
     assert state.chunks == {1: MIB, 2: MIB, 3: 4} or state.status is not UploadStatus.RECEIVING
     await remote.complete_upload(upload)
@@ -285,14 +341,14 @@ async def test_chunks_in_parallel(remote: Remote, folder: NodeId) -> None:
     upload = await remote.open_upload(Unplaced("big"), len(content), digest(content))
     async with trio.open_nursery() as sending:
         for order, part in enumerate(parts, 1):
-            sending.start_soon(remote.send_chunk, upload, order, part, digest(part))
+            sending.start_soon(remote.send_chunk, upload, order, BytesSource(part), digest(part))
     await remote.complete_upload(upload)
     assert (await until_settled(remote, upload)).status is UploadStatus.ASSEMBLED
 
 
 async def test_missing_bytes_fail_the_session(remote: Remote, folder: NodeId) -> None:
     upload = await remote.open_upload(NewFile(folder, "short"), 2 * MIB, digest(bytes(2 * MIB)))
-    await remote.send_chunk(upload, 1, bytes(MIB), digest(bytes(MIB)))
+    await remote.send_chunk(upload, 1, BytesSource(bytes(MIB)), digest(bytes(MIB)))
     with suppress(RequestRefused, UploadFailed):
         await remote.complete_upload(upload)
         assert (await until_settled(remote, upload)).status is UploadStatus.FAILED
@@ -305,7 +361,7 @@ async def test_cancelled_session_is_gone(remote: Remote, folder: NodeId) -> None
     await remote.cancel_upload(upload)
     calls: list[Callable[[], Awaitable[object]]] = [
         lambda: remote.upload_state(upload),
-        lambda: remote.send_chunk(upload, 1, bytes(MIB), digest(bytes(MIB))),
+        lambda: remote.send_chunk(upload, 1, BytesSource(bytes(MIB)), digest(bytes(MIB))),
         lambda: remote.complete_upload(upload),
         lambda: remote.upload_state(NO_UPLOAD),
     ]

@@ -63,8 +63,8 @@ def run_fast(
 
 
 WRITING_CALLS = (
-    *("create_folder", "rename", "move", "trash", "upload_small", "open_upload", "send_chunk"),
-    *("complete_upload", "cancel_upload", "commit", "add_file"),
+    *("create_folder", "rename", "move", "trash", "upload_small", "upload_batch", "open_upload"),
+    *("send_chunk", "complete_upload", "cancel_upload", "commit", "add_file"),
 )
 
 

@@ -3,7 +3,7 @@
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -11,6 +11,7 @@ from typing import Any, Final
 import httpx
 import trio
 
+from mountfs.model.content_source import BytesSource
 from mountfs.model.errors import CredentialRefused, ProtocolViolation
 from mountfs.remotes.fastio.error_map import Answer, accepted, refusal
 from mountfs.remotes.fastio.request import Ask, Body
@@ -228,20 +229,7 @@ class _Stream(httpx.AsyncByteStream):
         self._body = body
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return _Pieces(self._body.pieces() if self._body else iter(()))
-
-
-class _Pieces:
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-
-    def __aiter__(self) -> "_Pieces":
-        return self
-
-    async def __anext__(self) -> bytes:
-        for piece in self._pieces:
-            return piece
-        raise StopAsyncIteration
+        return (self._body or BytesSource(b"")).pieces()
 
 
 def named(error: Exception) -> str:

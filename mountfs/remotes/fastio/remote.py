@@ -1,10 +1,11 @@
 """One workspace of a Fast.io-compatible service."""
 
+from mountfs.remotes.fastio.batches import Batches
 from mountfs.remotes.fastio.changes import ChangePoll
 from mountfs.remotes.fastio.commits import Commits
 from mountfs.remotes.fastio.leases import Leases
 from mountfs.remotes.fastio.reads import Reads
 
 
-class FastioRemote(Leases, Reads, Commits, ChangePoll):
+class FastioRemote(Leases, Reads, Commits, Batches, ChangePoll):
     """Implements `mountfs.model.remote.Remote`; each part has a module of its own."""

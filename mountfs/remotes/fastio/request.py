@@ -1,15 +1,14 @@
 """One request as data: what is asked, and what a repeat of it would mean."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 from urllib.parse import quote, urlencode
 from uuid import uuid4
 
+from mountfs.model.content_source import PIECE_BYTES, BytesSource, ContentSource
 from mountfs.model.errors import NodeNotFound, RemoteError, RequestRefused
-
-SLICE_BYTES = 256 * 1024
 
 
 class Repeat(Enum):
@@ -38,7 +37,7 @@ class Body(Protocol):
 
     def __len__(self) -> int: ...
 
-    def pieces(self) -> Iterator[bytes]: ...
+    def pieces(self) -> AsyncIterator[bytes]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +51,15 @@ class Form:
     def __len__(self) -> int:
         return len(self.content)
 
-    def pieces(self) -> Iterator[bytes]:
-        yield self.content
+    def pieces(self) -> AsyncIterator[bytes]:
+        return BytesSource(self.content).pieces()
 
 
 @dataclass(frozen=True, slots=True)
 class Multipart:
-    """A multipart body around one content; the content goes out in slices and is never copied whole."""
+    """A multipart body; the content of its files is read while it goes out."""
 
-    head: bytes
-    content: bytes
-    tail: bytes
+    sources: tuple[ContentSource, ...]
     boundary: str
 
     @property
@@ -70,13 +67,50 @@ class Multipart:
         return f"multipart/form-data; boundary={self.boundary}"
 
     def __len__(self) -> int:
-        return len(self.head) + len(self.content) + len(self.tail)
+        return sum(source.size for source in self.sources)
 
-    def pieces(self) -> Iterator[bytes]:
-        yield self.head
-        for start in range(0, len(self.content), SLICE_BYTES):
-            yield self.content[start : start + SLICE_BYTES]
-        yield self.tail
+    def pieces(self) -> AsyncIterator[bytes]:
+        return _Joined(self.sources)
+
+
+class _Joined:
+    """The pieces of several sources; small ones go out together, for each costs a call of the system."""
+
+    def __init__(self, sources: Iterable[ContentSource]) -> None:
+        self._sources = iter(sources)
+        self._current: AsyncIterator[bytes] | None = None
+        self._kept = b""
+
+    def __aiter__(self) -> "_Joined":
+        return self
+
+    async def __anext__(self) -> bytes:
+        gathered, self._kept = [self._kept], b""
+        size = len(gathered[0])
+        while size < PIECE_BYTES:
+            piece = await self._next()
+            if piece is None:
+                break
+            if size and size + len(piece) > PIECE_BYTES:
+                self._kept = piece
+                break
+            gathered.append(piece)
+            size += len(piece)
+        if not size:
+            raise StopAsyncIteration
+        return b"".join(gathered)
+
+    async def _next(self) -> bytes | None:
+        while True:
+            if self._current is None:
+                source = next(self._sources, None)
+                if source is None:
+                    return None
+                self._current = source.pieces()
+            try:
+                return await anext(self._current)
+            except StopAsyncIteration:
+                self._current = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,19 +147,31 @@ def form(fields: Mapping[str, str]) -> Form:
     return Form(urlencode(fields).encode())
 
 
-def multipart(fields: Mapping[str, str], file_name: str, content: bytes) -> Multipart:
-    """Build a body of form fields and one file part named `chunk`."""
+@dataclass(frozen=True, slots=True)
+class FilePart:
+    field: str
+    file_name: str
+    content: ContentSource
+
+
+def multipart(fields: Mapping[str, str], *files: FilePart) -> Multipart:
+    """Build a body of form fields and file parts."""
     boundary = uuid4().hex
-    parts = [
+    head = "".join(
         f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
         for name, value in fields.items()
-    ]
-    parts.append(
-        f"--{boundary}\r\n"
-        f'Content-Disposition: form-data; name="chunk"; filename="{_in_quotes(file_name)}"\r\n'
-        "Content-Type: application/octet-stream\r\n\r\n"
     )
-    return Multipart("".join(parts).encode(), content, f"\r\n--{boundary}--\r\n".encode(), boundary)
+    sources: list[ContentSource] = []
+    for file in files:
+        head += (
+            f"--{boundary}\r\nContent-Disposition: form-data; "
+            f'name="{file.field}"; filename="{_in_quotes(file.file_name)}"\r\n'
+            "Content-Type: application/octet-stream\r\n\r\n"
+        )
+        sources += [BytesSource(head.encode()), file.content]
+        head = "\r\n"
+    sources.append(BytesSource(f"{head}--{boundary}--\r\n".encode()))
+    return Multipart(tuple(sources), boundary)
 
 
 def _in_quotes(name: str) -> str:

@@ -3,6 +3,7 @@
 from math import ceil
 from typing import Final
 
+from mountfs.model.content_source import BytesSource, ContentSource
 from mountfs.model.errors import (
     OutcomeUnknown,
     ProtocolViolation,
@@ -13,7 +14,7 @@ from mountfs.model.errors import (
 from mountfs.model.ids import UploadId
 from mountfs.model.remote import NewFile, Placement, UploadLimits, UploadState, UploadStatus
 from mountfs.remotes.fastio import wire
-from mountfs.remotes.fastio.request import Ask, Refusals, Repeat, form, multipart, path_of
+from mountfs.remotes.fastio.request import Ask, FilePart, Refusals, Repeat, form, multipart, path_of
 from mountfs.remotes.fastio.workspace_calls import WorkspaceCalls
 
 STATE_WAIT_MAX_S: Final = 60
@@ -27,7 +28,7 @@ class Uploads(WorkspaceCalls):
 
     async def upload_small(self, place: Placement, content: bytes, sha256: str) -> UploadState:
         fields = self._fields(place, len(content), sha256)
-        body = multipart(fields, place.name, content)
+        body = multipart(fields, FilePart("chunk", place.name, BytesSource(content)))
         payload = await self._http.payload(Ask("POST", path_of("upload"), body=body, repeat=Repeat.UNSENT))
         told = wire.upload_state(payload)
         return told or await self._state_after(wire.upload_id(payload))
@@ -37,9 +38,9 @@ class Uploads(WorkspaceCalls):
         ask = Ask("POST", path_of("upload"), body=body, repeat=Repeat.UNSENT)
         return wire.upload_id(await self._http.payload(ask))
 
-    async def send_chunk(self, upload: UploadId, order: int, content: bytes, sha256: str) -> None:
-        query = {"order": str(order), "size": str(len(content)), "hash": sha256, "hash_algo": "sha256"}
-        body = multipart({}, f"chunk-{order}", content)
+    async def send_chunk(self, upload: UploadId, order: int, content: ContentSource, sha256: str) -> None:
+        query = {"order": str(order), "size": str(content.size), "hash": sha256, "hash_algo": "sha256"}
+        body = multipart({}, FilePart("chunk", f"chunk-{order}", content))
         ask = Ask("POST", path_of("upload", upload, "chunk"), query, body=body, refusals=OF_SESSION)
         await self._send_or_find_done(ask, upload)
 

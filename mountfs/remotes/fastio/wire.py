@@ -30,6 +30,8 @@ ENVELOPE_KEYS: Final = frozenset({"result", "current_api_version"})
 SINGLE_CALL_BYTES: Final = 4 * MIB
 CHUNK_MIN_BYTES: Final = MIB
 PARALLEL_CHUNKS: Final = 3
+BATCH_FILES: Final = 200
+BATCH_BYTES: Final = 100 * MIB
 
 UPLOAD_STATUS: Final = {
     "ready": UploadStatus.RECEIVING,
@@ -206,6 +208,8 @@ def upload_limits(payload: Wire) -> UploadLimits:
         chunks_max=whole(limits.get("chunks")) or 35,
         file_max_bytes=whole(limits.get("size")) or 1024 * MIB,
         parallel_chunks=PARALLEL_CHUNKS,
+        batch_files=BATCH_FILES,
+        batch_bytes=BATCH_BYTES,
     )
 
 

@@ -1,0 +1,259 @@
+"""Small new files of a folder go together, and each of them is as safe as if it went alone."""
+
+from dataclasses import replace
+
+import pytest
+import trio
+
+from mountfs.model.errors import OutcomeUnknown, RequestRefused
+from mountfs.model.ids import ROOT_NODE
+from mountfs.model.remote import NewFile
+from mountfs.remotes.memory import MemoryWorkspace
+from mountfs.rules.backoff import Backoff
+from mountfs.sync import sender
+from tests.t3_filesystem.conftest import Mounting
+from tests.t3_filesystem.workspace_mount import WorkspaceMount, counted_calls
+
+LOST = OutcomeUnknown("the answer was lost")
+
+
+async def write_all(mount: WorkspaceMount, files: dict[str, bytes]) -> None:
+    for path, content in files.items():
+        await mount.write(path, content)
+
+
+def many(count: int) -> dict[str, bytes]:
+    return {f"f{number}": b"%d" % number for number in range(count)}
+
+
+def each_has_one_version(workspace: MemoryWorkspace) -> bool:
+    return all(len(workspace.versions(workspace.find(path))) == 1 for path in workspace.files())
+
+
+async def begin(mount: WorkspaceMount, call: str) -> None:
+    """Let the sender take all that is pending, and return when it is at this call, which waits."""
+    mount.remote.hang(call)
+    mount.parts.sender.expedite(mount.tree.pending.values())
+    await mount.remote.wait_hanging(call)
+
+
+async def test_files_of_a_folder_go_in_one_call(mount: WorkspaceMount, workspace: MemoryWorkspace) -> None:
+    files = many(150)
+    await write_all(mount, files)
+    before = mount.memory.calls["nodes"]
+    await mount.settle()
+    assert workspace.files() == files
+    assert mount.changing_calls() == {"upload_batch": 1}
+    assert mount.memory.calls["nodes"] - before < 10
+    assert each_has_one_version(workspace)
+
+
+async def test_each_folder_has_calls_of_its_own(mount: WorkspaceMount, workspace: MemoryWorkspace) -> None:
+    files = {f"{folder}/{name}": b"content" for name in "abc" for folder in "de"}
+    for folder in "de":
+        await mount.mkdir(folder)
+    await mount.settle()
+    await write_all(mount, files)
+    with counted_calls(mount) as calls:
+        await mount.settle()
+    assert workspace.files() == files
+    assert calls == {"upload_batch": 2}
+
+
+async def test_large_files_go_alone(mount: WorkspaceMount, workspace: MemoryWorkspace) -> None:
+    files = many(2) | {"large": bytes(1024 * 1024)}
+    await write_all(mount, files)
+    await mount.settle()
+    assert workspace.files() == files
+    assert mount.changing_calls() == {"upload_batch": 1, "upload_small": 1}
+
+
+@pytest.mark.parametrize(("most", "calls"), [(3, {"upload_batch": 3}), (0, {"upload_small": 9})])
+async def test_batches_keep_to_the_limits_of_the_workspace(
+    mounting: Mounting, workspace: MemoryWorkspace, most: int, calls: dict[str, int]
+) -> None:
+    workspace.limits = replace(workspace.limits, batch_files=most)
+    async with mounting() as mount:
+        await write_all(mount, many(9))
+        await mount.settle()
+        assert workspace.files() == many(9)
+        assert mount.changing_calls() == calls
+
+
+async def test_files_that_wait_for_their_folder_go_at_once_when_it_is_there(
+    mount: WorkspaceMount, workspace: MemoryWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A retry's delay would outlast the patience of this test.
+    monkeypatch.setattr(sender, "RETRY", Backoff(first_s=1e5, most_s=1e5))
+    files = {f"d/e/{name}": content for name, content in many(20).items()}
+    await mount.mkdir("d")
+    await mount.mkdir("d/e")
+    await write_all(mount, files)
+    await begin(mount, "create_folder")
+    mount.remote.release()
+    await mount.settle()
+    assert workspace.files() == files
+    assert mount.changing_calls() == {"create_folder": 2, "upload_batch": 1}
+
+
+async def test_file_that_is_removed_before_the_call_is_never_sent(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    await mount.mkdir("d")
+    await mount.settle()
+    for name in "abc":
+        await mount.write(f"d/{name}", b"content")
+    mount.parts.refresher.distrust()
+    with counted_calls(mount) as calls:
+        await begin(mount, "list_folder")
+        await mount.unlink("d/b")
+        mount.remote.release()
+        await mount.settle()
+    assert workspace.files() == {"d/a": b"content", "d/c": b"content"}
+    assert calls == {"upload_batch": 1}
+    assert workspace.trash_names() == []
+
+
+async def test_file_that_is_renamed_before_the_call_goes_under_its_new_name_only(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    await mount.mkdir("d")
+    await mount.settle()
+    for name in "abc":
+        await mount.write(f"d/{name}", b"content")
+    mount.parts.refresher.distrust()
+    with counted_calls(mount) as calls:
+        await begin(mount, "list_folder")
+        await mount.rename("d/b", "d/x")
+        mount.remote.release()
+        await mount.settle()
+    assert workspace.files() == {f"d/{name}": b"content" for name in "acx"}
+    assert calls == {"upload_batch": 1, "upload_small": 1}
+
+
+async def test_what_happens_to_files_during_the_call_is_sent_behind_it(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    await write_all(mount, many(5))
+    await begin(mount, "upload_batch")
+    await mount.write("f0", b"rewritten")
+    await mount.unlink("f1")
+    await mount.rename("f2", "renamed")
+    await mount.write("f3.tmp", b"saved")
+    await mount.rename("f3.tmp", "f3")
+    mount.remote.release()
+    await mount.settle()
+    await mount.catch_up()
+    expected = {"f0": b"rewritten", "renamed": b"2", "f3": b"saved", "f4": b"4"}
+    assert workspace.files() == await mount.contents() == expected
+    assert mount.failures() == {}
+
+
+@pytest.mark.parametrize("has_effect", [True, False])
+async def test_lost_answer_makes_each_file_once(
+    mount: WorkspaceMount, workspace: MemoryWorkspace, has_effect: bool
+) -> None:
+    await write_all(mount, many(12))
+    mount.remote.fail("upload_batch", LOST, after_effect=has_effect)
+    with counted_calls(mount) as calls:
+        await mount.settle()
+        await mount.catch_up()
+    assert workspace.files() == await mount.contents() == many(12)
+    assert each_has_one_version(workspace)
+    if has_effect:
+        assert calls == {"upload_batch": 1}
+
+
+async def test_answer_lost_with_the_daemon_makes_each_file_once(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    await write_all(mount, many(12))
+    mount.remote.fail("upload_batch", LOST, after_effect=True)
+    mount.remote.hang("nodes")
+    mount.parts.sender.expedite(mount.tree.pending.values())
+    await mount.wait_until(lambda: mount.memory.calls["upload_batch"] and not mount.parts.connection.online)
+    await mount.crash()
+    mount.remote.release()
+    await mount.start()
+    with counted_calls(mount) as calls:
+        await mount.settle()
+        await mount.catch_up()
+    assert calls == {}
+    assert workspace.files() == await mount.contents() == many(12)
+    assert each_has_one_version(workspace)
+
+
+async def test_refused_file_keeps_its_reason_and_holds_up_no_other(mounting: Mounting) -> None:
+    workspace = MemoryWorkspace(accepts_name=lambda name: name != "f3")
+    async with mounting() as mount:
+        mount.memory.workspace = workspace
+        await write_all(mount, many(5))
+        await mount.settle()
+        assert set(workspace.files()) == {"f0", "f1", "f2", "f4"}
+        assert list(mount.failures()) == ["f3"]
+        assert "does not accept this name" in mount.failures()["f3"]
+
+
+async def test_files_of_a_refused_batch_go_alone(mount: WorkspaceMount, workspace: MemoryWorkspace) -> None:
+    mount.remote.fail("upload_batch", RequestRefused("no such route"), times=None)
+    await write_all(mount, many(5))
+    await mount.settle()
+    assert workspace.files() == many(5)
+    assert mount.changing_calls() == {"upload_small": 5}
+    assert mount.failures() == {}
+
+
+async def test_file_that_somebody_else_made_meanwhile_is_kept_beside_ours(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    await mount.listdir()
+    await write_all(mount, many(4))
+    theirs = workspace.put("f1", b"theirs")
+    await mount.catch_up()
+    await mount.settle()
+    await mount.catch_up()
+    assert [version.content for version in workspace.versions(theirs)] == [b"theirs"]
+    assert len(workspace.files()) == 5
+    assert workspace.files() == await mount.contents()
+
+
+async def test_member_that_has_to_be_sent_again_goes_alone(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    await write_all(mount, many(2))
+    uploads = mount.parts.uploads
+    inodes = [mount.inode(path) for path in many(2)]
+    with trio.fail_after(100):
+        async with uploads.batch(ROOT_NODE, inodes) as batch:
+            batch.leave(inodes[1].ino)
+            for _ in range(2):
+                await uploads.send(inodes[0], NewFile(ROOT_NODE, "f0"))
+    assert workspace.files() == {"f0": b"0"}
+    await mount.settle()
+    assert workspace.files() == many(2)
+
+
+async def test_unchanged_content_is_not_sent_again(mount: WorkspaceMount, workspace: MemoryWorkspace) -> None:
+    await mount.write("a", b"content")
+    await mount.settle()
+    with counted_calls(mount) as calls:
+        await mount.write("a", b"content")
+        await mount.settle()
+    assert calls == {}
+    assert not mount.inode("a").content_dirty
+    workspace.put("a", b"theirs")
+    await mount.catch_up()
+    assert await mount.read("a") == b"theirs"
+
+
+async def test_unchanged_content_does_not_hide_a_change_elsewhere(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    await mount.write("a", b"content")
+    await mount.settle()
+    await mount.write("a", b"content")
+    workspace.put("a", b"theirs")
+    await mount.settle()
+    await mount.catch_up()
+    assert b"theirs" in workspace.files().values()
+    assert workspace.files() == await mount.contents()
