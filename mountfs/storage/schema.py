@@ -67,8 +67,15 @@ ENTRY_COLUMNS: Final = (
 PUT_ENTRY: Final = f"INSERT OR REPLACE INTO entries ({ENTRY_COLUMNS}) VALUES ({', '.join('?' * 24)})"  # noqa: S608 - constants only
 PUT_UPLOAD: Final = "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 SELECT_ENTRY: Final = f"SELECT {ENTRY_COLUMNS} FROM entries"  # noqa: S608 - constants only
+SELECT_PENDING: Final = f"{SELECT_ENTRY} WHERE pending IS NOT NULL ORDER BY pending"
+SELECT_UNLINKED: Final = "SELECT ino FROM entries WHERE parent IS NULL AND ino <> ?"
 
 Row = tuple[int | str | bytes | None, ...]
+
+
+def select_known(count: int) -> str:
+    """Return the query for which of `count` inode numbers have an entry."""
+    return f"SELECT ino FROM entries WHERE ino IN ({', '.join('?' * count)})"  # noqa: S608 - constants only
 
 
 def entry_row(entry: EntryRecord) -> Row:
