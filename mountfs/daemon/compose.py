@@ -173,6 +173,7 @@ class Parts:
         host = platform.node() or "host"
         self.journal = journal
         self._content_files = content_files
+        self.orphans_removed = trio.Event()
         self.connection = Connection()
         self.notifier = Notifier()
         self.tree = Tree(journal, uid=os.getuid(), gid=os.getgid())
@@ -234,8 +235,11 @@ class Parts:
         try:
             while (inos := await trio.to_thread.run_sync(next, chunks, None)) is not None:
                 self.content.remove_orphans(inos)
+            await self.content.save_index()
         except MountfsError as error:
             log.warning("search for content that no entry has: %s", error.message)
+        finally:
+            self.orphans_removed.set()
 
 
 async def _serve(

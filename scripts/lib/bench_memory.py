@@ -98,14 +98,14 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def wakeups(pid: int) -> int:
-    """Return how often the threads of the process gave up the processor of themselves."""
-    return sum(
-        int(line.split()[1])
+def wakeups(pid: int) -> dict[str, int]:
+    """Return how often each thread of the process gave up the processor of itself."""
+    return {
+        task.name: int(line.split()[1])
         for task in Path(f"/proc/{pid}/task").iterdir()
         for line in (task / "status").read_text().splitlines()
         if line.startswith("voluntary_ctxt_switches")
-    )
+    }
 
 
 def visit(mountpoint: Path, files: int) -> int:
@@ -142,7 +142,8 @@ def run(files: int, visited: int, idle_s: float, folder: Path) -> bool:
         busy_before, wakeups_before = cpu_s(pid), wakeups(pid)
         time.sleep(idle_s)  # the time is what is measured
         idle_percent = (cpu_s(pid) - busy_before) / idle_s * 100
-        wakeups_per_s = (wakeups(pid) - wakeups_before) / idle_s
+        # Threads that ended meanwhile, as idle workers do, took their counts along.
+        woken = sum(count - wakeups_before.get(task, 0) for task, count in wakeups(pid).items())
         bench.umount()
 
         server.close()
@@ -160,7 +161,7 @@ def run(files: int, visited: int, idle_s: float, folder: Path) -> bool:
         "memory for 100,000 visited files, MiB", per_100k, VISITED_GOAL_MIB, f"in all {visited_mib:.0f}"
     )
     met &= _line(
-        "processor while idle, %", idle_percent, IDLE_GOAL_PERCENT, f"{wakeups_per_s:.1f} wake-ups/s"
+        "processor while idle, %", idle_percent, IDLE_GOAL_PERCENT, f"{woken / idle_s:.1f} wake-ups/s"
     )
     return met
 
