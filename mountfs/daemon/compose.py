@@ -22,7 +22,7 @@ from mountfs.kernel import mounts
 from mountfs.kernel.notifier import Notifier
 from mountfs.kernel.session import MountOptions, mount
 from mountfs.locks.file_locks import FileLocks
-from mountfs.model.errors import FuseUnavailable, ReadOnlyCredential, RemoteUnavailable
+from mountfs.model.errors import FuseUnavailable, MountfsError, ReadOnlyCredential, RemoteUnavailable
 from mountfs.model.remote import Remote, Workspace
 from mountfs.remotes.fastio.service import FastioService
 from mountfs.remotes.fastio.settings import FastioSettings
@@ -172,6 +172,8 @@ class Parts:
     ) -> None:
         host = platform.node() or "host"
         self.journal = journal
+        self._content_files = content_files
+        self.orphans_removed = trio.Event()
         self.connection = Connection()
         self.notifier = Notifier()
         self.tree = Tree(journal, uid=os.getuid(), gid=os.getgid())
@@ -233,6 +235,18 @@ class Parts:
         await self.tree.load(await self.journal.pending())
         self.uploads.load(await self.journal.open_uploads(), self.tree)
 
+    async def remove_orphans(self) -> None:
+        """Free what a crash left of deleted files, beside the traffic, and end. Cancelled between chunks."""
+        chunks = recovery.orphans(self.journal, self._content_files)
+        try:
+            while (inos := await trio.to_thread.run_sync(next, chunks, None)) is not None:
+                self.content.remove_orphans(inos)
+            await self.content.save_index()
+        except MountfsError as error:
+            log.warning("search for content that no entry has: %s", error.message)
+        finally:
+            self.orphans_removed.set()
+
 
 async def _serve(
     settings: MountSettings,
@@ -246,6 +260,7 @@ async def _serve(
         await traffic.start(parts.refresher.run)
         await traffic.start(parts.sender.run)
         await traffic.start(parts.follower.run)
+        traffic.start_soon(parts.remove_orphans)
         async with trio.open_nursery() as locking:
             await locking.start(parts.locks.run)
             try:

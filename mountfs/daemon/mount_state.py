@@ -44,6 +44,7 @@ class MountParts(Protocol):
     """What is asked of the composed mount."""
 
     journal: SqliteJournal
+    orphans_removed: trio.Event
     connection: Connection
     tree: Tree
     content: FileContent
@@ -204,6 +205,7 @@ class MountState:
         )
 
     async def audit(self) -> list[str]:
+        await self._parts.orphans_removed.wait()
         await self._parts.journal.committed()
         in_use = {ino for ino, inode in self._parts.tree.inodes.items() if inode.opens}
         return await trio.to_thread.run_sync(

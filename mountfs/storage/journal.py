@@ -15,7 +15,7 @@ import trio
 
 from mountfs.model.entry import EntryRecord, OpenUpload
 from mountfs.model.errors import CacheTooNew, CacheUnusable, StorageError
-from mountfs.model.ids import Ino, NodeId
+from mountfs.model.ids import ROOT_INO, Ino, NodeId
 from mountfs.storage import redo_log, schema
 
 log = logging.getLogger(__name__)
@@ -80,6 +80,8 @@ class SqliteJournal:
         self._unlogged: list[_Batch] = []
         ceiling = self._reader.execute("SELECT value FROM facts WHERE name = 'ino_ceiling'").fetchone()
         self._next_ino = int(ceiling[0]) if ceiling else 2
+        self.first_new_ino = Ino(self._next_ino)
+        """Every inode number of an earlier start is lower."""
         self._ino_ceiling = self._next_ino + INO_BLOCK
         _reserve_inos(self._reader, path, self._ino_ceiling)
         self._gathering = _Batch()
@@ -279,7 +281,7 @@ class SqliteJournal:
 
     async def pending(self) -> Sequence[EntryRecord]:
         """Return what the remote has something to learn of, oldest first."""
-        return await self._select(f"{schema.SELECT_ENTRY} WHERE pending IS NOT NULL ORDER BY pending", ())
+        return await self._select(schema.SELECT_PENDING, ())
 
     async def open_uploads(self) -> Sequence[OpenUpload]:
         def select() -> list[OpenUpload]:
@@ -287,6 +289,29 @@ class SqliteJournal:
                 return [schema.upload_record(row) for row in self._reader.execute("SELECT * FROM uploads")]
 
         return await trio.to_thread.run_sync(select)
+
+    def pending_entries(self) -> list[EntryRecord]:
+        """Return what `pending` does. Blocks; for recovery. Raises CacheUnusable."""
+        return [schema.entry_record(row) for row in self._rows(schema.SELECT_PENDING)]
+
+    def exposed_entries(self) -> list[EntryRecord]:
+        """Return whose content programs could write to past the daemon. Blocks. Raises CacheUnusable."""
+        return [schema.entry_record(row) for row in self._rows(schema.SELECT_EXPOSED)]
+
+    def unlinked_inos(self) -> list[Ino]:
+        """Return whose entries have no name any more. Blocks; for recovery. Raises CacheUnusable."""
+        return [Ino(row[0]) for row in self._rows(schema.SELECT_UNLINKED, (ROOT_INO,))]
+
+    def known_inos(self, inos: Sequence[Ino]) -> set[Ino]:
+        """Return which of these have an entry. Blocks. Raises CacheUnusable."""
+        return {Ino(row[0]) for row in self._rows(schema.select_known(len(inos)), inos)}
+
+    def _rows(self, statement: str, arguments: Sequence[object] = ()) -> list[sqlite3.Row]:
+        with self._reader_lock:
+            try:
+                return self._reader.execute(statement, arguments).fetchall()
+            except sqlite3.Error as error:
+                raise _damaged(self._path, error) from error
 
     def all_inos(self) -> set[Ino]:
         """Return every inode number that has an entry. Blocks; for recovery and audit."""
@@ -368,6 +393,8 @@ def _prepare(connection: sqlite3.Connection, path: Path, workspace: str) -> None
             for number in range(written_as, schema.FORMAT):
                 for statement in schema.MIGRATIONS[number]:
                     connection.execute(statement)
+            for statement in schema.INDEXES:
+                connection.execute(statement)
             connection.executemany(
                 "INSERT OR REPLACE INTO facts VALUES (?, ?)",
                 [("format", str(schema.FORMAT)), ("workspace", workspace)],

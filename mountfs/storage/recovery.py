@@ -2,12 +2,13 @@
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import Final
 
 from mountfs.model.entry import EntryKind, EntryRecord
-from mountfs.storage.audit import is_linked
+from mountfs.model.ids import Ino
 from mountfs.storage.content import ContentFiles
 from mountfs.storage.journal import SqliteJournal
 
@@ -18,30 +19,42 @@ CONTENT_LOST: Final = (
 )
 
 
+ORPHANS_CHUNK: Final = 500
+"""So many content files are looked up in the journal at once."""
+
+
 def recover(journal: SqliteJournal, content: ContentFiles) -> None:
     """Repair what a crash may leave; to be run before the journal is started. Blocks. May be repeated.
 
-    Afterwards only linked entries have content files, and each file whose content the remote lacks has the
-    size that a local disk would show. Content that is lost is reported as the failure of its entry. Raises
+    Afterwards no deleted entry has a content file, and each file whose content the remote lacks has the size
+    that a local disk would show. Content that is lost is reported as the failure of its entry. Takes time by
+    what was pending or deleted, not by what is known; `orphans` finds the rest. Raises StorageError,
+    CacheUnusable.
+    """
+    _remove_deleted(content, journal.unlinked_inos())
+    exposed = journal.exposed_entries()
+    last_pending = max((entry.pending or 0 for entry in journal.pending_entries()), default=0)
+    journal.repair(_looked_at(content, entry, last_pending + 1) for entry in exposed)
+    journal.repair(_repaired(content, journal.pending_entries()))
+
+
+def orphans(journal: SqliteJournal, content: ContentFiles) -> Iterator[list[Ino]]:
+    """Yield the content files that no entry has, chunk by chunk of those looked at. Blocks.
+
+    May run beside the mount. Only numbers from before this start count: as none is given twice, such a one
+    without a row never gets a row again. An open file that is being deleted may be among them. Raises
     StorageError, CacheUnusable.
     """
-    records, _ = journal.everything()
-    _remove_unneeded(content, {entry.ino: entry for entry in records})
-    exposed = [entry for entry in records if entry.exposed is not None]
-    last_pending = max((entry.pending or 0 for entry in records), default=0)
-    journal.repair(_looked_at(content, entry, last_pending + 1) for entry in exposed)
-    if exposed:
-        records, _ = journal.everything()
-    journal.repair(_repaired(content, records))
+    before = journal.first_new_ino
+    old = (stored.ino for stored in content.stored() if stored.ino < before)
+    while chunk := list(islice(old, ORPHANS_CHUNK)):
+        known = journal.known_inos(chunk)
+        yield [ino for ino in chunk if ino not in known]
 
 
-def _remove_unneeded(content: ContentFiles, entries: dict[int, EntryRecord]) -> None:
-    for ino in [stored.ino for stored in content.stored()]:
-        entry = entries.get(ino)
-        if entry is None:
-            log.warning("recovery: removed the content of inode %d, which no entry has", ino)
-            content.remove(ino)
-        elif not is_linked(entry):
+def _remove_deleted(content: ContentFiles, inos: Iterable[Ino]) -> None:
+    for ino in inos:
+        if content.size(ino) is not None:
             log.info("recovery: removed the content of inode %d, which was deleted", ino)
             content.remove(ino)
 
@@ -49,7 +62,7 @@ def _remove_unneeded(content: ContentFiles, entries: dict[int, EntryRecord]) -> 
 def _looked_at(content: ContentFiles, entry: EntryRecord, pending: int) -> EntryRecord:
     """Programs could write to this content without the daemon: find out whether they did."""
     stamp = content.stamp(entry.ino)
-    if stamp in (None, entry.exposed) or entry.content_dirty or not is_linked(entry):
+    if stamp in (None, entry.exposed) or entry.content_dirty or entry.parent is None:
         return replace(entry, exposed=None)
     assert stamp is not None
     log.info("recovery: inode %d %r was written to before the last mount ended", entry.ino, entry.name)
@@ -66,9 +79,9 @@ def _looked_at(content: ContentFiles, entry: EntryRecord, pending: int) -> Entry
     )
 
 
-def _repaired(content: ContentFiles, records: Iterable[EntryRecord]) -> list[EntryRecord]:
+def _repaired(content: ContentFiles, pending: Iterable[EntryRecord]) -> list[EntryRecord]:
     """Return the entries that have to be changed, and create the content of empty files."""
-    dirty = [entry for entry in records if entry.content_dirty and is_linked(entry)]
+    dirty = [entry for entry in pending if entry.content_dirty and entry.parent is not None]
     files = [entry for entry in dirty if entry.kind is EntryKind.FILE]
     return [new for old in files if (new := _repair(content, old)) != old]
 

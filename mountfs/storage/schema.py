@@ -45,10 +45,6 @@ CREATE TABLE IF NOT EXISTS entries (
     exposed_mtime_ns INTEGER,        -- while programs may write past the daemon: the content as last known
     exposed_size  INTEGER
 );
-CREATE INDEX IF NOT EXISTS entries_by_parent ON entries (parent);
-CREATE INDEX IF NOT EXISTS entries_by_node ON entries (node) WHERE node IS NOT NULL;
-CREATE INDEX IF NOT EXISTS entries_pending ON entries (pending) WHERE pending IS NOT NULL;
-
 CREATE TABLE IF NOT EXISTS uploads (
     ino         INTEGER PRIMARY KEY,
     generation  INTEGER NOT NULL,
@@ -60,6 +56,14 @@ CREATE TABLE IF NOT EXISTS uploads (
     place_name  TEXT
 );
 """
+
+INDEXES: Final = (
+    "CREATE INDEX IF NOT EXISTS entries_by_parent ON entries (parent)",
+    "CREATE INDEX IF NOT EXISTS entries_by_node ON entries (node) WHERE node IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS entries_pending ON entries (pending) WHERE pending IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS entries_exposed ON entries (exposed_size) WHERE exposed_size IS NOT NULL",
+)
+"""Made after the migrations, whose columns they may name."""
 
 MIGRATIONS: Final = {
     1: (
@@ -77,8 +81,16 @@ ENTRY_COLUMNS: Final = (
 PUT_ENTRY: Final = f"INSERT OR REPLACE INTO entries ({ENTRY_COLUMNS}) VALUES ({', '.join('?' * 26)})"  # noqa: S608 - constants only
 PUT_UPLOAD: Final = "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 SELECT_ENTRY: Final = f"SELECT {ENTRY_COLUMNS} FROM entries"  # noqa: S608 - constants only
+SELECT_PENDING: Final = f"{SELECT_ENTRY} WHERE pending IS NOT NULL ORDER BY pending"
+SELECT_EXPOSED: Final = f"{SELECT_ENTRY} WHERE exposed_size IS NOT NULL"
+SELECT_UNLINKED: Final = "SELECT ino FROM entries WHERE parent IS NULL AND ino <> ?"
 
 Row = tuple[int | str | bytes | None, ...]
+
+
+def select_known(count: int) -> str:
+    """Return the query for which of `count` inode numbers have an entry."""
+    return f"SELECT ino FROM entries WHERE ino IN ({', '.join('?' * count)})"  # noqa: S608 - constants only
 
 
 def entry_row(entry: EntryRecord) -> Row:

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 import trio
@@ -28,7 +28,11 @@ class CachedRange:
     Every way of reading raises ContentChanged once the file was written to, and StorageError.
     """
 
-    def __init__(self, inode: Inode, start: int, size: int, generation: int) -> None:
+    def __init__(
+        self, inode: Inode, start: int, size: int, generation: int, notice: Callable[[Inode], None]
+    ) -> None:
+        """`notice` takes over into the tree what was written past the daemon."""
+        self._notice = notice
         self._inode = inode
         self._start = start
         self._generation = generation
@@ -73,6 +77,7 @@ class CachedRange:
         return digest.hexdigest()
 
     def _check_unchanged(self) -> None:
+        self._notice(self._inode)
         if not is_unchanged(self._inode, self._generation):
             raise ContentChanged
 

@@ -5,7 +5,7 @@ import logging
 import os
 import stat
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -170,6 +170,17 @@ class FileContent:
             # What was dirty or in use when the limit was reached may be evicted now.
             self._work.set()
 
+    def remove_orphans(self, inos: Iterable[Ino]) -> None:
+        """Remove content that no entry has, once nobody has it open.
+
+        Whoever is in memory is still in use, and goes by `dropped`.
+        """
+        for ino in inos:
+            if ino not in self._tree.inodes:
+                log.warning("removing the content of inode %d, which no entry has", ino)
+                self._removable.add(ino)
+                self._work.set()
+
     # Reading and writing.
 
     async def read(self, inode: Inode, offset: int, size: int, ahead: ReadAhead) -> bytes:
@@ -297,6 +308,15 @@ class FileContent:
     def notice(self, inode: Inode) -> None:
         self.direct.notice(inode)
 
+    async def settle(self, inode: Inode) -> None:
+        """Make sure that from now on every write past the daemon is noticed, also one by a mapping: a page
+        that is dirty already takes it without a change of the file's time. Raises StorageError."""
+        if inode.exposed is None:
+            return
+        async with self.held(inode):
+            await self.sync(inode)
+            self.notice(inode)
+
     def supersede(self, inode: Inode, node: RemoteNode, arrived: Callable[[], None]) -> None:
         self.superseding.begin(inode, node, arrived, hold=self.open, let_go=self._let_go)
 
@@ -383,12 +403,22 @@ class FileContent:
     async def _evict(self) -> None:
         self._grown_bytes = 0
 
+        self._stored, self.used_bytes = await trio.to_thread.run_sync(self._count)
+        if self.used_bytes <= self._limit_bytes:
+            return
         stored = await trio.to_thread.run_sync(lambda: list(self._store.stored()))
-        self._stored = {content.ino for content in stored}
-        self.used_bytes = sum(content.bytes_on_disk for content in stored)
         for ino in eviction.choose(stored, self.used_bytes, self._limit_bytes, self._may_go):
             if self._may_go(ino):
                 await self._evict_one(ino)
+
+    def _count(self) -> tuple[set[Ino], int]:
+        """Return whose content is on the disk and the bytes of all; keeps no more of each than its number."""
+        inos: set[Ino] = set()
+        used_bytes = 0
+        for content in self._store.stored():
+            inos.add(content.ino)
+            used_bytes += content.bytes_on_disk
+        return inos, used_bytes
 
     def _may_go(self, ino: Ino) -> bool:
         """Whoever is not in memory is clean: what is pending was loaded at the start."""

@@ -92,6 +92,7 @@ class ContentUploads:
         on where it stopped when it is sent again unchanged, also after a crash.
         """
         limits = await self.limits()
+        await self._content.settle(inode)
         self.transfers[inode.ino] = Transfer(inode, inode.size)
         try:
             if inode.size <= limits.single_call_bytes:
@@ -119,8 +120,12 @@ class ContentUploads:
 
     async def sha256(self, inode: Inode) -> str:
         """Return the hash of the content as it stands. Raises ContentChanged, StorageError."""
+        await self._content.settle(inode)
         async with self._content.held(inode):
-            return await CachedRange(inode, 0, inode.size, inode.generation).sha256()
+            return await self._range(inode, 0, inode.size, inode.generation).sha256()
+
+    def _range(self, inode: Inode, start: int, size: int, generation: int) -> CachedRange:
+        return CachedRange(inode, start, size, generation, self._content.notice)
 
     def ended(self, inode: Inode) -> None:
         """The content is where it belongs: a chunked upload of it need not be gone on with."""
@@ -155,7 +160,7 @@ class ContentUploads:
     async def _send_small(self, inode: Inode, place: NewFile | None) -> Sent:
         async with self._small_reads, self._content.held(inode):
             generation, size = inode.generation, inode.size
-            content = await CachedRange(inode, 0, size, generation).whole()
+            content = await self._range(inode, 0, size, generation).whole()
         sha256 = hashlib.sha256(content).hexdigest()
         # If the answer is lost, with this process or on its way, the remote's content is known for ours.
         at = (place.parent, place.name) if place is not None else None
@@ -173,6 +178,7 @@ class ContentUploads:
         """Send a new file, unless it is not to be there any more: then raise ContentChanged."""
 
         def is_wanted() -> bool:
+            self._content.notice(inode)
             return is_unchanged(inode, generation) and _lies_at(inode, folder, file.name)
 
         batch = self._batches.get(inode.ino)
@@ -241,7 +247,7 @@ class ContentUploads:
 
         async def send_next() -> None:
             for chunk in remaining:
-                content = CachedRange(
+                content = self._range(
                     transfer.inode, chunk.start, chunk.end - chunk.start, session.generation
                 )
                 digest = await content.sha256()

@@ -1,6 +1,10 @@
 """One entry of the tree in memory."""
 
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Final, cast
 
 from mountfs.model.entry import Base, EntryKind, EntryRecord
 from mountfs.model.filesystem import Attributes
@@ -8,6 +12,14 @@ from mountfs.model.ids import ROOT_NODE, NodeId
 from mountfs.model.ranges import RangeSet
 from mountfs.rules import names
 from mountfs.rules.steps import Situation
+
+NEVER: Final = float("-inf")
+
+NO_CHILDREN: Final = cast("dict[bytes, Inode]", MappingProxyType({}))
+"""What all but directories have in common; an attempt to put something in raises TypeError."""
+
+_shared_numbers: Final[dict[int, int]] = {}
+"""One object for each mode and owner, of which there are few among many inodes."""
 
 
 class Inode:
@@ -69,23 +81,23 @@ class Inode:
         self.parent = parent
         self.name = record.name
         self.kind = record.kind
-        self.mode = record.mode
-        self.uid = record.uid
-        self.gid = record.gid
+        self.mode = _shared_numbers.setdefault(record.mode, record.mode)
+        self.uid = _shared_numbers.setdefault(record.uid, record.uid)
+        self.gid = _shared_numbers.setdefault(record.gid, record.gid)
         self.rdev = record.rdev
         self.size = record.size
-        self.atime_ns = record.atime_ns
         self.mtime_ns = record.mtime_ns
-        self.ctime_ns = record.ctime_ns
+        self.atime_ns = _same(record.atime_ns, self.mtime_ns)
+        self.ctime_ns = _same(record.ctime_ns, self.mtime_ns)
         self.target = record.target
-        self.base: Base | None = record.base
+        self.base = _compact(record.base, self.size)
         self.generation = record.generation
         self.content_dirty = record.content_dirty
         self.pending = record.pending
         self.failure = record.failure
         self.listed = record.listed
         self.exposed = record.exposed
-        self.children: dict[bytes, Inode] = {}
+        self.children: dict[bytes, Inode] = {} if self.is_directory else NO_CHILDREN
         self.loaded = record.kind is not EntryKind.DIRECTORY
         self.unsealed = False
         self.sending = False
@@ -93,8 +105,8 @@ class Inode:
         self.present: RangeSet | None = None
         self.content_epoch = 0
         self.kernel_epoch = -1
-        self.listed_at = float("-inf")
-        self.touched_at = float("-inf")
+        self.listed_at = NEVER
+        self.touched_at = NEVER
         self.lookups = 0
         self.opens = 0
         self.descriptor: int | None = None
@@ -199,3 +211,15 @@ class Inode:
     def has_whole_content(self) -> bool:
         """Tell whether all bytes are in the cache. `present` must be known."""
         return self.content_dirty or (self.present is not None and self.present.contains(0, self.size))
+
+
+def _same(number: int, other: int) -> int:
+    """Return `number`, as the same object as `other` where they are equal."""
+    return other if number == other else number
+
+
+def _compact(base: Base | None, size: int) -> Base | None:
+    """Return an equal base that shares what it has in common with its siblings and its inode."""
+    if base is None:
+        return None
+    return replace(base, parent=NodeId(sys.intern(base.parent)), size=_same(base.size, size))

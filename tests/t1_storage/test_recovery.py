@@ -2,6 +2,8 @@
 
 import logging
 import os
+import re
+from pathlib import Path
 
 import pytest
 
@@ -9,10 +11,11 @@ from mountfs.model.entry import EntryRecord
 from mountfs.model.errors import StorageError
 from mountfs.model.ids import Ino, VersionId
 from mountfs.model.storage import Coverage
+from mountfs.storage import schema
 from mountfs.storage.audit import audit
 from mountfs.storage.content import ContentFiles
-from mountfs.storage.journal import SqliteJournal
-from mountfs.storage.recovery import CONTENT_LOST, recover
+from mountfs.storage.journal import INO_BLOCK, SqliteJournal
+from mountfs.storage.recovery import CONTENT_LOST, ORPHANS_CHUNK, orphans, recover
 from tests.t1_storage.records import base, dirty, entry, folder, root
 
 
@@ -54,20 +57,54 @@ def test_sound_cache_stays_as_it_is(
     assert repairs(caplog) == []
 
 
-def test_content_that_no_entry_has_is_removed(
-    journal: SqliteJournal, content: ContentFiles, caplog: pytest.LogCaptureFixture
+def test_content_that_no_entry_has_is_found_once_the_journal_is_opened_again(
+    tmp_path: Path, journal: SqliteJournal, content: ContentFiles
 ) -> None:
     journal.repair([root(), dirty(5, size=3)])
-    put_content(content, 5, b"abc")
-    put_content(content, 6, b"orphan")
-    content.save_coverage(Ino(6), Coverage(VersionId("3version"), ((0, 6),)))
-    recover(journal, content)
-    assert content.size(Ino(6)) is None
-    put_content(content, 6, b"another")
-    assert content.coverage(Ino(6)) is None, "the index must not outlive what it describes"
+    for ino in (5, 6, INO_BLOCK + 7):
+        put_content(content, ino, b"abc")
+    assert not any(orphans(journal, content)), "what this start may have given out is nobody's orphan"
+    again = SqliteJournal(tmp_path / "journal.db", workspace="4")
+    try:
+        found = [ino for chunk in orphans(again, content) for ino in chunk]
+    finally:
+        again._reader.close()
+    assert found == [6], "numbers that are not given out yet stay out of it"
     assert read_content(content, 5) == b"abc"
-    (line,) = repairs(caplog)
-    assert "inode 6" in line
+
+
+def test_many_content_files_are_looked_up_in_chunks(
+    tmp_path: Path, journal: SqliteJournal, content: ContentFiles
+) -> None:
+    count = 2 * ORPHANS_CHUNK + 10
+    journal.repair([root(), *(dirty(ino, b"%d" % ino) for ino in range(2, count, 2))])
+    for ino in range(2, count):
+        put_content(content, ino, b"")
+    again = SqliteJournal(tmp_path / "journal.db", workspace="4")
+    try:
+        chunks = list(orphans(again, content))
+    finally:
+        again._reader.close()
+    assert sorted(ino for chunk in chunks for ino in chunk) == list(range(3, count, 2))
+    assert len(chunks) == 3
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        schema.SELECT_PENDING,
+        schema.SELECT_UNLINKED,
+        schema.select_known(2),
+        f"{schema.SELECT_ENTRY} WHERE parent = ?",
+        f"{schema.SELECT_ENTRY} WHERE node = ?",
+        f"{schema.SELECT_ENTRY} WHERE ino = ?",
+    ],
+)
+def test_what_a_start_asks_is_answered_by_an_index(journal: SqliteJournal, statement: str) -> None:
+    plan = journal._reader.execute(f"EXPLAIN QUERY PLAN {statement}", (1,) * statement.count("?")).fetchall()
+    steps = [row["detail"] for row in plan]
+    assert steps
+    assert all(re.search("USING (COVERING INDEX|INDEX|INTEGER PRIMARY KEY)", step) for step in steps)
 
 
 def test_deleted_entry_keeps_its_row_for_the_remote_but_no_content(
@@ -137,11 +174,11 @@ def test_second_recovery_finds_nothing_to_do(
     journal: SqliteJournal, content: ContentFiles, caplog: pytest.LogCaptureFixture
 ) -> None:
     journal.repair([root(), dirty(5, b"a"), dirty(6, b"b", size=3), dirty(7, b"c", None)])
-    for ino in (6, 7, 8):
+    for ino in (6, 7):
         put_content(content, ino, b"longer")
     recover(journal, content)
     assert audit(journal, content) == []
-    assert len(repairs(caplog)) == 4
+    assert len(repairs(caplog)) == 3
     after = journal.everything()
     caplog.clear()
     recover(journal, content)

@@ -15,7 +15,7 @@ async def test_range_is_read_in_pieces_and_again(mount: WorkspaceMount) -> None:
     inode = mount.inode("a")
     start, size = 77, 2 * PIECE_BYTES + 5
     async with mount.parts.content.held(inode):
-        part = CachedRange(inode, start, size, inode.generation)
+        part = CachedRange(inode, start, size, inode.generation, mount.parts.content.notice)
         for _ in range(2):
             pieces = [piece async for piece in part.pieces()]
             assert b"".join(pieces) == CONTENT[start : start + size]
@@ -26,7 +26,7 @@ async def test_write_between_two_pieces_ends_the_reading(mount: WorkspaceMount) 
     await mount.write("a", CONTENT)
     inode = mount.inode("a")
     async with mount.opened("a", 1) as file:
-        part = CachedRange(inode, 0, len(CONTENT), inode.generation)
+        part = CachedRange(inode, 0, len(CONTENT), inode.generation, mount.parts.content.notice)
         pieces = part.pieces()
         await anext(pieces)
         await file.write(b"new")
@@ -41,7 +41,7 @@ async def test_missing_bytes_are_an_error_of_the_disk(mount: WorkspaceMount) -> 
     inode = mount.inode("a")
     async with mount.parts.content.held(inode):
         with pytest.raises(StorageError, match="shorter"):
-            await CachedRange(inode, 0, 8, inode.generation).whole()
+            await CachedRange(inode, 0, 8, inode.generation, mount.parts.content.notice).whole()
 
 
 async def test_write_while_a_chunk_is_sent_leaves_the_last_content(

@@ -234,6 +234,9 @@ class WorkspaceMount:
         self._content_files = ContentFiles(layout.content, layout.index)
         self._journal = SqliteJournal(layout.journal, workspace=self.memory.workspace.id)
         recovery.recover(self._journal, self._content_files)
+        for orphans in recovery.orphans(self._journal, self._content_files):
+            for ino in orphans:
+                self._content_files.remove(ino)
         self._check_cache()
         self._journal.start()
         self.parts = Parts(
