@@ -163,8 +163,11 @@ class StepExecutor:
     # Places.
 
     def _blocker(self, inode: Inode, parent: NodeId, name: str) -> Inode | None:
-        blocker = self._tree.displaced.get((parent, name))
-        return blocker if blocker is not inode else None
+        """Return another entry of ours that has this place on the remote, or may have got it just now."""
+        for blocker in (self._tree.displaced.get((parent, name)), self._tree.unanswered.get((parent, name))):
+            if blocker is not None and blocker is not inode:
+                return blocker
+        return None
 
     def _is_occupied(self, inode: Inode, parent: NodeId, name: str) -> bool:
         if self._blocker(inode, parent, name) is not None:
