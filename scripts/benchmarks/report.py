@@ -25,7 +25,7 @@ def write(results: Results, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     results.units = {metric: unit_of(metric).value for metric in results.samples}
     data = folder / "performance.json"
-    data.write_text(json.dumps(results.to_json(), indent=1, sort_keys=True) + "\n")
+    data.write_text(json.dumps(results.to_json(), indent=1, sort_keys=True, ensure_ascii=False) + "\n")
     page = folder / "performance.md"
     page.write_text(with_section(page.read_text() if page.exists() else HEADING, render(results)))
     return data

@@ -12,6 +12,7 @@ from scripts.benchmarks.processes import Absent
 from scripts.benchmarks.results import BARE, Results
 from scripts.benchmarks.systems import SYSTEMS
 from scripts.benchmarks.systems.base import Setting, System
+from scripts.benchmarks.systems.local import LocalDisk
 from scripts.benchmarks.systems.mountfs import EmbeddedServer
 from scripts.benchmarks.workloads.base import MEBIBYTE, Bare, NotMeasured, Place, Readings, Sizes, Workload
 
@@ -93,13 +94,16 @@ class _Run:
     def _started(self) -> Iterator[tuple[str, System]]:
         for name in self._plan.systems:
             system = SYSTEMS[name](self._setting)
-            if self._setting.relayed and not system.has_server:
+            if name in self._results.absent or (self._setting.relayed and not system.has_server):
                 continue
             self._ends.callback(system.stop)
             try:
                 system.start()
             except (Absent, OSError) as error:
-                self._results.absent[name] = str(error)
+                if name in self._results.versions:
+                    self._results.lack("mount behind the delay proxy", name, str(error))
+                else:
+                    self._results.absent[name] = str(error)
                 self._tell(f"{name} is absent: {error}")
                 with suppress(RuntimeError):
                     system.stop()
@@ -137,7 +141,7 @@ class _Run:
             self._settle(system)
 
     def _measure(self, system: System, workload: Workload, repeat: int, tag: str = "") -> None:
-        if not system.has_server and not workload.on_disk and system.name == "ext4":
+        if system.name == LocalDisk.name and not workload.on_disk:
             return
         if system.name in self._results.absent:
             return
@@ -166,7 +170,7 @@ class _Run:
         is_cold = workload.cold and system.forget()
         before = system.relay.received_bytes() if system.relay else 0
         readings = dict(isolated(lambda: workload.run(place), limit_s))
-        if system.relay and "far.transferred" in workload.metrics:
+        if system.relay and system.relays_content and "far.transferred" in workload.metrics:
             readings["far.transferred"] = (system.relay.received_bytes() - before) / MEBIBYTE
         return {name: value for name, value in readings.items() if is_cold or not name.endswith(".cold")}
 

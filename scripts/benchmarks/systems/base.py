@@ -31,6 +31,8 @@ class System(ABC):
 
     name: str
     has_server: bool = True
+    relays_content: bool = True
+    """Whether content, and not only metadata, would go through a delay proxy."""
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting

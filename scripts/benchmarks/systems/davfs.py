@@ -1,14 +1,17 @@
 """davfs2 over rclone's WebDAV server."""
 
 import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from scripts.benchmarks.processes import Absent, find_program, run_tool, wait_until
 from scripts.benchmarks.systems.base import System
 from scripts.benchmarks.systems.rclone import start_webdav
 
 UMOUNT_S = 120.0
+USER = "davfs2"
 
 
 class Davfs(System):
@@ -25,11 +28,14 @@ class Davfs(System):
         self._port = self.through_relay(start_webdav(rclone, self.folder, self._server))
 
     def mount(self, cache: Path) -> None:
+        """The cache is outside the folder, which davfs2's own user may have no way into."""
         secrets = cache.parent / "davfs.secrets"
         secrets.touch(mode=0o600)
+        cached = self._client.enter_context(TemporaryDirectory(prefix="mountfs-bench-", dir="/var/tmp"))
+        shutil.chown(cached, USER, USER)
         config = cache.parent / "davfs.conf"
-        settings = {"cache_dir": cache, "cache_size": 8192, "secrets": secrets}
-        settings |= dict.fromkeys(("use_locks", "delay_upload", "ask_auth"), 0)
+        settings = {"cache_dir": cached, "cache_size": "8192", "secrets": str(secrets)}
+        settings |= dict.fromkeys(("use_locks", "delay_upload", "ask_auth"), "0")
         config.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
         self._client.callback(self._umount)
         address = f"http://127.0.0.1:{self._port}/"

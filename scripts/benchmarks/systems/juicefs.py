@@ -59,6 +59,7 @@ class JuiceFSOverRedis(_JuiceFS):
     """Only the metadata goes through a delay proxy: the objects are in a local folder."""
 
     name = "juicefs-redis"
+    relays_content = False
 
     def start_metadata(self) -> str:
         redis = find_program("redis-server")

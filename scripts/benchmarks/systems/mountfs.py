@@ -5,8 +5,9 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from scripts.benchmarks.processes import Absent, Program, answers, free_port, run_tool
+from scripts.benchmarks.processes import Absent, Program, free_port, run_tool
 from scripts.benchmarks.systems.base import Confirm, Setting, System
 
 CONFIRM_S = 1800.0
@@ -42,18 +43,21 @@ class EmbeddedServer:
     def __init__(self, folder: Path) -> None:
         self.data = folder / "served"
         self.port = free_port()
+        self._log = folder / "server.log"
         self._program = Program(
             [command_line(), "serve", "--data", str(self.data), "--listen", f"127.0.0.1:{self.port}"],
-            folder / "server.log",
+            self._log,
         )
 
     def wait_ready(self) -> None:
-        ready = self.data / "token"
-        self._program.wait_until(lambda: ready.exists() and answers(self.port), "the embedded server")
+        self._program.wait_until(self._is_announced, "the embedded server")
+
+    def _is_announced(self) -> bool:
+        return f":{self.port}" in self._log.read_text()
 
     def url(self, port: int | None = None) -> str:
         """The address, with another port when a proxy stands before it."""
-        announced = (self.data.parent / "server.log").read_text().split()[-1]
+        announced = next(word for word in self._log.read_text().split() if f":{self.port}" in word)
         return announced.replace(f":{self.port}", f":{port or self.port}")
 
     @property
@@ -70,12 +74,15 @@ class Mountfs(System):
         super().__init__(setting)
         self._variant = variant
         self._program = ""
+        self._home = ""
         self._url = ""
         self._token_file = Path()
         self._pid: int | None = None
 
     def start_server(self) -> None:
         self._program = command_line()
+        # Short, whatever the work folder is: the path of a socket has at most 107 bytes.
+        self._home = self._server.enter_context(TemporaryDirectory(prefix="mountfs-bench-"))
         told = run_tool([self._program, "mount", "--help"])
         if missing := [word for word in self._variant.needs if word not in told]:
             raise Absent(f"this mountfs has no {' '.join(missing)}")
@@ -113,6 +120,5 @@ class Mountfs(System):
             self._call("umount", "--no-wait", str(self.mountpoint))
 
     def _call(self, *arguments: str, timeout_s: float = 120) -> str:
-        home = str(self.setting.folder)
-        environment = {"XDG_RUNTIME_DIR": home, "HOME": home, **dict(self._variant.environment)}
+        environment = {"XDG_RUNTIME_DIR": self._home, "HOME": self._home, **dict(self._variant.environment)}
         return run_tool([self._program, *arguments], environment, timeout_s)

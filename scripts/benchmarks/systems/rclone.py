@@ -58,8 +58,8 @@ class RcloneMount(System):
         return self._mount.pid
 
     def _is_sent(self) -> bool:
-        request = Request(f"http://127.0.0.1:{self._control}/vfs/stats", b"{}", method="POST")  # noqa: S310
+        request = Request(f"http://127.0.0.1:{self._control}/vfs/stats", b"{}", method="POST")
         request.add_header("content-type", "application/json")
-        with urlopen(request, timeout=30) as answer:
+        with urlopen(request, timeout=30) as answer:  # noqa: S310
             cache = json.load(answer)["diskCache"]
         return not cache["uploadsInProgress"] and not cache["uploadsQueued"]

@@ -16,7 +16,7 @@ class SeaweedFS(System):
 
     def start_server(self) -> None:
         self._program = find_program("weed", [self.setting.programs])
-        self.version = " ".join(run_tool([self._program, "version"]).split()[:3])
+        self.version = f"weed {run_tool([self._program, 'version']).split()[2]}"
         data = self.folder / "served"
         data.mkdir()
         master, volume, self._filer = (free_port(GRPC_OFFSET) for _ in range(3))

@@ -13,6 +13,7 @@ import socket, subprocess, sys
 with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as server:
     while True:
         link, _ = server.accept()
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         subprocess.Popen(sys.argv[2:], stdin=link, stdout=link)
         link.close()
 """
@@ -24,7 +25,9 @@ class Sshfs(System):
     def start_server(self) -> None:
         self._program = find_program("sshfs")
         sftp_server = find_program("sftp-server", SFTP_FOLDERS)
-        self.version = run_tool([self._program, "--version"]).split("\n")[0]
+        self.version = next(
+            line for line in run_tool([self._program, "--version"]).splitlines() if "SSHFS" in line
+        )
         self._served = self.folder / "served"
         self._served.mkdir()
         port = free_port()
@@ -38,7 +41,7 @@ class Sshfs(System):
     def mount(self, cache: Path) -> None:
         options = f"directport={self._port},idmap=none"
         mount = Program(
-            [self._program, "-f", "-o", options, f"bench@127.0.0.1:{self._served}", str(self.mountpoint)],
+            [self._program, "-f", "-o", options, f"127.0.0.1:{self._served}", str(self.mountpoint)],
             self.folder / "mount.log",
         )
         self._client.callback(mount.stop)
