@@ -1,6 +1,8 @@
 """The pure parts of `scripts/bench`, and the delay proxy: what a report says follows from the samples."""
 
 import asyncio
+import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -138,9 +140,16 @@ def test_isolated_call_gives_its_result_or_its_reason() -> None:
         isolated(lambda: 1 / 0, 30)
 
 
-def test_isolated_call_that_hangs_is_ended() -> None:
+def test_isolated_call_that_hangs_is_ended_with_what_it_started(tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    os.mkfifo(note)
+    reader = os.open(note, os.O_RDONLY | os.O_NONBLOCK)
+    command = ["sh", "-c", f"exec sleep 600 > {note}"]
     with pytest.raises(Failed, match="not done within"):
-        isolated(lambda: time.sleep(60), 0.1)
+        isolated(lambda: subprocess.run(command, check=False), 0.5)
+    os.set_blocking(reader, True)
+    assert os.read(reader, 1) == b""  # nobody has the other end open any more
+    os.close(reader)
 
 
 async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

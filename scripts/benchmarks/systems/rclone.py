@@ -38,6 +38,7 @@ class RcloneMount(System):
 
     def mount(self, cache: Path) -> None:
         self._control = free_port()
+        self._cache = cache
         mount = Program(
             [
                 *(self._program, "mount", ":webdav:", str(self.mountpoint), "--config", "/dev/null"),
@@ -58,8 +59,20 @@ class RcloneMount(System):
         return self._mount.pid
 
     def _is_sent(self) -> bool:
+        """The queue alone tells too little: a file enters it some time after its close."""
+        return self._is_queue_empty() and not any(map(_is_dirty, self._cache.glob("vfsMeta/**/*")))
+
+    def _is_queue_empty(self) -> bool:
         request = Request(f"http://127.0.0.1:{self._control}/vfs/stats", b"{}", method="POST")
         request.add_header("content-type", "application/json")
         with urlopen(request, timeout=30) as answer:  # noqa: S310
             cache = json.load(answer)["diskCache"]
         return not cache["uploadsInProgress"] and not cache["uploadsQueued"]
+
+
+def _is_dirty(record: Path) -> bool:
+    """Whether rclone's note on a cached file says that it is not sent, or is being written just now."""
+    try:
+        return record.is_file() and bool(json.loads(record.read_text())["Dirty"])
+    except (OSError, ValueError):
+        return record.exists()
