@@ -19,6 +19,7 @@ from scripts.benchmarks.workloads import WORKLOADS
 from scripts.benchmarks.workloads.base import DEFAULT, FULL, QUICK, Sizes, Workload
 
 ROOT = Path(__file__).parents[2]
+INTERRUPTED = 130
 
 
 def main() -> int:
@@ -43,13 +44,13 @@ def main() -> int:
     finally:
         shutil.rmtree(folder)
     if not complete:
-        return 130
-    target = ROOT / "docs" if given.write_docs else given.work / "results"
+        results.command += " (interrupted)"
+    target = ROOT / "docs" if given.write_docs and complete else given.work / "results"
     data = report.write(results, target)
     _draw(given.work / "venv", data, target / "img")
     print(report.render(results))
     print(f"\nwritten to {target}")
-    return 0
+    return 0 if complete else INTERRUPTED
 
 
 def _arguments() -> argparse.Namespace:

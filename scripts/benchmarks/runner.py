@@ -100,11 +100,12 @@ class _Run:
             try:
                 system.start()
             except (Absent, OSError) as error:
+                reason = self._reason(error)
                 if name in self._results.versions:
-                    self._results.lack("mount behind the delay proxy", name, str(error))
+                    self._results.lack("mount behind the delay proxy", name, reason)
                 else:
-                    self._results.absent[name] = str(error)
-                self._tell(f"{name} is absent: {error}")
+                    self._results.absent[name] = reason
+                self._tell(f"{name} is absent: {reason}")
                 with suppress(RuntimeError):
                     system.stop()
                 continue
@@ -125,7 +126,7 @@ class _Run:
         try:
             readings = isolated(lambda: function(place, bare), self._plan.limit_s)
         except (Failed, NotMeasured) as error:
-            self._results.lack(workload.name, BARE, str(error))
+            self._results.lack(workload.name, BARE, self._reason(error))
         else:
             self._take(readings, BARE)
 
@@ -149,8 +150,9 @@ class _Run:
         try:
             readings = self._readings(system, workload, place)
         except (Failed, NotMeasured, Absent) as error:
-            self._results.lack(workload.name, system.name, str(error))
-            self._tell(f"  {system.name}: {error}")
+            reason = self._reason(error)
+            self._results.lack(workload.name, system.name, reason)
+            self._tell(f"  {system.name}: {reason}")
             self._check_alive(system)
         else:
             self._take(readings, system.name, tag)
@@ -173,6 +175,10 @@ class _Run:
         if system.relay and system.relays_content and "far.transferred" in workload.metrics:
             readings["far.transferred"] = (system.relay.received_bytes() - before) / MEBIBYTE
         return {name: value for name, value in readings.items() if is_cold or not name.endswith(".cold")}
+
+    def _reason(self, error: Exception) -> str:
+        """The error without the place of the work folder, which means nothing to readers."""
+        return str(error).replace(f"{self._setting.folder}/", "")
 
     def _take(self, readings: Readings, system: str, tag: str = "") -> None:
         for metric, value in readings.items():

@@ -9,7 +9,8 @@ from scripts.benchmarks.systems.base import Confirm, System
 
 SFTP_FOLDERS = [Path("/usr/lib/openssh"), Path("/usr/libexec/openssh"), Path("/usr/libexec")]
 LISTENER = """
-import socket, subprocess, sys
+import signal, socket, subprocess, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as server:
     while True:
         link, _ = server.accept()

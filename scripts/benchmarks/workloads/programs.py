@@ -19,14 +19,15 @@ ENVIRONMENT = {
 }
 
 
-def call(*command: str, codes: Sequence[int] = (0,)) -> None:
-    """Run a program that is looked for in PATH; raises OSError with its complaint."""
+def call(*command: str, codes: Sequence[int] = (0,)) -> str:
+    """Run a program that is looked for in PATH; return all it printed. Raises OSError with its complaint."""
     done = subprocess.run(
         command, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, check=False
     )
     if done.returncode not in codes:
         lines = done.stderr.strip().splitlines()
         raise OSError(f"{command[0]}: {lines[-1] if lines else done.returncode}")
+    return done.stdout + done.stderr
 
 
 def _clone(place: Place) -> None:
@@ -40,9 +41,12 @@ def _work_tree(place: Place) -> Path:
 def git(place: Place) -> Readings:
     with timed() as cloning:
         _clone(place)
-    call("git", "-C", str(_work_tree(place)), "status", "--short")
+    ask = ("git", "-C", str(_work_tree(place)), "status", "--short")
+    call(*ask)
     with timed() as status:
-        call("git", "-C", str(_work_tree(place)), "status", "--short")
+        told = call(*ask)
+    if told:  # it only warns of folders it cannot read
+        raise OSError(f"git status: {told.splitlines()[0]}")
     return {"git.clone": cloning.seconds, "git.status": status.seconds}
 
 
