@@ -146,6 +146,7 @@ class _Run:
             return
         if system.name in self._results.absent:
             return
+        begin = time.monotonic()
         place = self._place(system.directory, workload, repeat, tag, system)
         try:
             readings = self._readings(system, workload, place)
@@ -158,6 +159,7 @@ class _Run:
             self._take(readings, system.name, tag)
         finally:
             self._clear(system, place)
+        self._tell(f"  {system.name}{tag}: {time.monotonic() - begin:.1f} s with all around it")
 
     def _readings(self, system: System, workload: Workload, place: Place) -> Readings:
         prepare, limit_s = workload.prepare, self._plan.limit_s

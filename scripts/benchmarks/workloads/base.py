@@ -31,7 +31,7 @@ class Sizes:
     processes: int = 8
     listed_files: int = 10_000
     cached_file_mib: int = 64
-    random_operations: int = 20_000
+    random_operations: int = 5_000
     tree_files: int = 5_000
     wheels: tuple[str, ...] = ("click", "rich", "httpx", "starlette")
     single_inserts: int = 100
@@ -64,6 +64,7 @@ DEFAULT = Sizes()
 FULL = Sizes(
     listed_files=100_000,
     cached_file_mib=256,
+    random_operations=20_000,
     large_file_mib=1024,
     uploaded_files=10_000,
     far_file_mib=10_240,
