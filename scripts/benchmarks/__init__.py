@@ -1,0 +1,1 @@
+"""The benchmark behind `scripts/bench`: one set of workloads, run side by side on several file systems."""

@@ -1,0 +1,134 @@
+"""A TCP proxy in a process of its own: adds delay, counts bytes; and `Relay`, the handle on it.
+
+The delay is of the round trip: half of it is added to each direction, to every piece of data by itself, so
+that the throughput of a connection stays as it is.
+"""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from typing import Self
+
+PIECE = 256 * 1024
+IN_FLIGHT = 256
+
+
+class DelayProxy:
+    """Listens on loopback and passes everything on to one port there."""
+
+    def __init__(self, target_port: int, delay_ms: float = 0.0) -> None:
+        self.delay_ms = delay_ms
+        self.received_bytes = 0
+        """From the target to its clients."""
+        self.sent_bytes = 0
+        self._target_port = target_port
+
+    async def listen(self) -> tuple[asyncio.Server, int]:
+        """Return the server and its port."""
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=PIECE)
+        return server, int(server.sockets[0].getsockname()[1])
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self._target_port, limit=PIECE)
+        except OSError:
+            writer.close()
+            return
+        await asyncio.gather(self._pass(reader, back, sends=True), self._pass(there, writer, sends=False))
+
+    async def _pass(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, sends: bool) -> None:
+        pending: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(IN_FLIGHT)
+        delivery = asyncio.create_task(self._deliver(pending, target))
+        with suppress(OSError):
+            while piece := await source.read(PIECE):
+                if sends:
+                    self.sent_bytes += len(piece)
+                else:
+                    self.received_bytes += len(piece)
+                await pending.put((time.monotonic() + self.delay_ms / 2000, piece))
+        await pending.put((0.0, b""))
+        await delivery
+
+    async def _deliver(
+        self, pending: asyncio.Queue[tuple[float, bytes]], target: asyncio.StreamWriter
+    ) -> None:
+        broken = False
+        while True:
+            due, piece = await pending.get()
+            if not piece:
+                break
+            if broken:
+                continue
+            if (wait_s := due - time.monotonic()) > 0:
+                await asyncio.sleep(wait_s)
+            try:
+                target.write(piece)
+                await target.drain()
+            except OSError:
+                broken = True
+        with suppress(OSError):
+            target.close()
+
+
+class Relay:
+    """A delay proxy as a child process, ruled by lines: `delay MS` and `count`."""
+
+    def __init__(self, process: "subprocess.Popen[str]", port: int) -> None:
+        self._process = process
+        self.port = port
+
+    @classmethod
+    def started(cls, target_port: int) -> Self:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "scripts.benchmarks.delay_proxy", str(target_port)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+            start_new_session=True,
+        )
+        assert process.stdout is not None
+        return cls(process, int(process.stdout.readline()))
+
+    def set_delay_ms(self, delay_ms: float) -> None:
+        """Returns when it holds for what comes from now on."""
+        self._ask(f"delay {delay_ms}")
+
+    def received_bytes(self) -> int:
+        """Bytes that came from the server so far."""
+        return int(self._ask("count"))
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                with suppress(OSError):
+                    stream.close()
+
+    def _ask(self, line: str) -> str:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+        return self._process.stdout.readline()
+
+
+async def _main(target_port: int) -> None:
+    proxy = DelayProxy(target_port)
+    _server, port = await proxy.listen()
+    print(port, flush=True)
+    orders = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), os.fdopen(0, "rb"))
+    while line := (await orders.readline()).decode():
+        if line.startswith("delay "):
+            proxy.delay_ms = float(line.split()[1])
+        print(proxy.received_bytes, flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(int(sys.argv[1])))
