@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mountfs.remotes.memory import MemoryWorkspace
-from tests.t3_filesystem.workspace_mount import WorkspaceMount, mounted, run_fast
+from tests.t3_filesystem.workspace_mount import MountOptions, WorkspaceMount, mounted, run_fast
 
 Mounting = Callable[..., AbstractAsyncContextManager[WorkspaceMount]]
 
@@ -32,9 +32,9 @@ def mounting(tmp_path: Path, workspace: MemoryWorkspace) -> Mounting:
     return partial(mounted, tmp_path, workspace)
 
 
-@pytest.fixture
-async def mount(mounting: Mounting) -> AsyncIterator[WorkspaceMount]:
-    async with mounting() as made:
+@pytest.fixture(params=[True, False], ids=["passthrough", "ordinary"])
+async def mount(mounting: Mounting, request: pytest.FixtureRequest) -> AsyncIterator[WorkspaceMount]:
+    async with mounting(options=MountOptions(passthrough=request.param)) as made:
         yield made
 
 

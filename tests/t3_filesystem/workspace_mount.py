@@ -20,7 +20,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from mountfs.filesystem.filesystem import WorkspaceFilesystem
 from mountfs.locks.file_locks import FileLocks
 from mountfs.model.errors import FileNotFound
-from mountfs.model.filesystem import AttributeChange, Attributes, Caller, Handle, RenameFlag
+from mountfs.model.filesystem import AttributeChange, Attributes, Caller, OpenedFile, RenameFlag
 from mountfs.model.ids import ROOT_INO, Ino, NodeId
 from mountfs.remotes.faulty import FaultyRemote
 from mountfs.remotes.memory import MemoryRemote, MemoryWorkspace
@@ -77,7 +77,7 @@ class MountOptions:
     cache_limit_bytes: int = 1 << 40
     durable_remotely: bool = False
     always_ask: bool = False
-    passthrough: bool = False
+    passthrough: bool = True
 
 
 class RecordingNotifier:
@@ -166,11 +166,13 @@ class Parts:
 
 
 class OpenPath:
-    """A file that is open."""
+    """A file that is open; where it has a backing file, it is read and written there, as by the kernel."""
 
-    def __init__(self, filesystem: WorkspaceFilesystem, handle: Handle, ino: Ino) -> None:
+    def __init__(self, filesystem: WorkspaceFilesystem, opened: OpenedFile, ino: Ino) -> None:
         self._filesystem = filesystem
-        self.handle = handle
+        self.handle = opened.handle
+        self.backing = opened.backing
+        self._no_flush = opened.no_flush
         self.ino = ino
 
     async def read(self, offset: int = 0, size: int | None = None) -> bytes:
@@ -178,7 +180,7 @@ class OpenPath:
         parts: list[bytes] = []
         left = size if size is not None else 1 << 62
         while left:
-            part = await self._filesystem.read(self.handle, offset, min(left, REQUEST_BYTES))
+            part = await self._read(offset, min(left, REQUEST_BYTES))
             if not part:
                 break
             parts.append(part)
@@ -189,14 +191,25 @@ class OpenPath:
     async def write(self, content: bytes, offset: int = 0) -> None:
         for start in range(0, len(content), REQUEST_BYTES):
             part = content[start : start + REQUEST_BYTES]
-            assert await self._filesystem.write(self.handle, offset + start, part) == len(part)
+            assert await self._write(offset + start, part) == len(part)
+
+    async def _read(self, offset: int, size: int) -> bytes:
+        if self.backing is not None:
+            return os.pread(self.backing, size, offset)
+        return await self._filesystem.read(self.handle, offset, size)
+
+    async def _write(self, offset: int, part: bytes) -> int:
+        if self.backing is not None:
+            return os.pwrite(self.backing, part, offset)
+        return await self._filesystem.write(self.handle, offset, part)
 
     async def fsync(self) -> None:
         await self._filesystem.fsync(self.handle, data_only=False)
 
     async def close(self) -> None:
         try:
-            await self._filesystem.flush(self.handle)
+            if not self._no_flush:
+                await self._filesystem.flush(self.handle)
         finally:
             await self._filesystem.release(self.handle)
 
@@ -427,7 +440,7 @@ class WorkspaceMount:
                 opened, attributes = await self.filesystem.create(parent, name, mode, flags, CALLER)
                 ino = attributes.ino
                 self.filesystem.forget([(ino, 1)])
-            return OpenPath(self.filesystem, opened.handle, ino)
+            return OpenPath(self.filesystem, opened, ino)
 
     @asynccontextmanager
     async def opened(self, path: str, flags: int = os.O_RDONLY) -> AsyncIterator[OpenPath]:

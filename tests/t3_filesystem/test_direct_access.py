@@ -1,0 +1,197 @@
+"""What programs write past the daemon is noticed in time, and what others write reaches them in place."""
+
+import os
+import stat
+from collections.abc import AsyncIterator
+
+import pytest
+
+from mountfs.model.filesystem import AttributeChange
+from mountfs.remotes.memory import MemoryWorkspace
+from tests.t3_filesystem.conftest import Mounting
+from tests.t3_filesystem.workspace_mount import OpenPath, WorkspaceMount
+
+
+@pytest.fixture
+async def mount(mounting: Mounting) -> AsyncIterator[WorkspaceMount]:
+    async with mounting() as made:
+        yield made
+
+
+async def opened_directly(mount: WorkspaceMount, path: str, flags: int = os.O_RDWR) -> OpenPath:
+    """Open a file whose content is whole in the cache."""
+    await mount.read(path)
+    file = await mount.open(path, flags)
+    assert file.backing is not None
+    return file
+
+
+async def test_write_is_seen_by_stat_before_the_close(mount: WorkspaceMount) -> None:
+    await mount.write("a", b"old")
+    before = await mount.stat("a")
+    file = await opened_directly(mount, "a")
+    await file.write(b"longer")
+    now = await mount.stat("a")
+    assert (now.size, now.mtime_ns > before.mtime_ns) == (6, True)
+    await file.close()
+    assert await mount.stat("a") == now
+
+
+async def test_opening_for_writing_alone_changes_nothing(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("a", b"content")
+    file = await opened_directly(mount, "a")
+    before = await mount.stat("a")
+    calls = mount.changing_calls()
+    await file.close()
+    await mount.settle()
+    assert await mount.stat("a") == before
+    assert mount.changing_calls() == calls
+    assert mount.inode("a").exposed is None
+
+
+async def test_newer_version_comes_into_the_open_file_in_place(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("a", b"old and long")
+    reader = await opened_directly(mount, "a", os.O_RDONLY)
+    writer = await opened_directly(mount, "a")
+    ino = (await mount.stat("a")).ino
+    workspace.put("a", b"new")
+    await mount.catch_up()
+    await mount.parts.publisher.refresh(ino)
+    assert await reader.read() == await writer.read() == b"new"
+    assert (await mount.stat("a")).size == 3
+    await writer.write(b"ours", 3)
+    await writer.close()
+    await reader.close()
+    await mount.settle()
+    assert workspace.files() == await mount.contents() == {"a": b"newours"}
+
+
+async def test_file_stays_as_it_is_until_the_newer_version_is_here(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("a", b"old")
+    file = await opened_directly(mount, "a")
+    before = await mount.stat("a")
+    mount.remote.hang("read")
+    workspace.put("a", b"newer")
+    await mount.catch_up()
+    await mount.remote.wait_hanging("read")
+    assert await file.read() == b"old"
+    assert await mount.stat("a") == before
+    mount.remote.release()
+    await mount.parts.publisher.refresh(before.ino)
+    assert await file.read() == b"newer"
+    await file.close()
+
+
+async def test_write_before_the_newer_version_is_here_is_a_conflict(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("a", b"old")
+    file = await opened_directly(mount, "a")
+    mount.remote.hang("read")
+    workspace.put("a", b"theirs")
+    await mount.catch_up()
+    await mount.remote.wait_hanging("read")
+    await file.write(b"our")
+    mount.remote.release()
+    await file.close()
+    await mount.settle()
+    await mount.catch_up()
+    assert sorted(workspace.files().values()) == [b"our", b"theirs"]
+    assert workspace.files() == await mount.contents()
+
+
+async def test_write_that_nobody_noticed_yet_is_not_overwritten(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("a", b"old")
+    file = await opened_directly(mount, "a")
+    await file.write(b"our")
+    workspace.put("a", b"theirs")
+    await mount.catch_up()
+    await file.close()
+    await mount.settle()
+    await mount.catch_up()
+    assert sorted(workspace.files().values()) == [b"our", b"theirs"]
+    assert workspace.files() == await mount.contents()
+
+
+async def test_write_that_nobody_noticed_yet_survives_a_deletion_elsewhere(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    node = workspace.put("a", b"old")
+    file = await opened_directly(mount, "a")
+    await file.write(b"our")
+    workspace.trash(node)
+    await mount.catch_up()
+    await file.close()
+    await mount.settle()
+    assert workspace.files() == await mount.contents() == {"a": b"our"}
+
+
+async def test_write_during_the_upload_is_sent_behind_it(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    await mount.write("a", b"first")
+    file = await opened_directly(mount, "a")
+    mount.remote.hang("upload_small")
+    mount.parts.sender.expedite(mount.tree.pending.values())
+    await mount.remote.wait_hanging("upload_small")
+    await file.write(b"again")
+    mount.remote.release()
+    await file.close()
+    await mount.settle()
+    assert workspace.files() == {"a": b"again"}
+
+
+async def test_crash_keeps_what_was_written_to_a_clean_open_file(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("a", b"old")
+    file = await opened_directly(mount, "a")
+    await file.write(b"written")
+    await mount.restart(cleanly=False)
+    await mount.settle()
+    assert workspace.files() == await mount.contents() == {"a": b"written"}
+
+
+async def test_crash_makes_no_change_of_an_open_file_that_nobody_wrote_to(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("a", b"content")
+    await opened_directly(mount, "a")
+    before = await mount.stat("a")
+    await mount.parts.content.save_index()
+    calls = mount.changing_calls()
+    await mount.restart(cleanly=False)
+    await mount.settle()
+    assert await mount.stat("a") == before
+    assert mount.changing_calls() == calls
+    assert await mount.contents() == {"a": b"content"}
+
+
+async def test_file_that_is_not_whole_or_open_already_is_served_by_the_daemon(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("a", b"content")
+    async with mount.opened("a") as first:
+        assert first.backing is None
+        assert await first.read() == b"content"
+        async with mount.opened("a") as second:
+            assert second.backing is None, "the kernel would fail it"
+    async with mount.opened("a") as alone:
+        assert alone.backing is not None
+
+
+async def test_write_clears_the_bits_that_give_rights(mount: WorkspaceMount) -> None:
+    await mount.write("a", b"content")
+    await mount.set_attributes("a", AttributeChange(mode=0o6777))
+    async with mount.opened("a", os.O_WRONLY) as file:
+        assert file.backing is None, "nobody would clear them"
+        await file.write(b"other")
+    assert stat.S_IMODE((await mount.stat("a")).mode) == 0o777
