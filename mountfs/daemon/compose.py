@@ -293,6 +293,7 @@ async def _serve_kernel(
     async with trio.open_nursery() as around:
         async with mount(parts.filesystem, parts.notifier, options) as session:
             state.session = session
+            parts.sender.programs_idle_s = lambda: session.programs_idle_s
             parts.content.direct.is_possible = lambda: session.passthrough_refusal is None
             try:
                 if not await session.answers():

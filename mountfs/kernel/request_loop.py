@@ -4,8 +4,10 @@ More than half of pyfuse3's time per request goes into its lock and its sleep. N
 tasks may find the same request, and only its read does not block for the one that comes too late.
 """
 
+import math
 import os
 import select
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final, cast
 
@@ -28,7 +30,13 @@ class EagerRequests:
         self._poller = select.poll()
         self._poller.register(device, select.POLLIN)
         self._taken = 0
+        self._last = -math.inf
         pyfuse3._wait_fuse_readable = self._wait  # type: ignore[attr-defined]
+
+    @property
+    def idle_s(self) -> float:
+        """How long no request came."""
+        return time.monotonic() - self._last
 
     def rest(self) -> None:
         """Let every scheduled task begin before the next request is read."""
@@ -44,6 +52,9 @@ class EagerRequests:
         for _ in range(LOOKS):
             if self._poller.poll(0):
                 self._taken += 1
+                self._last = time.monotonic()
                 return True
         self._taken = 0
-        return await self._original()
+        readable = await self._original()
+        self._last = time.monotonic()
+        return readable

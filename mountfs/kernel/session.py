@@ -7,6 +7,7 @@ no program that uses the mount, and not the daemon, is left waiting for ever.
 """
 
 import logging
+import math
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -80,6 +81,11 @@ class Session:
             return extension.REASON or "the mount is not made yet"
         state = self._open_files.state()
         return None if state.available else state.reason
+
+    @property
+    def programs_idle_s(self) -> float:
+        """How long no program has asked for anything, as far as that is known."""
+        return self._eager.idle_s if self._eager else math.inf
 
     @property
     def backing_ids(self) -> int:

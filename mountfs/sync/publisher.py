@@ -60,12 +60,15 @@ class Publisher:
         wanted = list(wanted)
         waiting = {inode.ino: inode for inode in wanted}
         self._sender.expedite(self._with_parents(waiting.values()))
-        while True:
-            waiting = {ino: inode for ino, inode in waiting.items() if _is_under_way(inode)}
-            progress()
-            if not waiting:
-                return [inode for inode in wanted if inode.pending is not None and inode.failure is not None]
-            await self._sender.wait_progress()
+        with self._sender.hurried():
+            while True:
+                waiting = {ino: inode for ino, inode in waiting.items() if _is_under_way(inode)}
+                progress()
+                if not waiting:
+                    return [
+                        inode for inode in wanted if inode.pending is not None and inode.failure is not None
+                    ]
+                await self._sender.wait_progress()
 
     def _with_parents(self, inodes: Iterable[Inode]) -> list[Inode]:
         found: dict[Ino, Inode] = {}

@@ -1,8 +1,10 @@
 """Bringing the remote to what is here: one step at a time for each entry, several entries at once."""
 
 import logging
+import math
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import trio
@@ -38,6 +40,11 @@ LARGE_BYTES: Final = 4 * 1024 * 1024
 
 LONGEST_DELAY: Final = 10
 """A file that keeps changing is sent after at most so many upload delays."""
+
+QUIET_S: Final = 0.01
+GIVE_WAY_MOST_S: Final = 0.1
+"""While programs keep the mount busy, each step waits until they pause for `QUIET_S`, but not longer than
+this: both share the time of one thread."""
 
 UPLOAD_TRIES: Final = 4
 """How often an upload that the remote itself gave up is begun anew before it counts as failed."""
@@ -78,6 +85,9 @@ class Sender:
         self._doubtful: set[Ino] = set()
         self._due_again: set[Ino] = set()
         self._progress = trio.lowlevel.ParkingLot()
+        self._hurries = 0
+        self.programs_idle_s: Callable[[], float] = lambda: math.inf
+        """How long no program has asked for anything; set once the mount is there."""
         self.hints: dict[Ino, str] = {}
         """What to do about the entries that failed."""
         tree.when_pending = self._schedule
@@ -113,6 +123,15 @@ class Sender:
             if inode.pending is not None and not inode.sending:
                 self._queue(inode).put(inode, now)
 
+    @contextmanager
+    def hurried(self) -> Iterator[None]:
+        """Within, programs that keep the mount busy do not go first: one of them waits for the workspace."""
+        self._hurries += 1
+        try:
+            yield
+        finally:
+            self._hurries -= 1
+
     async def wait_progress(self) -> None:
         """Wait until the state of any entry changed."""
         await self._progress.park()
@@ -123,6 +142,7 @@ class Sender:
         while True:
             await self._connection.wait_worth_trying()
             inode = await queue.take()
+            await self._let_programs_go_first()
             if inode.pending is None:
                 continue
             if inode.sending:
@@ -133,6 +153,11 @@ class Sender:
                 await self._send_together(folder, [inode, *others])
             else:
                 await self._send(inode)
+
+    async def _let_programs_go_first(self) -> None:
+        last = trio.current_time() + GIVE_WAY_MOST_S
+        while not self._hurries and self.programs_idle_s() < QUIET_S and trio.current_time() < last:  # noqa: ASYNC110 - a pause has no end event
+            await trio.sleep(QUIET_S)
 
     async def _send(self, inode: Inode) -> None:
         inode.sending = True

@@ -46,6 +46,7 @@ def test_handler_that_ignores_its_cancellation(
             handler,
             "mount",
             "--foreground",
+            "--no-passthrough",
             *options,
             "--config",
             str(config),
