@@ -49,12 +49,13 @@ class Pair:
     api: Api
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+@pytest.fixture(scope="module", params=[True, False], ids=["passthrough", "ordinary"])
+def shared(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Pair]:
     world = World(tmp_path_factory.mktemp("files"))
     try:
         wire = world.proxy()
-        first, second = world.mount("first", url=wire.url), world.mount("second")
+        first = world.mount("first", url=wire.url, passthrough=request.param)
+        second = world.mount("second", passthrough=request.param)
         with world.api() as api:
             yield Pair(world, first, second, wire, api)
         for mount in (first, second):
@@ -111,8 +112,27 @@ def _stable(path: Path) -> tuple[int, int, int, int]:
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_mode
 
 
+def _bytes_written_by(mount: Mount) -> int:
+    """Return what the daemon's write calls took, in bytes."""
+    told = Path(f"/proc/{mount.status()['pid']}/io").read_text()
+    return next(int(line.split()[1]) for line in told.splitlines() if line.startswith("wchar:"))
+
+
 def _node(pair: Pair, folder: str, name: str) -> str:
     return pair.api.children(pair.api.children()[folder])[name]
+
+
+def test_kernel_reads_and_writes_whole_files_by_itself(pair: Pair, here: Path) -> None:
+    """By the statistics of the daemon's process: what it wrote itself is no more than its bookkeeping."""
+    is_on = {feature["name"]: feature["on"] for feature in pair.first.status()["features"]}["passthrough"]
+    file, content = here / "file", os.urandom(MEBIBYTE)
+    with file.open("wb", buffering=0) as stream:
+        before = _bytes_written_by(pair.first)
+        for _ in range(8):
+            stream.write(content)
+        written = _bytes_written_by(pair.first) - before
+    assert file.read_bytes() == content * 8
+    assert written < MEBIBYTE if is_on else written >= 8 * MEBIBYTE
 
 
 def test_create_append_and_truncate(pair: Pair, here: Path, there: Path) -> None:
