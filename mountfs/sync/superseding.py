@@ -2,28 +2,38 @@
 
 import logging
 import os
+import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import IO
+from dataclasses import dataclass, field
+from typing import IO, Final
 
 import trio
 
-from mountfs.model.errors import MountfsError, StorageError
+from mountfs.model.errors import MountfsError, RemoteUnavailable, StorageError
 from mountfs.model.ids import Ino
 from mountfs.model.node import RemoteNode
 from mountfs.model.remote import Remote
 from mountfs.model.storage import ContentStore
+from mountfs.rules.backoff import Backoff
 from mountfs.sync.direct_access import DirectAccess
 from mountfs.tree.inode import Inode
 from mountfs.tree.tree import Tree
 
 log = logging.getLogger(__name__)
 
+RETRY: Final = Backoff(first_s=0.5, most_s=5.0)
+
 
 @dataclass(slots=True)
 class _Wanted:
     node: RemoteNode
     arrived: Callable[[], None]
+
+
+@dataclass(slots=True)
+class _Attempt:
+    ended: trio.Event = field(default_factory=trio.Event)
+    error: MountfsError | None = None
 
 
 class Superseding:
@@ -39,8 +49,7 @@ class Superseding:
         self._store = store
         self._direct = direct
         self._wanted: dict[Ino, _Wanted] = {}
-        self._ended: dict[Ino, trio.Event] = {}
-        self._errors: dict[Ino, MountfsError] = {}
+        self._attempts: dict[Ino, _Attempt] = {}
         self._nursery: trio.Nursery | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -64,21 +73,35 @@ class Superseding:
         known = self._wanted.get(inode.ino)
         self._wanted[inode.ino] = _Wanted(node, arrived)
         if known is None:
-            self._ended[inode.ino] = trio.Event()
-            self._errors.pop(inode.ino, None)
+            self._attempts[inode.ino] = _Attempt()
             self._nursery.start_soon(self._supersede, inode, hold, let_go)
 
     async def ended(self, inode: Inode) -> None:
-        """Wait until no newer version is on its way. Raises what kept the last one from coming."""
-        while inode.ino in self._ended:
-            await self._ended[inode.ino].wait()
-        error = self._errors.pop(inode.ino, None)
-        if error is not None:
-            raise error
+        """Wait until no newer version is on its way. Raises what kept it from coming this time."""
+        while inode.ino in self._attempts:
+            attempt = self._attempts[inode.ino]
+            await attempt.ended.wait()
+            if attempt.error is not None:
+                raise attempt.error
 
     async def _supersede(
         self, inode: Inode, hold: Callable[[Inode], Awaitable[int]], let_go: Callable[[Inode], None]
     ) -> None:
+        tried = 0
+        try:
+            while not await self._try(inode, hold, let_go):
+                await trio.sleep(RETRY.delay_s(tried, random.random()))
+                tried += 1
+                self._attempts[inode.ino] = _Attempt()
+        finally:
+            del self._wanted[inode.ino]
+            self._attempts.pop(inode.ino).ended.set()
+
+    async def _try(
+        self, inode: Inode, hold: Callable[[Inode], Awaitable[int]], let_go: Callable[[Inode], None]
+    ) -> bool:
+        """Return whether there is no more to be done."""
+        attempt = self._attempts[inode.ino]
         try:
             await hold(inode)
             try:
@@ -86,17 +109,18 @@ class Superseding:
             finally:
                 let_go(inode)
         except MountfsError as error:
-            self._errors[inode.ino] = error
             log.warning("the newer version of %r: %s", inode.path(), error.message)
-        finally:
-            self._wanted.pop(inode.ino, None)
-            self._ended.pop(inode.ino).set()
+            attempt.error = error
+            attempt.ended.set()
+            return not isinstance(error, RemoteUnavailable | StorageError)
+        return True
 
     async def _bring_newest(self, inode: Inode) -> None:
         done: _Wanted | None = None
         while (wanted := self._wanted[inode.ino]) is not done:
             with self._store.scratch() as scratch:
-                await self._download(wanted.node, scratch)
+                if inode.direct_opens:
+                    await self._download(wanted.node, scratch)
                 if self._wanted[inode.ino] is not wanted:
                     continue
                 self._direct.notice(inode)

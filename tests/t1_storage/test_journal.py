@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from mountfs.model.entry import EntryKind, EntryRecord
+from mountfs.model.entry import ContentStamp, EntryKind, EntryRecord
 from mountfs.model.errors import CacheTooNew, CacheUnusable, StorageError
 from mountfs.model.ids import ROOT_INO, Ino, NodeId
 from mountfs.storage import journal as journal_module
@@ -431,6 +431,23 @@ async def test_newer_format_is_refused(path: Path) -> None:
         SqliteJournal(path, workspace="4")
     altered(path, f"UPDATE facts SET value = '{schema.FORMAT}' WHERE name = 'format'")
     assert SqliteJournal(path, workspace="4").all_inos() == {2}
+
+
+async def test_older_format_is_brought_to_the_newest(path: Path) -> None:
+    async with started(path) as journal:
+        journal.record(root(), dirty(2))
+    for statement in (
+        "DROP INDEX entries_exposed",
+        "ALTER TABLE entries DROP COLUMN exposed_mtime_ns",
+        "ALTER TABLE entries DROP COLUMN exposed_size",
+        "UPDATE facts SET value = '1' WHERE name = 'format'",
+    ):
+        altered(path, statement)
+    written = dirty(2, exposed=ContentStamp(7, 8))
+    async with started(path) as journal:
+        assert journal.everything()[0] == [root(), dirty(2)]
+        journal.record(written)
+    assert SqliteJournal(path, workspace="4").exposed_entries() == [written]
 
 
 async def test_journal_of_another_workspace_is_refused(path: Path) -> None:

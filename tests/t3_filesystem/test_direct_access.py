@@ -5,11 +5,14 @@ import stat
 from collections.abc import AsyncIterator
 
 import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
 
+from mountfs.model.errors import RemoteUnavailable
 from mountfs.model.filesystem import AttributeChange
 from mountfs.remotes.memory import MemoryWorkspace
 from tests.t3_filesystem.conftest import Mounting
-from tests.t3_filesystem.workspace_mount import OpenPath, WorkspaceMount
+from tests.t3_filesystem.workspace_mount import PATIENCE_S, OpenPath, WorkspaceMount
 
 
 @pytest.fixture
@@ -86,6 +89,37 @@ async def test_file_stays_as_it_is_until_the_newer_version_is_here(
     await mount.parts.publisher.refresh(before.ino)
     assert await file.read() == b"newer"
     await file.close()
+
+
+async def test_newer_version_that_does_not_come_at_once_comes_later(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("a", b"old")
+    file = await opened_directly(mount, "a")
+    mount.remote.fail("read", RemoteUnavailable("no answer"), times=1)
+    workspace.put("a", b"new")
+    await mount.catch_up()
+    with pytest.raises(RemoteUnavailable):
+        await mount.parts.publisher.refresh(file.ino)
+    assert await file.read() == b"old"
+    with trio.fail_after(PATIENCE_S):
+        while await file.read() != b"new":
+            await wait_all_tasks_blocked(0.001)
+    await file.close()
+
+
+async def test_newer_version_that_did_not_come_before_the_close_is_read_after_it(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("a", b"old")
+    file = await opened_directly(mount, "a")
+    mount.remote.fail("read", RemoteUnavailable("no answer"), times=1)
+    workspace.put("a", b"new")
+    await mount.catch_up()
+    await file.close()
+    with trio.fail_after(PATIENCE_S):
+        while await mount.read("a") != b"new":
+            await wait_all_tasks_blocked(0.001)
 
 
 async def test_write_before_the_newer_version_is_here_is_a_conflict(
