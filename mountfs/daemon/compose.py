@@ -217,7 +217,10 @@ class Parts:
             holder=f"{host}:{os.getpid()}",
             duration_s=settings.lease_duration_s,
         )
-        self.filesystem = WorkspaceFilesystem(
+        self.filesystem = self._filesystem(settings)
+
+    def _filesystem(self, settings: MountSettings) -> WorkspaceFilesystem:
+        return WorkspaceFilesystem(
             self.tree,
             self.content,
             self.refresher,
