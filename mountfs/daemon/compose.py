@@ -20,6 +20,7 @@ from mountfs.daemon.signals import stop_on_signals
 from mountfs.filesystem.filesystem import WorkspaceFilesystem
 from mountfs.kernel import mounts
 from mountfs.kernel.notifier import Notifier
+from mountfs.kernel.preflight import check_mountpoint
 from mountfs.kernel.session import MountOptions, mount
 from mountfs.locks.file_locks import FileLocks
 from mountfs.model.errors import FuseUnavailable, MountfsError, ReadOnlyCredential, RemoteUnavailable
@@ -61,6 +62,8 @@ async def run_mount(
     Raises one of our errors for whatever goes wrong before `ready`.
     """
     mounts.clear_dead_mount(str(settings.mountpoint))
+    # Before the cache is claimed: a second mount at this place would find it in use, which says less.
+    check_mountpoint(str(settings.mountpoint))
     directory = CacheDirectory.claim(settings.cache_dir)
     try:
         content_files = await trio.to_thread.run_sync(

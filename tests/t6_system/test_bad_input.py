@@ -123,6 +123,9 @@ def test_mountpoint_already_mounted_and_cache_in_use(machine: Machine, server: S
     cache = machine.folder / "cache"
     machine.mount(server, first, "--cache", cache).succeeded()
     machine.mount(server, first).refused(ExitCode.MOUNTPOINT_UNUSABLE, "mounted here already")
+    machine.mount(server, first, "--cache", cache).refused(
+        ExitCode.MOUNTPOINT_UNUSABLE, "mounted here already"
+    )
     machine.mount(server, second, "--cache", cache).refused(ExitCode.CACHE_UNUSABLE, "--cache")
     assert machine.status(first)["online"]
     assert not is_mounted(second)
