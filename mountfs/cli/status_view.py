@@ -34,6 +34,8 @@ def _summary(status: Status) -> list[tuple[str, str]]:
         ("cache", f"{use} in {status.cache_dir}"),
         ("to upload", waiting),
     ]
+    if status.conflicts:
+        rows.append(("conflicts", f"{status.conflicts}; see mountfs conflicts {status.mountpoint}"))
     rows += [(each.name, "on" if each.on else f"off: {each.reason}") for each in status.features]
     return rows
 
@@ -47,7 +49,10 @@ def _connection(status: Status) -> str:
 def _upload_lines(uploads: Uploads) -> list[str]:
     lines = [f"  uploading {a.path}: {size(a.sent_bytes)} of {size(a.size_bytes)}" for a in uploads.active]
     lines += [f"  FAILED {f.path}: {f.reason}{f'; {f.hint}' if f.hint else ''}" for f in uploads.failed]
-    return _shortened(lines)
+    lines = _shortened(lines)
+    if uploads.failed:
+        lines.append("  when the cause is gone: mountfs retry [PATH]; to give it up: mountfs discard PATH")
+    return lines
 
 
 def _lock_lines(locks: tuple[LockState, ...]) -> list[str]:

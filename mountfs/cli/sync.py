@@ -2,6 +2,8 @@
 
 import os
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ from mountfs.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from mountfs.daemon.mounted import Mounted
+    from mountfs.daemon.running import SyncOutcome
 
 
 @click.command("sync", short_help="Return when everything is confirmed by the workspace.")
@@ -27,39 +30,24 @@ def command(timeout_s: float | None, path: Path | None) -> int:
 
     Without PATH: the mount that holds the current directory, else all mounts of this user.
     """
-    targets = _targets(path)
+    from mountfs.cli.targets import targets
+
+    chosen = targets(path)
     os.chdir("/")
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    for mounted, below in targets:
+    for mounted, below in chosen:
         left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
-        _sync(mounted, below, left_s)
+        report(mounted, partial(mounted.client().sync, below, timeout_s=left_s))
     return ExitCode.OK
 
 
-def _targets(path: Path | None) -> "list[tuple[Mounted, bytes | None]]":
-    from mountfs.daemon.errors import NotMounted
-    from mountfs.daemon.mounted import all_mounted, containing
-    from mountfs.daemon.running import shown
-
-    held = containing(path or Path.cwd())
-    if held is not None:
-        mounted, below = held
-        whole = path is None or below == Path()
-        return [(mounted, None if whole else os.fsencode(below))]
-    if path is not None:
-        raise NotMounted(f"{shown(str(path))} is not inside a mount of mountfs")
-    served = [each for each in all_mounted() if each.has_live_daemon]
-    if not served:
-        raise NotMounted("nothing is mounted")
-    return [(each, None) for each in served]
-
-
-def _sync(mounted: "Mounted", below: bytes | None, timeout_s: float | None) -> None:
+def report(mounted: "Mounted", ask: "Callable[[], SyncOutcome]") -> None:
+    """Return when all is confirmed. Raises DataLeft, NotConfirmed, DaemonSilent."""
     from mountfs.daemon.errors import DaemonSilent, DataLeft, NotConfirmed
     from mountfs.daemon.running import shown
 
     try:
-        outcome = mounted.client().sync(below, timeout_s=timeout_s)
+        outcome = ask()
     except DaemonSilent as error:
         raise mounted.silent(error) from error
     if outcome.confirmed:

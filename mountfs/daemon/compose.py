@@ -30,15 +30,19 @@ from mountfs.remotes.fastio.settings import FastioSettings
 from mountfs.storage import recovery
 from mountfs.storage.content import ContentFiles
 from mountfs.storage.journal import SqliteJournal
-from mountfs.storage.layout import CacheDirectory
+from mountfs.storage.layout import CacheDirectory, CacheLayout
+from mountfs.storage.saved_copies import SavedFiles
+from mountfs.sync.conflict_resolution import ConflictResolution
 from mountfs.sync.connection import Connection
 from mountfs.sync.content import FileContent
 from mountfs.sync.follower import Follower
+from mountfs.sync.giving_up import GivingUp
 from mountfs.sync.publisher import Publisher
 from mountfs.sync.refresher import Refresher
 from mountfs.sync.sender import Sender
 from mountfs.sync.step_executor import StepExecutor
 from mountfs.sync.uploads import ContentUploads
+from mountfs.tree.conflicts import Conflicts
 from mountfs.tree.remote_changes import RemoteChanges
 from mountfs.tree.tree import Tree
 
@@ -187,7 +191,8 @@ class Parts:
             limit_bytes=settings.cache_size_bytes,
             patience_s=READ_PATIENCE_S,
         )
-        self.changes = RemoteChanges(self.tree, self.notifier, self.content, host=host)
+        self.conflicts = Conflicts(self.tree, self.notifier, host=host)
+        self.changes = RemoteChanges(self.tree, self.notifier, self.content, self.conflicts)
         self.refresher = Refresher(self.tree, remote, self.changes, self.connection)
         self.uploads = ContentUploads(remote, journal, self.content)
         executor = StepExecutor(
@@ -221,6 +226,20 @@ class Parts:
             duration_s=settings.lease_duration_s,
         )
         self.filesystem = self._filesystem(settings)
+        copies = SavedFiles(CacheLayout(settings.cache_dir).saved)
+        self.giving_up = GivingUp(
+            self.tree, self.content, self.refresher, self.changes, self.uploads, self.notifier, copies
+        )
+        self.resolution = ConflictResolution(
+            self.tree,
+            remote,
+            self.content,
+            content_files,
+            self.conflicts,
+            self.notifier,
+            self.giving_up,
+            copies,
+        )
 
     def _filesystem(self, settings: MountSettings) -> WorkspaceFilesystem:
         return WorkspaceFilesystem(
@@ -238,7 +257,7 @@ class Parts:
 
     async def load(self) -> None:
         """Bring what is pending into memory; the rest comes when it is used."""
-        await self.tree.load(await self.journal.pending())
+        await self.tree.load(await self.journal.pending(), await self.journal.conflicts())
         self.uploads.load(await self.journal.open_uploads(), self.tree)
 
     async def remove_orphans(self) -> None:

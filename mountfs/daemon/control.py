@@ -21,16 +21,22 @@ from mountfs.daemon.messages import (
     REQUEST,
     Answer,
     AuditRequest,
+    ConflictsRequest,
+    DiscardRequest,
     DrainRequest,
+    ExtractRequest,
     Failure,
     Progress,
+    Remedy,
     Request,
+    ResolveRequest,
     Result,
+    RetryRequest,
     StatusRequest,
     StopRequest,
     SyncRequest,
 )
-from mountfs.daemon.running import DrainProgress, RunningMount, shown
+from mountfs.daemon.running import DrainProgress, Remedies, RunningMount, shown
 from mountfs.daemon.runtime_dir import short_socket_path
 from mountfs.model.errors import CacheInUse, MountfsError
 
@@ -171,6 +177,24 @@ async def _perform(running: RunningMount, request: Request, tell: Tell) -> Any:
             return None
         case AuditRequest():
             return [shown(finding) for finding in await running.audit()]
+        case _:
+            return await _remedy(running.remedies, request)
+
+
+async def _remedy(remedies: Remedies, request: Remedy) -> Any:
+    match request:
+        case ConflictsRequest():
+            return [asdict(each) for each in await remedies.conflicts(request.path)]
+        case ResolveRequest():
+            log.info("control: resolve %r, keep %s", request.path, request.keep.value)
+            return [shown(copy) for copy in await remedies.resolve(request.path, request.keep)]
+        case ExtractRequest():
+            return [asdict(each) for each in await remedies.extract(request.path, request.folder)]
+        case RetryRequest():
+            return asdict(await remedies.retry(request.path, timeout_s=request.timeout_s))
+        case DiscardRequest():
+            log.info("control: discard %r", request.path)
+            return [shown(copy) for copy in await remedies.discard(request.path, request.folder)]
 
 
 async def _drain(running: RunningMount, timeout_s: float, tell: Tell) -> int:

@@ -14,17 +14,23 @@ from mountfs.daemon.messages import (
     ANSWER,
     MAX_LINE_BYTES,
     AuditRequest,
+    ConflictsRequest,
+    DiscardRequest,
     DrainRequest,
+    ExtractRequest,
     Failure,
     Progress,
     Request,
+    ResolveRequest,
     Result,
+    RetryRequest,
     StatusRequest,
     StopRequest,
     SyncRequest,
 )
-from mountfs.daemon.running import Status, SyncOutcome
+from mountfs.daemon.running import ConflictState, ExtractedSide, Status, SyncOutcome
 from mountfs.daemon.runtime_dir import short_socket_path
+from mountfs.model.conflict import Keep
 
 SILENCE_S = 10.0
 """A daemon at work says so every second; after this long without a word it is taken to hang."""
@@ -33,6 +39,8 @@ _OVERTIME_S = 15.0
 """How much longer than its own limit a request may take."""
 
 _STATUS: TypeAdapter[Status] = TypeAdapter(Status)
+_CONFLICTS: TypeAdapter[list[ConflictState]] = TypeAdapter(list[ConflictState])
+_SIDES: TypeAdapter[list[ExtractedSide]] = TypeAdapter(list[ExtractedSide])
 _SYNC_OUTCOME: TypeAdapter[SyncOutcome] = TypeAdapter(SyncOutcome)
 
 
@@ -65,6 +73,25 @@ class ControlClient:
 
     def audit(self) -> list[str]:
         return [str(finding) for finding in self._ask(AuditRequest())]
+
+    # What `Remedies` does.
+
+    def conflicts(self, path: bytes | None) -> list[ConflictState]:
+        return _CONFLICTS.validate_python(self._ask(ConflictsRequest(path=path)))
+
+    def resolve(self, path: bytes, keep: Keep) -> list[str]:
+        return [str(copy) for copy in self._ask(ResolveRequest(path=path, keep=keep))]
+
+    def extract(self, path: bytes, folder: str) -> list[ExtractedSide]:
+        return _SIDES.validate_python(self._ask(ExtractRequest(path=path, folder=folder)))
+
+    def retry(self, path: bytes | None, *, timeout_s: float | None) -> SyncOutcome:
+        limit_s = None if timeout_s is None else timeout_s + _OVERTIME_S
+        outcome = self._ask(RetryRequest(path=path, timeout_s=timeout_s), limit_s=limit_s)
+        return _SYNC_OUTCOME.validate_python(outcome)
+
+    def discard(self, path: bytes, folder: str | None) -> list[str]:
+        return [str(copy) for copy in self._ask(DiscardRequest(path=path, folder=folder))]
 
     def _ask(
         self, request: Request, tell: Callable[[Progress], None] = _ignore, *, limit_s: float | None = None

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from mountfs.model.conflict import Keep
+
 MAX_LINE_BYTES = 16 * 1024 * 1024
 HEARTBEAT_S = 1.0
 
@@ -53,6 +55,37 @@ class AuditRequest(_Message):
     ask: Literal["audit"] = "audit"
 
 
+class ConflictsRequest(_Message):
+    ask: Literal["conflicts"] = "conflicts"
+    path: bytes | None
+
+
+class ResolveRequest(_Message):
+    ask: Literal["resolve"] = "resolve"
+    path: bytes
+    keep: Keep
+
+
+class ExtractRequest(_Message):
+    ask: Literal["extract"] = "extract"
+    path: bytes
+    folder: str
+
+
+class RetryRequest(_Message):
+    ask: Literal["retry"] = "retry"
+    path: bytes | None
+    timeout_s: float | None
+
+
+class DiscardRequest(_Message):
+    """`folder`: where copies go; None: into the cache directory."""
+
+    ask: Literal["discard"] = "discard"
+    path: bytes
+    folder: str | None
+
+
 class Progress(_Message):
     """`entries_left` is None where the daemon only says that it is at work."""
 
@@ -75,7 +108,8 @@ class Failure(_Message):
     types: tuple[str, ...]
 
 
-Request = StatusRequest | SyncRequest | DrainRequest | StopRequest | AuditRequest
+Remedy = ConflictsRequest | ResolveRequest | ExtractRequest | RetryRequest | DiscardRequest
+Request = StatusRequest | SyncRequest | DrainRequest | StopRequest | AuditRequest | Remedy
 Answer = Progress | Result | Failure
 
 REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="ask")])

@@ -7,11 +7,11 @@ from typing import Protocol
 import trio
 
 from mountfs import __version__
+from mountfs.daemon.remedies import MountRemedies
 from mountfs.daemon.running import (
     ActiveUpload,
     CacheUse,
     DrainProgress,
-    FailedUpload,
     Feature,
     LockState,
     Status,
@@ -23,15 +23,15 @@ from mountfs.daemon.settings import MountSettings
 from mountfs.kernel import extension
 from mountfs.kernel.session import Session
 from mountfs.locks.file_locks import FileLocks, FileLockStatistics
-from mountfs.model.errors import FileNotFound
 from mountfs.model.filesystem import LockKind
-from mountfs.model.ids import ROOT_INO
 from mountfs.model.remote import Workspace
 from mountfs.storage.audit import audit
 from mountfs.storage.content import ContentFiles
 from mountfs.storage.journal import SqliteJournal
+from mountfs.sync.conflict_resolution import ConflictResolution
 from mountfs.sync.connection import Connection
 from mountfs.sync.content import FileContent
+from mountfs.sync.giving_up import GivingUp
 from mountfs.sync.publisher import Publisher
 from mountfs.sync.refresher import Refresher
 from mountfs.sync.sender import Sender
@@ -53,6 +53,8 @@ class MountParts(Protocol):
     sender: Sender
     publisher: Publisher
     locks: FileLocks
+    resolution: ConflictResolution
+    giving_up: GivingUp
 
 
 class MountState:
@@ -75,6 +77,7 @@ class MountState:
         self._stopping = trio.Event()
         self._drain_scope = trio.CancelScope()
         self.session: Session | None = None
+        self.remedies = MountRemedies(parts)
 
     # Stopping.
 
@@ -108,23 +111,10 @@ class MountState:
 
     async def sync(self, path: bytes | None, *, timeout_s: float | None) -> SyncOutcome:
         publisher = self._parts.publisher
-        top = await self._find(path) if path else None
+        top = await self.remedies.find(path) if path else None
         with trio.move_on_after(float("inf") if timeout_s is None else timeout_s):
             await publisher.settle(publisher.pending_below(top))
-        left = publisher.pending_below(top)
-        failed = tuple(self._failed(inode) for inode in left if inode.failure is not None)
-        return SyncOutcome(confirmed=not left, remaining=len(left), failed=failed)
-
-    async def _find(self, path: bytes) -> Inode:
-        tree = self._parts.tree
-        inode = tree.get(ROOT_INO)
-        for name in path.split(b"/"):
-            await tree.ensure_loaded(inode)
-            child = inode.children.get(name)
-            if child is None:
-                raise FileNotFound(f"{shown(path)} is not in the mount")
-            inode = child
-        return inode
+        return self.remedies.sync_outcome(top)
 
     async def drain(self, timeout_s: float, progress: Callable[[DrainProgress], None]) -> int:
         publisher = self._parts.publisher
@@ -157,6 +147,7 @@ class MountState:
             uploads=self._uploads(),
             locks=tuple(self._lock(lock) for lock in parts.locks.statistics().files),
             features=self._features(),
+            conflicts=len(parts.tree.conflicts),
         )
 
     def _cache_use(self) -> CacheUse:
@@ -176,12 +167,8 @@ class MountState:
             pending_count=len(pending),
             pending_bytes=sum(map(_bytes_to_send, pending)),
             active=tuple(ActiveUpload(shown(t.inode.path()), t.size, t.sent) for t in transfers),
-            failed=tuple(self._failed(inode) for inode in pending if inode.failure is not None),
+            failed=tuple(self.remedies.failed(inode) for inode in pending if inode.failure is not None),
         )
-
-    def _failed(self, inode: Inode) -> FailedUpload:
-        hint = self._parts.sender.hints.get(inode.ino, "")
-        return FailedUpload(shown(inode.path()), inode.failure or "", hint)
 
     def _lock(self, lock: FileLockStatistics) -> LockState:
         inode = self._parts.tree.inodes.get(lock.ino)

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from mountfs.model.conflict import Keep
+
 
 def shown(text: bytes | str) -> str:
     """Return a name as text for people and JSON; bytes that are not UTF-8 appear as backslash escapes."""
@@ -86,6 +88,7 @@ class Status:
     uploads: Uploads
     locks: tuple[LockState, ...]
     features: tuple[Feature, ...]
+    conflicts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +113,65 @@ class StopReport:
     left_in_journal: int
 
 
+@dataclass(frozen=True, slots=True)
+class ConflictState:
+    """A conflict that nobody has resolved yet. Paths are relative to the mount, as `shown`.
+
+    `arose_at`: the path when it was noticed, `noticed_at`: in ISO 8601, UTC. `ours` is the file that holds
+    our side now, `theirs` the one that holds theirs; None where a side has no file of its own: it was
+    deleted, or is in the version history. `base_version` is what both began from, None where that was
+    nothing.
+    """
+
+    kind: str
+    arose_at: str
+    noticed_at: str
+    ours: str | None
+    theirs: str | None
+    their_version: str | None
+    base_version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractedSide:
+    """`side`: base, ours or theirs. `file` is empty where there is none, and `why` tells."""
+
+    side: str
+    file: str
+    why: str
+
+
+class Remedies(Protocol):
+    """What somebody can do about what does not settle by itself. Paths are relative to the mount."""
+
+    async def conflicts(self, path: bytes | None) -> list[ConflictState]:
+        """Return those that have a side at or below `path` (None: all), oldest first."""
+        ...
+
+    async def resolve(self, path: bytes, keep: Keep) -> list[str]:
+        """Resolve the conflict that has a side at `path`; return where copies were saved of what goes and
+        the workspace does not have."""
+        ...
+
+    async def extract(self, path: bytes, folder: str) -> list[ExtractedSide]:
+        """Write base, ours and theirs of the conflict to a folder."""
+        ...
+
+    async def retry(self, path: bytes | None, *, timeout_s: float | None) -> SyncOutcome:
+        """Send again at once what failed at or below `path` (None: all); wait as `RunningMount.sync`."""
+        ...
+
+    async def discard(self, path: bytes, folder: str | None) -> list[str]:
+        """Give up the failed change at `path`, and what waits for it; return where copies were saved first,
+        below `folder` or in the cache."""
+        ...
+
+
 class RunningMount(Protocol):
     """A mount that serves."""
+
+    @property
+    def remedies(self) -> Remedies: ...
 
     def status(self) -> Status: ...
 

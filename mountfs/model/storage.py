@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import IO, Protocol
 
+from mountfs.model.conflict import Conflict
 from mountfs.model.entry import EntryRecord, OpenUpload
 from mountfs.model.ids import Ino, NodeId, VersionId
 
@@ -11,7 +12,7 @@ from mountfs.model.ids import Ino, NodeId, VersionId
 class Journal(Protocol):
     """The tree and what the remote does not have of it, on disk.
 
-    `record`, `erase`, `record_upload` and `erase_upload` take effect in memory at once and on disk in one
+    The `record` and `erase` methods take effect in memory at once and on disk in one
     transaction with everything else recorded in the same synchronous stretch of code: after a crash either
     all of it is there or nothing. What the disk refuses is kept and tried again.
     """
@@ -27,6 +28,12 @@ class Journal(Protocol):
     def record_upload(self, upload: OpenUpload) -> None: ...
 
     def erase_upload(self, ino: Ino) -> None: ...
+
+    def record_conflict(self, conflict: Conflict) -> None:
+        """Keep it in place of an earlier one of the same entry."""
+        ...
+
+    def erase_conflict(self, ino: Ino) -> None: ...
 
     def is_readable(self) -> bool:
         """Tell whether `children`, `by_node` and `by_ino` see all that was recorded."""
@@ -104,4 +111,16 @@ class ContentStore(Protocol):
 
     def stored(self) -> Iterable[StoredContent]:
         """Return what is on the disk, in no order."""
+        ...
+
+
+class SavedCopies(Protocol):
+    """Copies of content that programs are about to lose, for people: nothing ever removes them."""
+
+    def save(self, folder: str | None, path: bytes, descriptor: int) -> str:
+        """Copy the content of `descriptor` below the folder (None: one in the cache) and return the path of
+        the copy, which is on stable storage then.
+
+        `path` gives the name; another is chosen where it is taken. Blocks. Raises StorageError.
+        """
         ...

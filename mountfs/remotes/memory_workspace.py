@@ -103,6 +103,10 @@ class MemoryWorkspace:
     def versions(self, node: NodeId) -> list[Version]:
         return list(self._nodes[node].versions)
 
+    def all_contents(self) -> set[bytes]:
+        """Return every content that any node has or had, the trash included."""
+        return {version.content for node in self._nodes.values() for version in node.versions}
+
     def uploads(self) -> list[UploadState]:
         return [upload.state() for upload in self._uploads.values()]
 

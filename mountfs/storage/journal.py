@@ -13,6 +13,7 @@ from typing import Final
 
 import trio
 
+from mountfs.model.conflict import Conflict
 from mountfs.model.entry import EntryRecord, OpenUpload
 from mountfs.model.errors import CacheTooNew, CacheUnusable, StorageError
 from mountfs.model.ids import ROOT_INO, Ino, NodeId
@@ -41,7 +42,7 @@ class _Batch:
 
     entries: dict[Ino, schema.Row | None] = field(default_factory=dict)
     uploads: dict[Ino, schema.Row | None] = field(default_factory=dict)
-    facts: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, str | None] = field(default_factory=dict)
     sync: bool = False
     last: bool = False
     number: int = 0
@@ -134,6 +135,14 @@ class SqliteJournal:
 
     def erase_upload(self, ino: Ino) -> None:
         self._gathering.uploads[ino] = None
+        self._schedule_hand_over()
+
+    def record_conflict(self, conflict: Conflict) -> None:
+        self._gathering.facts[schema.conflict_fact(conflict.ino)] = schema.conflict_value(conflict)
+        self._schedule_hand_over()
+
+    def erase_conflict(self, ino: Ino) -> None:
+        self._gathering.facts[schema.conflict_fact(ino)] = None
         self._schedule_hand_over()
 
     def new_ino(self) -> Ino:
@@ -290,6 +299,20 @@ class SqliteJournal:
 
         return await trio.to_thread.run_sync(select)
 
+    async def conflicts(self) -> Sequence[Conflict]:
+        """Return what nobody has resolved yet. What cannot be read is left out, and logged."""
+
+        def select() -> list[Conflict]:
+            found = []
+            for name, value in self._rows(schema.SELECT_CONFLICTS):
+                try:
+                    found.append(schema.conflict_record(name, value))
+                except (ValueError, KeyError, TypeError) as error:
+                    log.error("the journal's record %r cannot be read: %s", name, error)
+            return found
+
+        return await trio.to_thread.run_sync(select)
+
     def pending_entries(self) -> list[EntryRecord]:
         """Return what `pending` does. Blocks; for recovery. Raises CacheUnusable."""
         return [schema.entry_record(row) for row in self._rows(schema.SELECT_PENDING)]
@@ -431,7 +454,12 @@ def _write(path: Path, connection: sqlite3.Connection, batch: _Batch) -> None:
         connection.executemany(
             "DELETE FROM uploads WHERE ino = ?", [(ino,) for ino, row in batch.uploads.items() if not row]
         )
-        connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", batch.facts.items())
+        connection.executemany(
+            "INSERT OR REPLACE INTO facts VALUES (?, ?)", [fact for fact in batch.facts.items() if fact[1]]
+        )
+        connection.executemany(
+            "DELETE FROM facts WHERE name = ?", [(name,) for name, value in batch.facts.items() if not value]
+        )
         connection.execute("INSERT OR REPLACE INTO facts VALUES ('applied', ?)", [str(batch.number)])
     if batch.sync:
         _sync_file(path.with_name(path.name + "-wal"))

@@ -28,6 +28,11 @@ class CacheLayout:
         return self.root / "content"
 
     @property
+    def saved(self) -> Path:
+        """Copies of what programs gave up; nothing removes them."""
+        return self.root / "saved"
+
+    @property
     def index(self) -> Path:
         return self.root / "index"
 

@@ -32,7 +32,7 @@ class LoggedBatch:
     last: int
     entries: dict[Ino, Values | None]
     uploads: dict[Ino, Values | None]
-    facts: dict[str, str]
+    facts: dict[str, str | None]
 
 
 class RedoLog:

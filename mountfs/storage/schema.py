@@ -3,9 +3,11 @@
 This is the canonical description of what is on disk. A change of it needs a new FORMAT and a migration.
 """
 
+import json
 import sqlite3
-from typing import Final
+from typing import Any, Final
 
+from mountfs.model.conflict import Conflict, ConflictKind
 from mountfs.model.entry import Base, ContentStamp, EntryKind, EntryRecord, OpenUpload
 from mountfs.model.ids import Ino, NodeId, UploadId, VersionId
 
@@ -13,7 +15,7 @@ FORMAT: Final = 2
 
 TABLES: Final = """
 CREATE TABLE IF NOT EXISTS facts (
-    name  TEXT PRIMARY KEY,  -- 'format', 'workspace', 'ino_ceiling'
+    name  TEXT PRIMARY KEY,  -- 'format', 'workspace', 'ino_ceiling', 'conflict INO' (JSON)
     value TEXT NOT NULL
 ) WITHOUT ROWID;
 
@@ -191,3 +193,42 @@ def upload_record(row: sqlite3.Row) -> OpenUpload:
         sha256=row["sha256"],
         place=None if row["place_parent"] is None else (NodeId(row["place_parent"]), row["place_name"]),
     )
+
+
+CONFLICT_FACT: Final = "conflict "
+SELECT_CONFLICTS: Final = "SELECT name, value FROM facts WHERE name GLOB 'conflict *'"
+
+
+def conflict_fact(ino: Ino) -> str:
+    return f"{CONFLICT_FACT}{ino}"
+
+
+def conflict_value(conflict: Conflict) -> str:
+    return json.dumps(
+        {
+            "kind": conflict.kind.value,
+            "path": conflict.path.decode("latin-1"),
+            "noticed_ns": conflict.noticed_ns,
+            "theirs": _base_values(conflict.theirs),
+            "base": _base_values(conflict.base),
+        }
+    )
+
+
+def conflict_record(name: str, value: str) -> Conflict:
+    """Raises ValueError, KeyError or TypeError where it is damaged."""
+    told: dict[str, Any] = json.loads(value)
+    return Conflict(
+        ino=Ino(int(name.removeprefix(CONFLICT_FACT))),
+        kind=ConflictKind(told["kind"]),
+        path=told["path"].encode("latin-1"),
+        noticed_ns=told["noticed_ns"],
+        theirs=told["theirs"] and Base(*told["theirs"]),
+        base=told["base"] and Base(*told["base"]),
+    )
+
+
+def _base_values(base: Base | None) -> list[str | int | None] | None:
+    if base is None:
+        return None
+    return [base.node, base.parent, base.name, base.version, base.sha256, base.size]

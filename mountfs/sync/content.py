@@ -283,6 +283,12 @@ class FileContent:
         inode.size = 0
         os.ftruncate(inode.descriptor, 0)
 
+    async def disown_bytes(self, inode: Inode) -> None:
+        """See to it that what is in the cache file never passes for a version that the index knew before."""
+        async with self._saving:
+            self._unsaved.pop(inode.ino, None)
+            await trio.to_thread.run_sync(self._store.save_coverage, inode.ino, None)
+
     async def _begin_modification(self, inode: Inode) -> None:
         """Bring the whole content here, make it dirty, and wait until the journal knows."""
         while not inode.unsealed:
@@ -329,9 +335,12 @@ class FileContent:
         inode.content_epoch += 1
         if inode.present is None:
             return
+        if inode.descriptor is None:
+            # The next open looks anew, and cuts off what the file has beyond its size.
+            inode.present = None
+            return
         inode.present = RangeSet()
-        if inode.descriptor is not None:
-            os.ftruncate(inode.descriptor, inode.size)
+        os.ftruncate(inode.descriptor, inode.size)
         self._save_later(inode)
 
     def relabelled(self, inode: Inode) -> None:

@@ -282,8 +282,19 @@ class Refresher:
 
     async def _load_parent(self, node: RemoteNode) -> None:
         parent = await self._tree.find_node(node.parent)
+        if parent is None and self._has_changes(node.id):
+            # What is here and not sent yet must not get out of sight: the way to it is made known first.
+            asked = trio.current_time()
+            answer = await self.lookup.node(node.parent)
+            if answer is not None and not answer.trashed:
+                await self._adopt(answer, asked)
+            return
         if parent is not None and parent.is_directory and parent.listed:
             await self._tree.ensure_loaded(parent)
+
+    def _has_changes(self, node: NodeId) -> bool:
+        known = self._tree.by_node.get(node)
+        return known is not None and any(child.pending is not None for child in self._tree.walk(known))
 
     async def check_file(self, inode: Inode) -> None:
         """Ask the remote about one file and merge the answer. Raises what the remote says."""

@@ -123,6 +123,15 @@ class Sender:
             if inode.pending is not None and not inode.sending:
                 self._queue(inode).put(inode, now)
 
+    def retry(self, inodes: Iterable[Inode]) -> None:
+        """Somebody says that the cause of these failures is gone: try at once, as for the first time."""
+        for inode in inodes:
+            self._attempts.pop(inode.ino, None)
+            self.hints.pop(inode.ino, None)
+            self._tree.mark_pending(inode)
+            self._tree.save(inode)
+            self.expedite([inode])
+
     @contextmanager
     def hurried(self) -> Iterator[None]:
         """Within, programs that keep the mount busy do not go first: one of them waits for the workspace."""
@@ -258,6 +267,17 @@ class Sender:
             self._retry_later(inode)
             return
         self._parked.setdefault(until.ino, set()).add(inode)
+        if until.failure is not None:
+            self._fail_waiting(until)
+
+    def _fail_waiting(self, failed: Inode) -> None:
+        """What waits for this has failed as well, until this is sent: nobody is to wait for it meanwhile."""
+        for inode in self._parked.get(failed.ino, ()):
+            if inode.failure is None and inode.pending is not None:
+                inode.failure = f"{failed.path().decode(errors='replace')} has to be sent first"
+                self.hints[inode.ino] = self.hints.get(failed.ino, "")
+                self._tree.save(inode)
+                self._fail_waiting(inode)
 
     def _settle(self, inode: Inode) -> None:
         self._pending_since.pop(inode.ino, None)
@@ -279,5 +299,6 @@ class Sender:
         inode.failure = error.message
         self.hints[inode.ino] = error.hint
         self._tree.save(inode)
+        self._fail_waiting(inode)
         if isinstance(error, HEALABLE):
             self._queue(inode).put(inode, trio.current_time() + SLOW_RETRY_S)

@@ -9,6 +9,7 @@ from typing import Literal
 
 import trio
 
+from mountfs.model.conflict import ConflictKind
 from mountfs.model.errors import (
     MountfsError,
     NameRefused,
@@ -29,8 +30,9 @@ from mountfs.sync.content import FileContent
 from mountfs.sync.refresher import Refresher
 from mountfs.sync.uploads import ContentUploads, Sent
 from mountfs.tree import local_changes
+from mountfs.tree.conflicts import base_of
 from mountfs.tree.inode import Inode
-from mountfs.tree.remote_changes import RemoteChanges, base_of
+from mountfs.tree.remote_changes import RemoteChanges
 from mountfs.tree.tree import Tree
 
 log = logging.getLogger(__name__)
@@ -275,7 +277,7 @@ class StepExecutor:
         if known is not None and known.pending is not None:
             return WaitFor(known)
         if inode.is_linked:
-            self._changes.step_aside(inode)
+            self._changes.conflicts.step_aside(inode, theirs)
         await self._refresher.look_at([theirs.id])
         return Outcome.AGAIN
 
@@ -305,10 +307,15 @@ class StepExecutor:
             if parent is not None and not parent.is_linked and parent.pending is not None:
                 # The folder goes as a whole.
                 return WaitFor(parent)
+            if inode.is_file and (parent is None or not self._refresher.is_fresh(parent)):
+                # Nothing there refuses a deletion of what is newer: look before.
+                await self._refresher.look_at([base.node])
+                if inode.base is not base:
+                    return Outcome.AGAIN
             kept = await self._kept_below(base.node) if inode.is_directory else []
             for entry in kept:
                 if entry is None or entry.failure is not None or not self._tree.is_displaced(entry):
-                    self._changes.put_back(inode)
+                    self._changes.conflicts.put_back(inode)
                     return Outcome.AGAIN
             if kept and kept[0] is not None:
                 # It was moved out of the folder here, and has to leave it there first.
@@ -326,6 +333,9 @@ class StepExecutor:
         kept: list[Inode | None] = []
         for row in await self._remote.list_folder(folder):
             known = await self._tree.find_node(row.id)
+            if known is not None and known.is_file and _is_older(known, row):
+                await self._refresher.look_at([row.id])
+                known = await self._tree.find_node(row.id)
             if known is None or known.is_linked:
                 kept.append(known)
             elif known.is_directory:
@@ -449,12 +459,16 @@ class StepExecutor:
         elif _has(theirs, sent):
             # Our own earlier try, whose answer was lost, or the same bytes from elsewhere.
             self._record_content(inode, theirs, sent)
-        elif self._conflict == "last-writer-wins" or (
-            base.sha256 is not None and (base.sha256, base.size) == (theirs.sha256, theirs.size)
-        ):
+        elif base.sha256 is not None and (base.sha256, base.size) == (theirs.sha256, theirs.size):
             self._tree.set_base(inode, replace(base, version=theirs.version))
-        elif inode.is_linked:
-            self._changes.step_aside(inode)
+        elif not inode.is_linked or inode.base is not base:
+            # What a program did meanwhile is looked at anew.
+            pass
+        elif self._conflict == "last-writer-wins":
+            self._changes.conflicts.note(inode, ConflictKind.EDIT_EDIT, theirs, base=base)
+            self._tree.set_base(inode, replace(base, version=theirs.version))
+        else:
+            self._changes.conflicts.step_aside(inode, theirs)
             await self._refresher.look_at([theirs.id])
         return Outcome.AGAIN
 
@@ -468,8 +482,9 @@ class StepExecutor:
             self._record_content(inode, theirs, sent)
         elif self._conflict == "last-writer-wins":
             self._changes.give_node_to(inode, theirs)
+            self._changes.conflicts.note(inode, ConflictKind.CREATE_CREATE, theirs)
         else:
-            self._changes.step_aside(inode)
+            self._changes.conflicts.step_aside(inode, theirs)
             await self._refresher.look_at([theirs.id])
         return True
 
@@ -480,6 +495,11 @@ class StepExecutor:
             return earlier
         generation, size = inode.generation, inode.size
         return Sent(None, None, generation, size, await self._uploads.sha256(inode))
+
+
+def _is_older(known: Inode, row: RemoteNode) -> bool:
+    """Tell whether others changed what was removed here."""
+    return not known.is_linked and known.base is not None and known.base.version != row.version
 
 
 def _has(node: RemoteNode, sent: Sent) -> bool:

@@ -85,6 +85,7 @@ def remove(tree: Tree, parent: Inode, name: bytes, *, directory: bool) -> Inode:
 
 
 def _unlink(tree: Tree, inode: Inode) -> None:
+    tree.end_conflicts_of(inode)
     tree.detach(inode)
     inode.ctime_ns = time.time_ns()
     inode.unsealed = False
@@ -142,6 +143,7 @@ def _replace(tree: Tree, source: Inode, target: Inode) -> None:
     So saving by rename makes one new version of the target. It takes the source's content being here,
     since that is what has to be sent.
     """
+    tree.end_conflicts_of(target)
     base = target.base
     if base is not None and source.is_file and target.is_file and source.has_whole_content():
         tree.set_base(target, None)

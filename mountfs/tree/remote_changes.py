@@ -9,16 +9,17 @@ import stat
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Protocol
 
 import trio
 
+from mountfs.model.conflict import ConflictKind
 from mountfs.model.entry import Base, EntryKind
 from mountfs.model.filesystem import KernelNotifier
-from mountfs.model.ids import ROOT_NODE, Ino, NodeId
+from mountfs.model.ids import Ino, NodeId
 from mountfs.model.node import NodeKind, RemoteNode
 from mountfs.rules import names
+from mountfs.tree.conflicts import Conflicts, base_of
 from mountfs.tree.inode import Inode
 from mountfs.tree.tree import Tree
 
@@ -56,20 +57,17 @@ class CachedContent(Protocol):
         ...
 
 
-def base_of(node: RemoteNode) -> Base:
-    return Base(node.id, node.parent, node.name, node.version, node.sha256, node.size)
-
-
 class RemoteChanges:
-    """Merges answers of the remote; `host` names this side in conflict copies."""
+    """Merges answers of the remote."""
 
-    def __init__(self, tree: Tree, kernel: KernelNotifier, content: CachedContent, *, host: str) -> None:
+    def __init__(
+        self, tree: Tree, kernel: KernelNotifier, content: CachedContent, conflicts: Conflicts
+    ) -> None:
         self._tree = tree
         self._kernel = kernel
         self._content = content
-        self._host = host
+        self.conflicts = conflicts
         self.rivals: dict[Ino, RemoteNode] = {}
-        self.conflicts = 0
 
     def apply(self, node: RemoteNode) -> NodeId | None:
         """Merge one answer about one node.
@@ -90,6 +88,8 @@ class RemoteChanges:
         if inode is None:
             return self._insert(node, parent)
         self._content.notice(inode)
+        if not inode.is_linked and inode.is_file and _is_edited(inode, node):
+            return self._bring_back(inode, node)
         blocked_by = self._follow_place(inode, node, parent)
         if blocked_by is None and self._tree.by_node.get(node.id) is inode:
             self._follow_content(inode, node)
@@ -100,6 +100,8 @@ class RemoteChanges:
     def remove(self, inode: Inode) -> None:
         """The remote deleted the node. What is not yet sent of it is kept, and becomes new there."""
         self._content.notice(inode)
+        self._tree.end_conflicts_of(inode)
+        base = inode.base
         self._tree.set_base(inode, None)
         if not inode.is_linked:
             self._tree.drop_if_unneeded(inode)
@@ -108,7 +110,10 @@ class RemoteChanges:
             if child.base is not None:
                 self.remove(child)
         if inode.content_dirty or inode.children:
-            log.warning("%r was deleted on the remote while it had changes here: kept", inode.path())
+            if inode.is_file and base is not None:
+                self.conflicts.note(inode, ConflictKind.EDIT_DELETE, None, base=base)
+            else:
+                log.warning("%r was deleted on the remote while it had changes here: kept", inode.path())
             self._tree.mark_pending(inode)
             self._tree.save(inode)
             return
@@ -119,7 +124,7 @@ class RemoteChanges:
         assert parent is not None
         self._kernel.entry_changed(parent.ino, inode.name)
         self._tree.detach(inode)
-        self._touch(parent)
+        self.conflicts.touch(parent)
         self._tree.drop_if_unneeded(inode)
         self._content.dropped(inode)
 
@@ -146,7 +151,7 @@ class RemoteChanges:
                 return None
             if occupant.pending is None:
                 return occupant.node
-            self.step_aside(occupant)
+            self.conflicts.step_aside(occupant, node)
         kind = EntryKind.DIRECTORY if node.kind is NodeKind.FOLDER else EntryKind.FILE
         mode = FOLDER_MODE if kind is EntryKind.DIRECTORY else FILE_MODE
         when = node.modified_ns or time.time_ns()
@@ -164,7 +169,7 @@ class RemoteChanges:
         self._tree.insert(inode)
         self._tree.save(inode)
         self._kernel.entry_changed(parent.ino, name)
-        self._touch(parent)
+        self.conflicts.touch(parent)
         return None
 
     def _note_rival(self, ours: Inode, node: RemoteNode) -> None:
@@ -175,31 +180,29 @@ class RemoteChanges:
         self.rivals[ours.ino] = node
         self._tree.mark_pending(ours)
 
+    def _bring_back(self, removed: Inode, node: RemoteNode) -> NodeId | None:
+        """It was deleted here while others edited it: their edit stays, as a file that nothing here holds."""
+        base, parent = removed.base, self._tree.by_node.get(node.parent)
+        assert base is not None
+        if parent is not None and not parent.is_linked:
+            self.conflicts.put_back(parent)
+        occupant = parent.children.get(node.name.encode()) if parent is not None else None
+        if occupant is not None and occupant.pending is None:
+            return occupant.node
+        self._tree.set_base(removed, None)
+        self._tree.drop_if_unneeded(removed)
+        self._content.dropped(removed)
+        blocked_by = self._insert(node, parent)
+        here = self._tree.by_node.get(node.id)
+        if here is not None:
+            self.conflicts.note(here, ConflictKind.DELETE_EDIT, node, base=base)
+        return blocked_by
+
     def _unite_folders(self, ours: Inode, node: RemoteNode) -> None:
         self._tree.set_base(ours, base_of(node))
         ours.listed = False
         self._tree.mark_pending(ours)
         self._tree.save(ours)
-
-    def put_back(self, folder: Inode) -> None:
-        """Give a folder that was removed here its name again, since others still use it."""
-        base = folder.base
-        assert base is not None
-        parent = self._tree.by_node.get(base.parent)
-        if parent is None or not parent.is_linked:
-            parent = self._tree.by_node[ROOT_NODE]
-        name = base.name.encode()
-        attempt = 0
-        while name in parent.children:
-            name = names.conflict_name(base.name.encode(), self._host, datetime.now(UTC), attempt)
-            attempt += 1
-        folder.listed = False
-        self._tree.attach(folder, parent, name)
-        self._tree.track_displacement(folder)
-        self._tree.save(folder)
-        self._kernel.entry_changed(parent.ino, name)
-        self._touch(parent)
-        log.warning("%r was removed here while others added to it: kept", folder.path())
 
     def give_node_to(self, inode: Inode, node: RemoteNode) -> None:
         """The remote made this node of ours, though it was taken for somebody else's meanwhile."""
@@ -210,27 +213,6 @@ class RemoteChanges:
                 self._take_from_view(echo)
         self._tree.set_base(inode, base_of(node))
         self.rivals.pop(inode.ino, None)
-
-    def step_aside(self, ours: Inode) -> None:
-        """Both sides claim one path: ours goes on as a conflict copy beside it, as a new file."""
-        parent, old_name = ours.parent, ours.name
-        assert parent is not None
-        attempt = 0
-        name = old_name
-        while name in parent.children:
-            name = names.conflict_name(old_name, self._host, datetime.now(UTC), attempt)
-            attempt += 1
-        log.warning("conflict at %r: this host's content goes on as %r", ours.path(), name)
-        self.conflicts += 1
-        if ours.content_dirty:
-            self._tree.set_base(ours, None)
-        self._tree.detach(ours)
-        self._tree.attach(ours, parent, name)
-        self._tree.track_displacement(ours)
-        self._tree.mark_pending(ours)
-        self._tree.save(ours)
-        self._kernel.entry_changed(parent.ino, old_name)
-        self._kernel.entry_changed(parent.ino, name)
 
     # A node that is known here.
 
@@ -248,8 +230,13 @@ class RemoteChanges:
             return None
         if moved_here:
             self._tree.set_base(inode, new_base)
+            if inode.is_linked and self._tree.is_displaced(inode):
+                self.conflicts.note(inode, ConflictKind.RENAME_RENAME, node, base=base)
             return None
-        if parent is None or not parent.is_directory or parent.is_below(inode):
+        if parent is not None and parent.is_below(inode):
+            self._break_circle(inode, parent)
+            return self._follow_place(inode, node, parent)
+        if parent is None or not parent.is_directory:
             self._follow_out_of_sight(inode, new_base)
             return None
         name = node.name.encode()
@@ -257,16 +244,26 @@ class RemoteChanges:
         if occupant is not None and occupant is not inode:
             if occupant.pending is None and occupant.base is not None:
                 return occupant.node
-            self.step_aside(occupant)
+            self.conflicts.step_aside(occupant, node)
         assert inode.parent is not None
         self._kernel.entry_changed(inode.parent.ino, inode.name)
-        self._touch(inode.parent)
+        self.conflicts.touch(inode.parent)
         self._tree.detach(inode)
         self._tree.attach(inode, parent, name)
         self._tree.set_base(inode, new_base)
         self._kernel.entry_changed(parent.ino, name)
-        self._touch(parent)
+        self.conflicts.touch(parent)
         return None
+
+    def _break_circle(self, inode: Inode, folder: Inode) -> None:
+        """They moved a folder into one that was moved into it here: what was moved here goes back."""
+        moved: Inode | None = folder
+        while moved is not None and moved is not inode:
+            if self._tree.is_displaced(moved):
+                break
+            moved = moved.parent
+        assert moved is not None
+        self.conflicts.undo_move(moved)
 
     def _follow_out_of_sight(self, inode: Inode, base: Base) -> None:
         """It was moved into a folder that is not known here: the entry goes, unless it has changes."""
@@ -292,6 +289,13 @@ class RemoteChanges:
             self._content.supersede(inode, node, lambda: self._take_content(inode, node))
         else:
             self._take_content(inode, node)
+
+    def give_up_edit(self, inode: Inode, node: RemoteNode) -> None:
+        """Let the file have the content that the remote has, in place of ours, which nobody has open."""
+        inode.content_dirty = False
+        inode.unsealed = False
+        self._tree.mark_pending(inode)
+        self._take_content(inode, node)
 
     def _take_content(self, inode: Inode, node: RemoteNode) -> None:
         base = inode.base
@@ -323,11 +327,21 @@ class RemoteChanges:
         self._kernel.entry_changed(parent.ino, left)
         self._kernel.entry_changed(parent.ino, inode.name)
 
-    def _touch(self, directory: Inode) -> None:
-        directory.mtime_ns = directory.ctime_ns = time.time_ns()
-        self._tree.save(directory)
-        self._kernel.attributes_changed(directory.ino)
-
 
 def _with_content(base: Base, node: RemoteNode) -> Base:
     return replace(base, version=node.version, sha256=node.sha256, size=node.size)
+
+
+def _is_edited(inode: Inode, node: RemoteNode) -> bool:
+    """Tell whether the content there is another than the one that was confirmed here.
+
+    A rename makes a version too: where the hash of ours was never told, a version at another place with
+    equal size is taken for one.
+    """
+    base = inode.base
+    assert base is not None
+    if node.version == base.version:
+        return False
+    if base.sha256 is not None and node.sha256 is not None:
+        return (base.sha256, base.size) != (node.sha256, node.size)
+    return base.size != node.size or (base.parent, base.name) == (node.parent, node.name)

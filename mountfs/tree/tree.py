@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import trio
 
+from mountfs.model.conflict import Conflict
 from mountfs.model.entry import Base, EntryKind, EntryRecord
 from mountfs.model.errors import FileNotFound, NotADirectory
 from mountfs.model.ids import ROOT_INO, ROOT_NODE, Ino, NodeId
@@ -37,6 +38,8 @@ class Tree:
         """Where the remote may have created a file of ours, with the answer lost or still to come."""
         self.requested: dict[NodeId, Place] = {}
         """Where the remote was asked to put a node, with the answer lost or still to come."""
+        self.conflicts: dict[Ino, Conflict] = {}
+        """What nobody has resolved yet, by the entry that holds our side."""
         self.gone_at: dict[NodeId, float] = {}
         """When (trio's clock) a node went from here: an answer that is older must not bring it back."""
         self.when_pending: Callable[[Inode], None] = lambda inode: None
@@ -53,8 +56,8 @@ class Tree:
 
     # Loading.
 
-    async def load(self, pending: Iterable[EntryRecord]) -> None:
-        """Load the root and what is pending, with the directories above it."""
+    async def load(self, pending: Iterable[EntryRecord], conflicts: Iterable[Conflict] = ()) -> None:
+        """Load the root, what is pending and what is in conflict, with the directories above it."""
         record = await self.journal.by_ino(ROOT_INO)
         if record is None:
             record = self.new_record(ROOT_INO, None, b"", EntryKind.DIRECTORY, stat.S_IFDIR | 0o755)
@@ -66,6 +69,11 @@ class Tree:
         self.insert(root)
         for entry in pending:
             await self._load_entry(entry)
+        for conflict in conflicts:
+            if await self._load_ino(conflict.ino) is None:
+                self.journal.erase_conflict(conflict.ino)
+            else:
+                self.conflicts[conflict.ino] = conflict
 
     async def _load_entry(self, record: EntryRecord) -> Inode | None:
         """Bring the entry and all above it into memory; None, and erased, where they lead nowhere."""
@@ -247,6 +255,22 @@ class Tree:
         """Tell whether the entry has left the place here that it has on the remote."""
         base = inode.base
         return base is not None and self.displaced.get((base.parent, base.name)) is inode
+
+    def note_conflict(self, conflict: Conflict) -> None:
+        self.conflicts[conflict.ino] = conflict
+        self.journal.record_conflict(conflict)
+
+    def end_conflict(self, ino: Ino) -> None:
+        if self.conflicts.pop(ino, None) is not None:
+            self.journal.erase_conflict(ino)
+
+    def end_conflicts_of(self, inode: Inode) -> None:
+        """One side of a conflict is gone: there is nothing left to decide."""
+        for conflict in list(self.conflicts.values()):
+            if conflict.ino == inode.ino or (
+                conflict.theirs is not None and conflict.theirs.node == inode.node
+            ):
+                self.end_conflict(conflict.ino)
 
     def mark_pending(self, inode: Inode) -> None:
         """The remote has something new to learn of this entry; an earlier failure counts no more."""

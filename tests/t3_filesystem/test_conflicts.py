@@ -2,9 +2,12 @@
 
 import pytest
 
+from mountfs.model.conflict import ConflictKind
+from mountfs.model.errors import RemoteUnavailable
+from mountfs.model.ids import ROOT_NODE, Ino
 from mountfs.remotes.memory import MemoryWorkspace
 from tests.t3_filesystem.conftest import Mounting
-from tests.t3_filesystem.workspace_mount import MountOptions, WorkspaceMount
+from tests.t3_filesystem.workspace_mount import MountOptions, WorkspaceMount, workspace_contents
 
 LAST_WRITER_WINS = MountOptions(conflict="last-writer-wins")
 
@@ -19,6 +22,15 @@ async def settle_and_compare(mount: WorkspaceMount, workspace: MemoryWorkspace) 
     await mount.catch_up()
     await mount.settle()
     assert await mount.contents() == workspace.files()
+    assert mount.failures() == {}
+
+
+async def settle_and_compare_all(mount: WorkspaceMount, workspace: MemoryWorkspace) -> None:
+    """Like `settle_and_compare`, of folders as well."""
+    await mount.settle()
+    await mount.catch_up()
+    await mount.settle()
+    assert await mount.contents() == workspace_contents(workspace)
     assert mount.failures() == {}
 
 
@@ -40,7 +52,7 @@ async def test_edit_on_both_sides_keeps_both(
     (copy,) = copies(workspace, b"ours")
     assert copy.startswith("a (conflict here ")
     assert copy.endswith(").txt")
-    assert mount.parts.changes.conflicts == 1
+    assert mount.parts.conflicts.noticed == 1
 
 
 async def test_edit_on_both_sides_with_equal_bytes_is_no_conflict(
@@ -182,3 +194,184 @@ async def test_two_hosts_editing_one_file_agree_at_the_end(
     await other.catch_up()
     assert await mount.contents() == await other.contents() == workspace.files()
     assert sorted(workspace.files().values()) == [b"here", b"there"]
+
+
+# What is remembered of a conflict.
+
+
+def recorded(mount: WorkspaceMount) -> dict[str, ConflictKind]:
+    """Return path of our side -> kind."""
+    return {
+        mount.tree.inodes[ino].path().decode(): conflict.kind
+        for ino, conflict in mount.tree.conflicts.items()
+    }
+
+
+async def test_edit_conflict_is_remembered_with_its_base_over_a_crash(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    node = workspace.put("a.txt", b"old")
+    await mount.write("a.txt", b"ours")
+    workspace.put("a.txt", b"theirs")
+    await settle_and_compare(mount, workspace)
+    await mount.restart(cleanly=False)
+    (conflict,) = mount.tree.conflicts.values()
+    old, theirs = workspace.versions(node)
+    assert (conflict.kind, conflict.path) == (ConflictKind.EDIT_EDIT, b"a.txt")
+    assert conflict.theirs is not None
+    assert conflict.base is not None
+    assert (conflict.theirs.node, conflict.theirs.version) == (node, theirs.id)
+    assert (conflict.base.node, conflict.base.version) == (node, old.id)
+    assert mount.tree.inodes[conflict.ino].path().startswith(b"a (conflict here ")
+
+
+async def test_edit_of_what_others_deleted_is_kept(mount: WorkspaceMount, workspace: MemoryWorkspace) -> None:
+    node = workspace.put("a", b"old")
+    await mount.write("a", b"ours")
+    workspace.trash(node)
+    await settle_and_compare(mount, workspace)
+    assert workspace.files() == {"a": b"ours"}
+    assert recorded(mount) == {"a": ConflictKind.EDIT_DELETE}
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["told", "looked at"])
+async def test_file_removed_here_comes_back_where_others_edited_it(
+    mount: WorkspaceMount, workspace: MemoryWorkspace, told: bool
+) -> None:
+    workspace.put("d/a", b"old")
+    await mount.contents()
+    if not told:
+        mount.remote.fail("changes", RemoteUnavailable("the feed is down"), times=None)
+        workspace.put("elsewhere", b"")
+        await mount.wait_until_blind()
+    await mount.unlink("d/a")
+    workspace.put("d/a", b"theirs")
+    if told:
+        await mount.catch_up()
+    await mount.settle()
+    mount.remote.heal()
+    await mount.listdir()
+    await settle_and_compare_all(mount, workspace)
+    assert workspace.files()["d/a"] == b"theirs"
+    assert recorded(mount) == {"d/a": ConflictKind.DELETE_EDIT}
+
+
+async def test_file_edited_by_others_in_a_removed_tree_comes_back_with_its_folders(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("d/e/a", b"old")
+    workspace.put("d/e/b", b"goes")
+    await mount.contents()
+    await mount.remove_tree("d")
+    workspace.put("d/e/a", b"theirs")
+    await mount.catch_up()
+    await settle_and_compare_all(mount, workspace)
+    assert workspace.files() == {"d/e/a": b"theirs"}
+    assert recorded(mount) == {"d/e/a": ConflictKind.DELETE_EDIT}
+
+
+async def test_file_removed_here_and_renamed_elsewhere_goes(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    node = workspace.put("a", b"old")
+    await mount.read("a")
+    await mount.unlink("a")
+    workspace.rename(node, "b")
+    await mount.catch_up()
+    await settle_and_compare(mount, workspace)
+    assert workspace.files() == {}
+    assert recorded(mount) == {}
+
+
+async def test_renamed_on_both_sides_has_our_name_and_theirs_is_remembered(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    node = workspace.put("a", b"1")
+    await mount.read("a")
+    await mount.rename("a", "ours")
+    workspace.rename(node, "theirs")
+    await mount.catch_up()
+    await settle_and_compare(mount, workspace)
+    assert workspace.files() == {"ours": b"1"}
+    assert recorded(mount) == {"ours": ConflictKind.RENAME_RENAME}
+    (conflict,) = mount.tree.conflicts.values()
+    assert conflict.theirs is not None
+    assert (conflict.theirs.parent, conflict.theirs.name) == (ROOT_NODE, "theirs")
+
+
+async def test_renamed_to_the_same_name_on_both_sides_is_no_conflict(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    node = workspace.put("a", b"1")
+    await mount.read("a")
+    await mount.rename("a", "b")
+    workspace.rename(node, "b")
+    await mount.catch_up()
+    await settle_and_compare(mount, workspace)
+    assert workspace.files() == {"b": b"1"}
+    assert recorded(mount) == {}
+
+
+async def test_changes_follow_a_directory_that_others_moved_away(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("d/a", b"old")
+    workspace.put("x/y/z", b"")
+    await mount.listdir()
+    await mount.write("d/a", b"edited")
+    await mount.write("d/new", b"created")
+    workspace.move(workspace.find("d"), workspace.find("x/y"))
+    await mount.catch_up()
+    await settle_and_compare_all(mount, workspace)
+    assert workspace.files() == {"x/y/d/a": b"edited", "x/y/d/new": b"created", "x/y/z": b""}
+    assert recorded(mount) == {}
+
+
+async def test_folders_moved_into_each_other_end_where_the_first_put_them(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("d/a", b"1")
+    workspace.put("e/b", b"2")
+    await mount.contents()
+    await mount.rename("e", "d/e")
+    workspace.move(workspace.find("d"), workspace.find("e"))
+    await mount.catch_up()
+    await settle_and_compare_all(mount, workspace)
+    assert workspace.files() == {"e/d/a": b"1", "e/b": b"2"}
+
+
+async def test_conflict_ends_when_one_side_is_removed(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    for name in ("a", "b", "c"):
+        workspace.put(name, b"old")
+    await mount.catch_up()
+    for name in ("a", "b", "c"):
+        await mount.write(name, b"ours " + name.encode())
+        workspace.put(name, b"theirs " + name.encode())
+    await settle_and_compare(mount, workspace)
+    copy = {mount.tree.conflicts[ino].path: path for ino, path in paths_of_conflicts(mount).items()}
+    assert set(copy) == {b"a", b"b", b"c"}
+    await mount.unlink(copy[b"a"])
+    await mount.unlink("b")
+    await mount.rename(copy[b"c"], "c")
+    assert recorded(mount) == {}
+    await settle_and_compare(mount, workspace)
+    await mount.restart()
+    assert recorded(mount) == {}
+
+
+def paths_of_conflicts(mount: WorkspaceMount) -> dict[Ino, str]:
+    return {ino: mount.tree.inodes[ino].path().decode() for ino in mount.tree.conflicts}
+
+
+async def test_last_writer_wins_is_remembered_as_well(mounting: Mounting, workspace: MemoryWorkspace) -> None:
+    node = workspace.put("a", b"old")
+    async with mounting(options=LAST_WRITER_WINS) as mount:
+        await mount.write("a", b"ours")
+        workspace.put("a", b"theirs")
+        await settle_and_compare(mount, workspace)
+        (conflict,) = mount.tree.conflicts.values()
+        assert conflict.kind is ConflictKind.EDIT_EDIT
+        assert conflict.theirs is not None
+        assert (conflict.theirs.node, conflict.theirs.version) == (node, workspace.versions(node)[1].id)

@@ -147,7 +147,7 @@ async def run_one_writer(folder: Path, planned: list[Operation], delay_s: float)
         for each in (mount, reader):
             await each.catch_up()
             assert await each.contents() == model
-        assert mount.parts.changes.conflicts == 0
+        assert mount.parts.conflicts.noticed == 0
 
 
 @settings(

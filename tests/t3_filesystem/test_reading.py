@@ -258,3 +258,14 @@ async def test_file_that_is_changed_while_its_siblings_come_is_sent(
         await mount.truncate(path, 5)
     await mount.settle()
     assert workspace.files() == {path: content[:5] for path, content in files.items()}
+
+
+async def test_nothing_of_a_longer_version_shows_behind_a_shorter_one(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("a", b"a long content")
+    await mount.catch_up()
+    assert await mount.read("a") == b"a long content"
+    workspace.put("a", b"short")
+    await mount.catch_up()
+    assert [await mount.read("a") for _ in range(2)] == [b"short", b"short"]

@@ -29,14 +29,18 @@ from mountfs.storage.audit import audit
 from mountfs.storage.content import ContentFiles
 from mountfs.storage.journal import SqliteJournal
 from mountfs.storage.layout import CacheDirectory, CacheLayout
+from mountfs.storage.saved_copies import SavedFiles
+from mountfs.sync.conflict_resolution import ConflictResolution
 from mountfs.sync.connection import Connection
 from mountfs.sync.content import FileContent
 from mountfs.sync.follower import Follower
+from mountfs.sync.giving_up import GivingUp
 from mountfs.sync.publisher import Publisher
 from mountfs.sync.refresher import Refresher
 from mountfs.sync.sender import Sender
 from mountfs.sync.step_executor import ConflictPolicy, StepExecutor
 from mountfs.sync.uploads import ContentUploads
+from mountfs.tree.conflicts import Conflicts
 from mountfs.tree.inode import Inode
 from mountfs.tree.remote_changes import RemoteChanges
 from mountfs.tree.tree import Tree
@@ -123,7 +127,8 @@ class Parts:
             self.tree, content_files, remote, limit_bytes=options.cache_limit_bytes, patience_s=30.0
         )
         self.content.direct.is_possible = lambda: options.passthrough
-        self.changes = RemoteChanges(self.tree, self.kernel, self.content, host=name)
+        self.conflicts = Conflicts(self.tree, self.kernel, host=name)
+        self.changes = RemoteChanges(self.tree, self.kernel, self.content, self.conflicts)
         self.refresher = Refresher(self.tree, remote, self.changes, self.connection)
         self.uploads = ContentUploads(remote, journal, self.content)
         executor = StepExecutor(
@@ -151,6 +156,20 @@ class Parts:
             self.kernel,
         )
         self.locks = FileLocks(remote, self.publisher, holder=name)
+        copies = SavedFiles(CacheLayout(folder).saved)
+        self.giving_up = GivingUp(
+            self.tree, self.content, self.refresher, self.changes, self.uploads, self.kernel, copies
+        )
+        self.resolution = ConflictResolution(
+            self.tree,
+            remote,
+            self.content,
+            content_files,
+            self.conflicts,
+            self.kernel,
+            self.giving_up,
+            copies,
+        )
         self.filesystem = WorkspaceFilesystem(
             self.tree,
             self.content,
@@ -255,7 +274,7 @@ class WorkspaceMount:
         self.parts = Parts(
             self.remote, self._journal, self._content_files, self._folder, self.name, self.options
         )
-        await self.tree.load(await self._journal.pending())
+        await self.tree.load(await self._journal.pending(), await self._journal.conflicts())
         self.parts.uploads.load(await self._journal.open_uploads(), self.tree)
         self._ended = trio.Event()
         await self._nursery.start(self._serve)
@@ -388,6 +407,12 @@ class WorkspaceMount:
     async def wait_live(self) -> None:
         with trio.fail_after(PATIENCE_S):
             while self.parts.refresher.live_since is None:
+                await wait_all_tasks_blocked(0.001)
+
+    async def wait_until_blind(self) -> None:
+        """Return when the feed is known to be down."""
+        with trio.fail_after(PATIENCE_S):
+            while self.parts.refresher.live_since is not None:
                 await wait_all_tasks_blocked(0.001)
 
     # File operations.

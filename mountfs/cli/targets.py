@@ -1,0 +1,41 @@
+"""What a path on the command line names: a mount and a place in it."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from mountfs.daemon.mounted import Mounted
+
+
+def targets(path: Path | None) -> "list[tuple[Mounted, bytes | None]]":
+    """Return the mount that holds the path and the place in it, None for all of it.
+
+    Without a path: the mount that holds the current directory, else all mounts of this user. Raises
+    NotMounted.
+    """
+    from mountfs.daemon.errors import NotMounted
+    from mountfs.daemon.mounted import all_mounted, containing
+    from mountfs.daemon.running import shown
+
+    held = containing(path or Path.cwd())
+    if held is not None:
+        mounted, below = held
+        whole = path is None or below == Path()
+        return [(mounted, None if whole else os.fsencode(below))]
+    if path is not None:
+        raise NotMounted(f"{shown(str(path))} is not inside a mount of mountfs")
+    served = [each for each in all_mounted() if each.has_live_daemon]
+    if not served:
+        raise NotMounted("nothing is mounted")
+    return [(each, None) for each in served]
+
+
+def target(path: Path) -> "tuple[Mounted, bytes]":
+    """Return the mount that holds this file or folder, and its place in it. Raises NotMounted, UsageError."""
+    ((mounted, below),) = targets(path)
+    if below is None:
+        raise click.UsageError("name a file or folder in the mount, not the mount itself")
+    return mounted, below

@@ -1,0 +1,75 @@
+"""Copies of content that programs are about to lose: plain files, for people."""
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from mountfs.model.errors import StorageError
+
+PIECE_BYTES: Final = 1024 * 1024
+
+
+class SavedFiles:
+    """Implements `mountfs.model.storage.SavedCopies`; `default` is where copies go that nobody named a folder
+    for."""
+
+    def __init__(self, default: Path) -> None:
+        self._default = default
+
+    def save(self, folder: str | None, path: bytes, descriptor: int) -> str:
+        target = Path(folder) if folder is not None else self._default
+        target = target / os.fsdecode(path)
+        try:
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return _copy(descriptor, target)
+        except OSError as error:
+            raise StorageError(
+                f"no copy can be saved at {target}: {error.strerror or error}",
+                errno=error.errno or errno.EIO,
+                hint="nothing was given up; name another folder by --to",
+            ) from error
+
+
+def _copy(source: int, target: Path) -> str:
+    for path in _free_names(target):
+        try:
+            copy = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            continue
+        try:
+            _copy_bytes(source, copy)
+            os.fsync(copy)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(copy)
+        _sync_folder(path.parent)
+        return str(path)
+    raise AssertionError("there is no end of names")
+
+
+def _copy_bytes(source: int, target: int) -> None:
+    position = 0
+    while piece := os.pread(source, PIECE_BYTES, position):
+        position += len(piece)
+        while piece:
+            piece = piece[os.write(target, piece) :]
+
+
+def _free_names(target: Path) -> Iterator[Path]:
+    yield target
+    number = 2
+    while True:
+        yield target.with_name(f"{target.stem} ({number}){target.suffix}")
+        number += 1
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
