@@ -26,8 +26,16 @@ setup(
     ext_modules=[
         Extension(
             "mountfs.kernel._extras",
-            sources=["mountfs/kernel/_extras.c", "mountfs/kernel/_device.c"],
-            depends=["mountfs/kernel/_device.h"],
+            sources=[
+                "mountfs/kernel/_extras.c",
+                "mountfs/kernel/_device.c",
+                "mountfs/kernel/_locks.c",
+            ],
+            depends=[
+                "mountfs/kernel/_device.h",
+                "mountfs/kernel/_locks.h",
+                "mountfs/kernel/_requests.h",
+            ],
             extra_compile_args=[*pkg_config("--cflags"), "-Wall", "-Wextra"],
             extra_link_args=pkg_config("--libs") or ["-lfuse3"],
             optional=True,

@@ -11,7 +11,7 @@ from mountfs.model.errors import MountfsError
 if TYPE_CHECKING:
     from mountfs.daemon.mounted import Mounted
 
-_OPTIONAL = frozenset({"flock across hosts", "abort of a connection", "passthrough"})
+_OPTIONAL = frozenset({"locks across hosts", "abort of a connection", "passthrough"})
 """What a mount does without: it works, with that feature off."""
 
 

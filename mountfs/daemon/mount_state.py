@@ -187,7 +187,7 @@ class MountState:
         forwarded = self.session is not None and self.session.flock_is_forwarded
         refusal = unmade if self.session is None else self.session.passthrough_refusal
         return (
-            Feature("flock across hosts", forwarded, "" if forwarded else unmade),
+            Feature("locks across hosts", forwarded, "" if forwarded else unmade),
             Feature("passthrough", refusal is None, refusal or ""),
         )
 

@@ -25,6 +25,7 @@ from mountfs.model.errors import (
 from mountfs.model.filesystem import (
     AttributeChange,
     Attributes,
+    ByteSpan,
     CacheTimes,
     Caller,
     Capacity,
@@ -34,6 +35,7 @@ from mountfs.model.filesystem import (
     LockKind,
     LockOwner,
     OpenedFile,
+    RecordLock,
     RenameFlag,
 )
 from mountfs.model.ids import Ino
@@ -303,9 +305,9 @@ class WorkspaceFilesystem:
         handle = self._files.add(OpenFile(inode, writing, direct))
         if direct and writing and not inode.content_dirty:
             await self._commit_open(handle)
-        return OpenedFile(
-            handle, keep_cache, backing=inode.descriptor if direct else None, no_flush=not writing
-        )
+        # Closing a descriptor gives up all record locks of the process on the file.
+        no_flush = not writing and not self._locks.has_records(inode.ino)
+        return OpenedFile(handle, keep_cache, backing=inode.descriptor if direct else None, no_flush=no_flush)
 
     async def _commit_open(self, handle: Handle) -> None:
         """From here on programs can change clean content unseen: a crash must not hide that."""
@@ -383,9 +385,30 @@ class WorkspaceFilesystem:
     # Locks.
 
     async def flock(self, ino: Ino, owner: LockOwner, kind: LockKind | None, *, wait: bool) -> None:
-        if ino not in self._tree.inodes:
-            raise FileNotFound()
+        self._check_lockable(ino)
         await self._locks.flock(ino, owner, kind, wait=wait)
 
     def drop_flock(self, ino: Ino, owner: LockOwner) -> None:
         self._locks.drop_flock(ino, owner)
+
+    async def lock_record(
+        self, ino: Ino, handle: Handle, owner: LockOwner, lock: RecordLock, *, wait: bool
+    ) -> None:
+        self._check_lockable(ino)
+        await self._locks.lock_record(ino, handle, owner, lock, wait=wait)
+
+    async def unlock_record(self, ino: Ino, owner: LockOwner, span: ByteSpan) -> None:
+        await self._locks.unlock_record(ino, owner, span)
+
+    def conflicting_record(self, ino: Ino, owner: LockOwner, lock: RecordLock) -> RecordLock | None:
+        return self._locks.conflicting_record(ino, owner, lock)
+
+    def drop_records(self, ino: Ino, owner: LockOwner) -> None:
+        self._locks.drop_records(ino, owner)
+
+    def drop_records_of_handle(self, ino: Ino, handle: Handle) -> None:
+        self._locks.drop_records_of_handle(ino, handle)
+
+    def _check_lockable(self, ino: Ino) -> None:
+        if ino not in self._tree.inodes:
+            raise FileNotFound()

@@ -1,5 +1,5 @@
-/* What pyfuse3 lacks, added from outside it: flock, the flock owner of RELEASE, reads that never block, and
- * passthrough: reads and writes that the kernel takes to a file of ours without asking.
+/* What pyfuse3 lacks, added from outside it: the locks of _locks.c, reads that never block, and passthrough: reads
+ * and writes that the kernel takes to a file of ours without asking.
  *
  * Loaded RTLD_GLOBAL before pyfuse3, so that the libfuse functions defined at the end of this file
  * stand before libfuse's own and call them in turn.
@@ -23,23 +23,15 @@
 #include <unistd.h>
 
 #include "_device.h"
-
-/* A request that waits for `reply`. Python knows it by number: a number may be stale, a pointer must not be. */
-struct pending {
-    uint64_t number;
-    fuse_req_t request;
-    int interrupted;
-    LIST_ENTRY(pending) link;
-};
+#include "_locks.h"
+#include "_requests.h"
 
 static LIST_HEAD(, pending) pending_requests = LIST_HEAD_INITIALIZER(pending_requests);
 static uint64_t last_number;
 static int interrupt_event = -1;
-static PyObject *flock_callback, *release_callback;
 static struct fuse_session *session;
 static LIST_HEAD(, open_reply) open_replies = LIST_HEAD_INITIALIZER(open_replies);
 static struct fuse_lowlevel_ops operations;
-static void (*original_release)(fuse_req_t, fuse_ino_t, struct fuse_file_info *);
 static void (*original_getxattr)(fuse_req_t, fuse_ino_t, const char *, size_t);
 
 /* libfuse calls this with the request's lock held: calling libfuse from here would deadlock, and Python
@@ -54,7 +46,7 @@ static void mark_interrupted(fuse_req_t request, void *data)
         return; /* the counter is full, so the watcher is awake already */
 }
 
-static struct pending *remember(fuse_req_t request)
+struct pending *remember_request(fuse_req_t request)
 {
     struct pending *entry = calloc(1, sizeof *entry);
     if (!entry)
@@ -66,7 +58,7 @@ static struct pending *remember(fuse_req_t request)
     return entry;
 }
 
-static struct pending *find(uint64_t number)
+struct pending *find_request(uint64_t number)
 {
     struct pending *entry;
     LIST_FOREACH(entry, &pending_requests, link)
@@ -75,49 +67,45 @@ static struct pending *find(uint64_t number)
     return NULL;
 }
 
-static int answer(struct pending *entry, int error)
+fuse_req_t forget_request(struct pending *entry)
 {
     fuse_req_t request = entry->request;
     fuse_req_interrupt_func(request, NULL, NULL); /* first: its data is freed here */
     LIST_REMOVE(entry, link);
     free(entry);
-    return fuse_reply_err(request, error);
+    return request;
 }
 
-static void handle_flock(fuse_req_t request, fuse_ino_t ino, struct fuse_file_info *file, int operation)
+void tell_request(fuse_req_t request, PyObject *callback, const char *format, ...)
 {
     PyGILState_STATE gil = PyGILState_Ensure();
-    struct pending *entry = remember(request);
+    struct pending *entry = remember_request(request);
     if (!entry) {
         fuse_reply_err(request, ENOMEM);
     } else {
         uint64_t number = entry->number;
-        PyObject *result = PyObject_CallFunction(
-            flock_callback, "KKKKi", (unsigned long long)number, (unsigned long long)ino,
-            (unsigned long long)file->fh, (unsigned long long)file->lock_owner, operation);
+        PyObject *arguments, *result = NULL;
+        va_list values;
+        va_start(values, format);
+        arguments = Py_VaBuildValue(format, values);
+        va_end(values);
+        if (arguments) {
+            PyObject *first = Py_BuildValue("(K)", (unsigned long long)number);
+            PyObject *all = first ? PySequence_Concat(first, arguments) : NULL;
+            result = all ? PyObject_CallObject(callback, all) : NULL;
+            Py_XDECREF(first);
+            Py_XDECREF(all);
+            Py_DECREF(arguments);
+        }
         if (!result) {
-            PyErr_WriteUnraisable(flock_callback);
-            entry = find(number); /* the callback may have answered before it failed */
+            PyErr_WriteUnraisable(callback);
+            entry = find_request(number); /* the callback may have answered before it failed */
             if (entry)
-                answer(entry, EIO);
+                fuse_reply_err(forget_request(entry), EIO);
         }
         Py_XDECREF(result);
     }
     PyGILState_Release(gil);
-}
-
-static void handle_release(fuse_req_t request, fuse_ino_t ino, struct fuse_file_info *file)
-{
-    if (file->flock_release) {
-        PyGILState_STATE gil = PyGILState_Ensure();
-        PyObject *result = PyObject_CallFunction(
-            release_callback, "KK", (unsigned long long)ino, (unsigned long long)file->lock_owner);
-        if (!result)
-            PyErr_WriteUnraisable(release_callback);
-        Py_XDECREF(result);
-        PyGILState_Release(gil);
-    }
-    original_release(request, ino, file);
 }
 
 /* The kernel asks for file capabilities before each write. They cannot be set here, so the answer needs no Python;
@@ -132,21 +120,14 @@ static void handle_getxattr(fuse_req_t request, fuse_ino_t ino, const char *name
 
 /* --- for Python ------------------------------------------------------------------------------------- */
 
-static PyObject *install(PyObject *module, PyObject *arguments)
+static PyObject *get_interrupt_event(PyObject *module, PyObject *unused)
 {
-    PyObject *on_flock, *on_release;
-    (void)module;
-    if (!PyArg_ParseTuple(arguments, "OO", &on_flock, &on_release))
-        return NULL;
+    (void)module, (void)unused;
     if (interrupt_event < 0) {
         interrupt_event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
         if (interrupt_event < 0)
             return PyErr_SetFromErrno(PyExc_OSError);
     }
-    Py_INCREF(on_flock);
-    Py_XSETREF(flock_callback, on_flock);
-    Py_INCREF(on_release);
-    Py_XSETREF(release_callback, on_release);
     return PyLong_FromLong(interrupt_event);
 }
 
@@ -158,10 +139,15 @@ static PyObject *reply(PyObject *module, PyObject *arguments)
     (void)module;
     if (!PyArg_ParseTuple(arguments, "Ki", &number, &error))
         return NULL;
-    entry = find(number);
+    entry = find_request(number);
     if (!entry)
-        return PyErr_Format(PyExc_ValueError, "request %llu is unknown or has been answered", number);
-    return PyBool_FromLong(answer(entry, error) == 0);
+        return unknown_request(number);
+    return PyBool_FromLong(fuse_reply_err(forget_request(entry), error) == 0);
+}
+
+PyObject *unknown_request(unsigned long long number)
+{
+    return PyErr_Format(PyExc_ValueError, "request %llu is unknown or has been answered", number);
 }
 
 static PyObject *interrupted(PyObject *module, PyObject *unused)
@@ -282,8 +268,10 @@ static PyObject *libfuse_version(PyObject *module, PyObject *unused)
 }
 
 static PyMethodDef functions[] = {
-    {"install", install, METH_VARARGS, NULL},
+    {"install_locks", install_locks, METH_VARARGS, NULL},
+    {"interrupt_event", get_interrupt_event, METH_NOARGS, NULL},
     {"reply", reply, METH_VARARGS, NULL},
+    {"reply_lock", reply_lock, METH_VARARGS, NULL},
     {"interrupted", interrupted, METH_NOARGS, NULL},
     {"take_device", take_device, METH_VARARGS, NULL},
     {"passthrough_agreed", passthrough_agreed, METH_NOARGS, NULL},
@@ -341,11 +329,7 @@ static void extend(const struct fuse_lowlevel_ops *given, size_t size)
         original_getxattr = operations.getxattr;
         operations.getxattr = handle_getxattr;
     }
-    if (flock_callback && operations.release) {
-        original_release = operations.release;
-        operations.release = handle_release;
-        operations.flock = handle_flock; /* libfuse asks the kernel for flock requests because this is set */
-    }
+    extend_locks(&operations);
 }
 
 struct fuse_session *extended_session_new(struct fuse_args *arguments, const struct fuse_lowlevel_ops *given,

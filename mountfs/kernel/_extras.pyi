@@ -2,21 +2,39 @@
 
 from collections.abc import Callable
 
-def install(
-    on_flock: Callable[[int, int, int, int, int], None], on_release: Callable[[int, int], None], /
-) -> int:
-    """Have flock requests told as `on_flock(request, ino, handle, owner, operation)`, and the end of an open
-    file description that had tried to lock as `on_release(ino, owner)`, before its release is handled.
+def install_locks(
+    on_flock: Callable[[int, int, int, int, int], None],
+    on_test: Callable[[int, int, int, int, int, int, int], None],
+    on_set: Callable[[int, int, int, int, int, int, int, int, int], None],
+    on_flush: Callable[[int, int, int], None],
+    on_release: Callable[[int, int, int], None],
+    /,
+) -> None:
+    """Have lock requests told, to be answered by `reply`:
 
-    Takes effect at the next `pyfuse3.init`. Returns an event descriptor that becomes readable when a
-    waiting request was interrupted.
+    `on_flock(request, ino, handle, owner, operation)`; for record locks
+    `on_set(request, ino, handle, owner, type, start, length, pid, wait)` and, to be answered by `reply_lock`,
+    `on_test(request, ino, owner, type, start, length, pid)`. The type is F_RDLCK, F_WRLCK or F_UNLCK; length
+    0 is "to the end".
+
+    Before they are handled, each close of a descriptor is told as `on_flush(ino, handle, record_lock_owner)`,
+    and the end of an open file description as `on_release(ino, handle, flock_owner)`, with 0 where it never
+    tried to flock.
+
+    Takes effect at the next `pyfuse3.init`.
     """
 
+def interrupt_event() -> int:
+    """An event descriptor that becomes readable when a waiting request was interrupted."""
+
 def reply(request: int, errno: int, /) -> bool:
-    """Answer a flock request, 0 for success. False: the kernel no longer wanted to know.
+    """Answer a request, 0 for success. False: the kernel no longer wanted to know.
 
     Raises ValueError for a request that is not, or no longer, waiting.
     """
+
+def reply_lock(request: int, kind: int, start: int, length: int, pid: int, /) -> bool:
+    """Like `reply`: this lock stands against the one that was asked about; of kind F_UNLCK: none does."""
 
 def interrupted() -> list[int]:
     """The waiting requests that were interrupted since the last call."""

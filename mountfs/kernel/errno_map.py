@@ -33,6 +33,7 @@ ERRNOS: Final[dict[type[MountfsError], int]] = {
     errors.ReadOnlyMount: errno.EROFS,
     errors.HandleUnknown: errno.EBADF,
     errors.WouldBlock: errno.EWOULDBLOCK,
+    errors.WouldDeadlock: errno.EDEADLK,
     errors.Interrupted: errno.EINTR,
 }
 

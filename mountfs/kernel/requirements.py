@@ -58,10 +58,10 @@ def _mounting() -> Finding:
 def _extension() -> Finding:
     if not extension.AVAILABLE:
         hint = "install a C compiler, pkg-config and libfuse3-dev, then install mountfs again"
-        return Finding("flock across hosts", False, f"no C extension: {extension.REASON}", hint)
+        return Finding("locks across hosts", False, f"no C extension: {extension.REASON}", hint)
     from mountfs.kernel import _extras
 
-    return Finding("flock across hosts", True, f"C extension loaded, libfuse {_extras.libfuse_version()}")
+    return Finding("locks across hosts", True, f"C extension loaded, libfuse {_extras.libfuse_version()}")
 
 
 def _abort() -> Finding:

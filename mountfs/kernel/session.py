@@ -25,6 +25,7 @@ from mountfs.model.filesystem import Filesystem
 
 if extension.AVAILABLE:
     from mountfs.kernel import _extras
+    from mountfs.kernel.deferred_requests import DeferredRequests
     from mountfs.kernel.lock_requests import LockRequests
     from mountfs.kernel.passthrough import PassthroughFiles
     from mountfs.kernel.request_loop import EagerRequests
@@ -64,6 +65,7 @@ class Session:
         self._options = options
         self._ended = trio.Event()
         self._serving = trio.CancelScope(shield=True)  # ended by us, in order, and by nobody else
+        self._deferred: DeferredRequests | None = None
         self._locks: LockRequests | None = None
         self._eager: EagerRequests | None = None
         self._open_files: PassthroughFiles | None = None
@@ -111,7 +113,8 @@ class Session:
 
     def open(self) -> None:
         if extension.AVAILABLE:
-            self._locks = LockRequests(self._filesystem, on_arrival=self._rest)
+            self._deferred = DeferredRequests(on_arrival=self._rest)
+            self._locks = LockRequests(self._filesystem, self._deferred)
             self._open_files = PassthroughFiles(wanted=self._options.passthrough)
         place = os.path.abspath(self._options.mountpoint)
         try:
@@ -136,8 +139,8 @@ class Session:
         try:
             with self._serving:
                 async with trio.open_nursery() as nursery:
-                    if self._locks:
-                        await nursery.start(self._locks.run)
+                    if self._deferred:
+                        await nursery.start(self._deferred.run)
                     task_status.started()
                     await pyfuse3.main()
                     nursery.cancel_scope.cancel()
@@ -196,7 +199,7 @@ class Session:
     def _close(self) -> None:
         if self._eager:
             self._eager.restore()
-        if self._locks:
+        if self._deferred:
             _extras.session_ended()
         pyfuse3.close(unmount=False)
 

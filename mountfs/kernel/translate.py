@@ -7,13 +7,16 @@ import pyfuse3
 
 from mountfs.model.errors import InvalidArgument
 from mountfs.model.filesystem import (
+    WHOLE_FILE,
     AttributeChange,
     Attributes,
+    ByteSpan,
     CacheTimes,
     Caller,
     Capacity,
     LockKind,
     OpenedFile,
+    RecordLock,
     RenameFlag,
 )
 
@@ -29,6 +32,9 @@ _RENAME_FLAGS = {
 }
 
 _LOCK_KINDS = {fcntl.LOCK_SH: LockKind.SHARED, fcntl.LOCK_EX: LockKind.EXCLUSIVE, fcntl.LOCK_UN: None}
+
+_RECORD_KINDS = {fcntl.F_RDLCK: LockKind.SHARED, fcntl.F_WRLCK: LockKind.EXCLUSIVE}
+_RECORD_TYPES = {kind: number for number, kind in _RECORD_KINDS.items()}
 
 
 def entry_attributes(attributes: Attributes, times: CacheTimes) -> pyfuse3.EntryAttributes:
@@ -93,6 +99,24 @@ def lock_request(operation: int) -> tuple[LockKind | None, bool]:
         return _LOCK_KINDS[operation & ~fcntl.LOCK_NB], not operation & fcntl.LOCK_NB
     except KeyError:
         raise InvalidArgument(f"flock operation {operation:#x}") from None
+
+
+def record_kind(number: int) -> LockKind:
+    """Translate the type of a lock of `fcntl(2)`."""
+    try:
+        return _RECORD_KINDS[number]
+    except KeyError:
+        raise InvalidArgument(f"fcntl lock type {number}") from None
+
+
+def lock_span(start: int, length: int) -> ByteSpan:
+    return ByteSpan(start, start + length if length else WHOLE_FILE.end)
+
+
+def flock_fields(lock: RecordLock) -> tuple[int, int, int, int]:
+    """Return type, start, length and pid, as `struct flock` has them."""
+    start, end = lock.span
+    return _RECORD_TYPES[lock.kind], start, 0 if end == WHOLE_FILE.end else end - start, lock.pid
 
 
 def statvfs_data(capacity: Capacity) -> pyfuse3.StatvfsData:

@@ -1,8 +1,8 @@
-"""The lock of one file as this mount sees it: the local table, the lease under it, and who waits for what.
+"""The lock of one file as this mount sees it: the local tables, the lease under it, and who waits for what.
 
-Nothing here suspends. A call of `flock` waits on its `Call`; the agent of the file (`lease_agent.py`) does
-what needs the network and waits with `FileLock.until`; every change ends in `_advance`, which draws all its
-consequences at once, so that no await lies between a check and the change that relies on it.
+Nothing here suspends. A call that takes a lock waits on its `Call`; the agent of the file (`lease_agent.py`)
+does what needs the network and waits with `FileLock.until`; every change ends in `_advance`, which draws all
+its consequences at once, so that no await lies between a check and the change that relies on it.
 """
 
 import logging
@@ -11,20 +11,21 @@ from contextlib import contextmanager
 
 import trio
 
-from mountfs.model.errors import MountfsError, RemoteUnavailable, WouldBlock
-from mountfs.model.filesystem import LockKind, LockOwner
+from mountfs.model.errors import MountfsError, RemoteUnavailable, WouldBlock, WouldDeadlock
+from mountfs.model.filesystem import WHOLE_FILE, ByteSpan, LockHolder, LockKind
 from mountfs.model.ids import Ino
 from mountfs.model.remote import Lease
-from mountfs.rules.flock_table import FlockRequest, FlockTable
 from mountfs.rules.lease import FileLease, LeaseEvent, LeaseState, Turn
+from mountfs.rules.local_locks import LocalLocks, LockRequest, holder_of, span_of
+from mountfs.rules.record_table import RecordOwners, RecordRequest
 
 logger = logging.getLogger(__name__)
 
 
 class Call:
-    """One call of `flock` that wants the lock; `done` is set when it has it, or `error` says why not."""
+    """One call that wants a lock; `done` is set when it has it, or `error` says why not."""
 
-    def __init__(self, request: FlockRequest, *, wait: bool) -> None:
+    def __init__(self, request: LockRequest, *, wait: bool) -> None:
         self.request = request
         self.wait = wait
         self.done = trio.Event()
@@ -36,10 +37,10 @@ class Call:
 
 
 class GiveBack:
-    """The way of a lease back to the remote after the unlock of its last local holder, `owner`."""
+    """The way of a lease back to the remote after the unlock of its last local holder."""
 
-    def __init__(self, owner: LockOwner | None) -> None:
-        self.owner = owner
+    def __init__(self, holder: LockHolder | None) -> None:
+        self.holder = holder
         self.done = trio.Event()
         self.error: MountfsError | None = None
         self.last_failure: MountfsError | None = None
@@ -53,9 +54,9 @@ class GiveBack:
 class FileLock:
     """Used by any number of calls and by one agent."""
 
-    def __init__(self, ino: Ino, clock: Callable[[], float]) -> None:
+    def __init__(self, ino: Ino, clock: Callable[[], float], owners: RecordOwners) -> None:
         self.ino = ino
-        self.table = FlockTable()
+        self.table = LocalLocks(owners)
         self.lease = FileLease()
         self.turn: Turn | None = None
         self.yielding = False
@@ -64,32 +65,33 @@ class FileLock:
         """The node changed since this was last cleared."""
         self.closed = False
         self._clock = clock
-        self._queued: dict[FlockRequest, Call] = {}
+        self._owners = owners
+        self._queued: dict[LockRequest, Call] = {}
         self._hasty: list[Call] = []
         """New calls that do not want to wait, until the table had its say."""
-        self._granted: dict[FlockRequest, Call] = {}
+        self._granted: dict[LockRequest, Call] = {}
         """Have the local lock, and wait for the lease and for what others wrote."""
         self._give_back: GiveBack | None = None
-        self._last_owner: LockOwner | None = None
+        self._last_holder: LockHolder | None = None
         self._watch: tuple[Callable[[], bool], trio.CancelScope] | None = None
 
     # What holds now
 
     @property
-    def holders(self) -> dict[LockOwner, LockKind]:
-        """Those who were told that they have the lock."""
-        coming = {request.owner for request in self._granted}
-        return {owner: kind for owner, kind in self.table.holders.items() if owner not in coming}
+    def holders(self) -> dict[LockHolder, LockKind]:
+        """Those who were told that they have a lock, with the strongest that they have."""
+        coming = {holder_of(request) for request in self._granted}
+        return {holder: self.table.kind_of(holder) for holder in self.table.holders - coming}
 
     @property
     def waiting(self) -> int:
         """The number of calls that were not answered yet."""
         return len(self._queued) + len(self._granted)
 
-    def holds_last_without_lease(self, owner: LockOwner) -> bool:
-        """Say whether the owner is the only holder, of a lock whose lease was lost."""
+    def holds_last_without_lease(self, holder: LockHolder) -> bool:
+        """Say whether it is the only holder, of a lock whose lease was lost."""
         covered = self.lease.in_hand or self.lease.state is LeaseState.LOCAL
-        return not covered and self.table.holders.keys() == {owner} == self.holders.keys()
+        return not covered and self.table.holders == {holder} == self.holders.keys()
 
     @property
     def wanted(self) -> bool:
@@ -104,18 +106,25 @@ class FileLock:
     @property
     def unused(self) -> bool:
         """Nobody holds it or waits for it, and nothing is left to give back."""
-        return not (self.table.holders or self.table.waiting) and self.lease.state is LeaseState.NONE
+        return not (self.table.is_held or self.table.waiting) and self.lease.state is LeaseState.NONE
 
     # The callers' side
 
-    def take(self, owner: LockOwner, kind: LockKind, *, wait: bool) -> Call:
-        """Begin to take or convert the lock."""
-        call = Call(FlockRequest(owner, kind), wait=wait)
+    def take(self, request: LockRequest, *, wait: bool) -> Call:
+        """Begin to take or convert a lock."""
+        call = Call(request, wait=wait)
         self._queued[call.request] = call
         if not wait:
             self._hasty.append(call)
         self.table.ask(call.request)
         self._advance()
+        if (
+            isinstance(request, RecordRequest)
+            and request in self._queued
+            and self._owners.would_deadlock(request)
+        ):
+            self.withdraw(call)
+            call.fail(WouldDeadlock(f"inode {self.ino}: its holder waits for a lock of the caller"))
         return call
 
     def withdraw(self, call: Call) -> None:
@@ -126,16 +135,19 @@ class FileLock:
             self.table.withdraw(call.request)
         else:
             self._granted.pop(call.request, None)
-            self._drop(call.request.owner)
+            self._undo(call.request)
         self._advance()
 
-    def unlock(self, owner: LockOwner) -> GiveBack | None:
-        """Give the owner's lock up. Returns what its caller has to wait for: the lease was in use by nobody
-        else. Repeating it, after a wait that was interrupted, returns the same."""
-        self._drop(owner)
+    def unlock(self, holder: LockHolder, span: ByteSpan = WHOLE_FILE) -> GiveBack | None:
+        """Give the holder's lock up, of record locks those bytes.
+
+        Returns what its caller has to wait for: the lease was in use by nobody else. Repeating it, after a
+        wait that was interrupted, returns the same.
+        """
+        self._release(holder, span)
         self._advance()
         back = self._give_back
-        return back if back and back.owner == owner else None
+        return back if back and back.holder == holder else None
 
     def close(self, error: MountfsError) -> None:
         """The mount ends: no one holds or waits any more; the agent gives the lease back."""
@@ -146,8 +158,8 @@ class FileLock:
             call.fail(error)
         self._queued.clear()
         self._granted.clear()
-        for owner in list(self.table.holders):
-            self.table.release(owner)
+        for holder in self.table.holders:
+            self.table.release(holder)
         self._advance()
 
     def wake(self) -> None:
@@ -198,7 +210,7 @@ class FileLock:
         """Let those who wait for the lease fail: all, or only those who do not want to wait."""
         for call in [call for call in self._granted.values() if patient_too or not call.wait]:
             del self._granted[call.request]
-            self._drop(call.request.owner)
+            self._undo(call.request)
             call.fail(error)
         self._advance()
 
@@ -227,11 +239,11 @@ class FileLock:
         if self.lease.in_hand and not self.lease.is_valid(self._clock()):
             self.lapsed("it was not renewed in time")
             return
-        if self.lease.state is LeaseState.HELD and not self.table.holders:
+        if self.lease.state is LeaseState.HELD and not self.table.is_held:
             assert self.turn is not None, "a lease in hand began a turn"
             self.yielding = self.turn.is_over(self._clock())
         self._admit()
-        if not self.table.holders:
+        if not self.table.is_held:
             self._fall_idle()
         elif self.lease.state is LeaseState.PUBLISHING:
             self.lease.apply(LeaseEvent.REUSED)
@@ -244,10 +256,10 @@ class FileLock:
         """Grant the local lock to whose turn it is; refuse those who would wait unwillingly."""
         if self.yielding:
             return
-        handing_over = self.turn is not None and not self.table.holders
+        handing_over = self.turn is not None and not self.table.is_held
         for request in self.table.admit():
             self._granted[request] = self._queued.pop(request)
-        if handing_over and self.table.holders:
+        if handing_over and self.table.is_held:
             assert self.turn is not None
             self.turn.hand_over()
         refused = [call for call in self._hasty if call.request in self._queued]
@@ -262,7 +274,7 @@ class FileLock:
     def _fall_idle(self) -> None:
         if self.lease.state is LeaseState.HELD:
             self.lease.apply(LeaseEvent.UNUSED)
-            self._give_back = GiveBack(self._last_owner)
+            self._give_back = GiveBack(self._last_holder)
         elif self.lease.state in (LeaseState.LOCAL, LeaseState.LOST):
             self.lease.apply(LeaseEvent.UNUSED)
 
@@ -271,12 +283,13 @@ class FileLock:
             call.done.set()
         self._granted.clear()
 
-    def _drop(self, owner: LockOwner) -> None:
-        """Release the owner's local lock, unless another call of the owner was granted it meanwhile."""
-        if any(request.owner == owner for request in self._granted):
-            return
-        if self.table.release(owner):
-            self._last_owner = owner
+    def _undo(self, request: LockRequest) -> None:
+        self._release(holder_of(request), span_of(request))
+
+    def _release(self, holder: LockHolder, span: ByteSpan) -> None:
+        """Release what the holder has, unless another call of its owner was granted it meanwhile."""
+        if self.table.release(holder, span, needed_by=self._granted):
+            self._last_holder = holder
 
     def _finish_give_back(self, error: MountfsError | None) -> None:
         if self._give_back:

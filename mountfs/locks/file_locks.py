@@ -1,4 +1,4 @@
-"""The locks of one mount: `flock` that holds across hosts."""
+"""The locks of one mount: `flock` and record locks that hold across hosts."""
 
 import logging
 import random
@@ -11,11 +11,23 @@ import trio
 from mountfs.locks.file_lock import Call, FileLock, GiveBack
 from mountfs.locks.lease_agent import LeaseAgent
 from mountfs.model.errors import Interrupted, RemoteUnavailable
-from mountfs.model.filesystem import LockKind, LockOwner
+from mountfs.model.filesystem import (
+    WHOLE_FILE,
+    ByteSpan,
+    Handle,
+    LockFamily,
+    LockHolder,
+    LockKind,
+    LockOwner,
+    RecordLock,
+)
 from mountfs.model.ids import Ino, NodeId
 from mountfs.model.publishing import Publishing
 from mountfs.model.remote import Remote
+from mountfs.rules.flock_table import FlockRequest
 from mountfs.rules.lease import LeaseState
+from mountfs.rules.local_locks import LockRequest
+from mountfs.rules.record_table import RecordOwners, RecordRequest
 
 logger = logging.getLogger(__name__)
 
@@ -25,10 +37,11 @@ CHANCE: Final = random.SystemRandom().random
 
 @dataclass(frozen=True, slots=True)
 class FileLockStatistics:
-    """The lock of one file in use. `lease_valid_s` is None where no lease is in hand."""
+    """The locks of one file in use. `lease_valid_s` is None where no lease is in hand."""
 
     ino: Ino
-    holders: tuple[tuple[LockOwner, LockKind], ...]
+    holders: tuple[tuple[LockHolder, LockKind], ...]
+    """A holder of record locks is there once, with the strongest kind that it has."""
     waiting: int
     """Calls that have not got the lock yet, whether they wait for another process or for another host."""
     lease: LeaseState
@@ -46,7 +59,7 @@ class LockStatistics:
 
 
 class FileLocks:
-    """Answers `flock` for one mount, named `holder` to the others.
+    """Answers `flock` and record locks for one mount, named `holder` to the others.
 
     Locks work while `run` runs. `clock` must not stand still while the remote's goes on: pass one that
     counts suspended time where the host may sleep.
@@ -71,6 +84,10 @@ class FileLocks:
         self._close_patience_s = close_patience_s
         self._clock = clock
         self._locks: dict[Ino, FileLock] = {}
+        self._record_owners = RecordOwners()
+        self._locked_through: dict[Ino, dict[Handle, set[LockOwner]]] = {}
+        """Through which open file descriptions record locks were asked for, by which owners, since the owner
+        last closed a descriptor of the file."""
         self._lost_before = 0
         """Losses of locks that are not in use any more."""
         self._agents: trio.Nursery | None = None
@@ -119,15 +136,67 @@ class FileLocks:
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         if kind is None:
-            await self._unlock(ino, owner)
+            await self._unlock(ino, LockHolder(LockFamily.FLOCK, owner))
         else:
-            await self._take(ino, owner, kind, wait=wait)
+            await self._take(ino, FlockRequest(owner, kind), wait=wait)
 
     def drop_flock(self, ino: Ino, owner: LockOwner) -> None:
         """Give the lock of `owner` up, in the background; later calls for the inode find it given up."""
+        self._drop(ino, LockHolder(LockFamily.FLOCK, owner))
+
+    async def lock_record(
+        self, ino: Ino, handle: Handle, owner: LockOwner, lock: RecordLock, *, wait: bool
+    ) -> None:
+        """Take a record lock, as `Filesystem.lock_record` promises; what is fresh on return, and what is
+        raised beside that, is as with `flock`."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._locked_through.setdefault(ino, {}).setdefault(handle, set()).add(owner)
+        await self._take(ino, RecordRequest(owner, lock), wait=wait)
+
+    async def unlock_record(self, ino: Ino, owner: LockOwner, span: ByteSpan) -> None:
+        """Give record locks up; where these were the last locks of the file here, it is published on return,
+        with the errors of an unlocking `flock`."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        await self._unlock(ino, LockHolder(LockFamily.RECORD, owner), span)
+
+    def conflicting_record(self, ino: Ino, owner: LockOwner, lock: RecordLock) -> RecordLock | None:
+        """Return the lock of this mount that stands against `lock`. Other hosts are not asked."""
+        found = self._locks.get(ino)
+        return found.table.records.conflicting(RecordRequest(owner, lock)) if found else None
+
+    def drop_records(self, ino: Ino, owner: LockOwner) -> None:
+        """The owner closed a descriptor: give its record locks up, in the background."""
+        handles = self._locked_through.get(ino)
+        if handles is None:
+            return
+        for handle in [handle for handle, owners in handles.items() if owner in owners]:
+            handles[handle].remove(owner)
+            self._forget_unused(ino, handle)
+        self._drop(ino, LockHolder(LockFamily.RECORD, owner))
+
+    def drop_records_of_handle(self, ino: Ino, handle: Handle) -> None:
+        """The open file description is gone: the locks of those who never told of a close go now. Those are
+        open file description locks, of whose end the kernel tells in no other way, and those of descriptors
+        of which no close is told (`OpenedFile.no_flush`)."""
+        owners = self._locked_through.get(ino, {}).get(handle, set())
+        for owner in list(owners):
+            self.drop_records(ino, owner)
+
+    def has_records(self, ino: Ino) -> bool:
+        """Say whether a close of any descriptor of the file may have record locks to give up."""
+        return ino in self._locked_through
+
+    def _forget_unused(self, ino: Ino, handle: Handle) -> None:
+        handles = self._locked_through[ino]
+        if not handles[handle]:
+            del handles[handle]
+        if not handles:
+            del self._locked_through[ino]
+
+    def _drop(self, ino: Ino, holder: LockHolder) -> None:
         lock = self._locks.get(ino)
         if lock:
-            lock.unlock(owner)
+            lock.unlock(holder)
 
     def wake(self, node: NodeId) -> None:
         """The node changed on the remote: whoever waits for its lease tries at once."""
@@ -148,9 +217,9 @@ class FileLocks:
             leases_lost=self._lost_before + sum(lock.lease.lost for lock in self._locks.values()),
         )
 
-    async def _take(self, ino: Ino, owner: LockOwner, kind: LockKind, *, wait: bool) -> None:
+    async def _take(self, ino: Ino, request: LockRequest, *, wait: bool) -> None:
         lock = self._lock_in_use(ino)
-        call = lock.take(owner, kind, wait=wait)
+        call = lock.take(request, wait=wait)
         if call.done.is_set():
             await trio.lowlevel.cancel_shielded_checkpoint()
         else:
@@ -172,13 +241,13 @@ class FileLocks:
             return
         raise RemoteUnavailable(f"the workspace did not grant the lock within {self._publish_patience_s:g} s")
 
-    async def _unlock(self, ino: Ino, owner: LockOwner) -> None:
+    async def _unlock(self, ino: Ino, holder: LockHolder, span: ByteSpan = WHOLE_FILE) -> None:
         lock = self._locks.get(ino)
         if lock is None:
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
-        without_lease = lock.holds_last_without_lease(owner)
-        back = lock.unlock(owner)
+        without_lease = lock.holds_last_without_lease(holder)
+        back = lock.unlock(holder, span)
         if back:
             await self._wait_given_back(back)
         elif without_lease:
@@ -211,7 +280,7 @@ class FileLocks:
         assert self._agents is not None, "FileLocks.run must be running"
         lock = self._locks.get(ino)
         if lock is None:
-            lock = self._locks[ino] = FileLock(ino, self._clock)
+            lock = self._locks[ino] = FileLock(ino, self._clock, self._record_owners)
             self._agents.start_soon(self._tend, lock)
         return lock
 

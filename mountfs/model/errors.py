@@ -200,6 +200,10 @@ class WouldBlock(FileOperationError):
     """The lock is held elsewhere and the caller does not want to wait."""
 
 
+class WouldDeadlock(FileOperationError):
+    """The lock is held by somebody who waits, at however many removes, for the caller."""
+
+
 class Interrupted(FileOperationError):
     """A signal ended the wait."""
 

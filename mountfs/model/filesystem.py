@@ -9,7 +9,7 @@ a bound.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import NewType, Protocol
+from typing import Final, NamedTuple, NewType, Protocol
 
 from mountfs.model.ids import Ino
 
@@ -17,7 +17,8 @@ Handle = NewType("Handle", int)
 """One open file or directory, as the kernel names it in later requests."""
 
 LockOwner = NewType("LockOwner", int)
-"""The kernel's name for the holder of locks: an open file description for flock."""
+"""The kernel's name for the holder of locks: an open file description for flock and for open file description
+locks, the descriptors of a process (its table of them) for the other record locks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,55 @@ class LockKind(Enum):
     EXCLUSIVE = "exclusive"
 
 
+class LockFamily(Enum):
+    """Locks of different families ignore each other."""
+
+    FLOCK = "flock"
+    RECORD = "record"
+    """Of fcntl: on a range of bytes."""
+
+
+class LockHolder(NamedTuple):
+    """Who holds locks on a file; owners of different families may have the same number."""
+
+    family: LockFamily
+    owner: LockOwner
+
+
+class ByteSpan(NamedTuple):
+    """The bytes [start, end), which need not exist."""
+
+    start: int
+    end: int
+
+
+WHOLE_FILE: Final = ByteSpan(0, 1 << 63)
+"""Its end is behind the last byte that a file can have: a lock "to the end of the file" ends there."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordLock:
+    """A lock of fcntl. `pid` is the process that asked for it, or one of those."""
+
+    kind: LockKind
+    span: ByteSpan
+    pid: int
+
+    def overlaps(self, span: ByteSpan) -> bool:
+        return self.span.start < span.end and span.start < self.span.end
+
+    def conflicts_with(self, other: "RecordLock") -> bool:
+        """For locks of two owners."""
+        both_shared = self.kind is LockKind.SHARED and other.kind is LockKind.SHARED
+        return not both_shared and self.overlaps(other.span)
+
+    def without(self, span: ByteSpan) -> "list[RecordLock]":
+        """Return what is left of it: up to two locks."""
+        left = ByteSpan(self.span.start, min(self.span.end, span.start))
+        right = ByteSpan(max(self.span.start, span.end), self.span.end)
+        return [RecordLock(self.kind, part, self.pid) for part in (left, right) if part.start < part.end]
+
+
 class Filesystem(Protocol):
     """One mounted workspace. A successful lookup, create, mkdir, ... counts one kernel reference to the
     inode, given back by `forget`; so does each entry that a listing hands to the kernel (`remember`)."""
@@ -197,6 +247,35 @@ class Filesystem(Protocol):
     def drop_flock(self, ino: Ino, owner: LockOwner) -> None:
         """The open file description is gone: give its lock up, in the background, in order with later
         calls of `flock` for the same inode."""
+        ...
+
+    async def lock_record(
+        self, ino: Ino, handle: Handle, owner: LockOwner, lock: RecordLock, *, wait: bool
+    ) -> None:
+        """Take a record lock, in place of what the owner has of its bytes.
+
+        Waits as long as it takes; cancel it to give up waiting, which leaves no trace. Raises WouldBlock
+        where `wait` is false and the bytes are locked elsewhere, WouldDeadlock where waiting would never end;
+        what the owner has is left as it was then.
+        """
+        ...
+
+    async def unlock_record(self, ino: Ino, owner: LockOwner, span: ByteSpan) -> None:
+        """Give up what the owner has of these bytes; harmless where it has nothing."""
+        ...
+
+    def conflicting_record(self, ino: Ino, owner: LockOwner, lock: RecordLock) -> RecordLock | None:
+        """Return the lock of this mount that keeps the owner from taking `lock`, if there is one."""
+        ...
+
+    def drop_records(self, ino: Ino, owner: LockOwner) -> None:
+        """A process closed a descriptor of the file: give up all record locks of `owner`, in the background,
+        in order with later calls for the same inode."""
+        ...
+
+    def drop_records_of_handle(self, ino: Ino, handle: Handle) -> None:
+        """The open file description is gone: as `drop_records`, for every owner who locked through it and
+        closed no descriptor since."""
         ...
 
 

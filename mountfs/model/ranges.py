@@ -59,6 +59,11 @@ class RangeSet:
     def contains(self, start: int, end: int) -> bool:
         return not self.missing(start, end)
 
+    def overlaps(self, start: int, end: int) -> bool:
+        """Say whether any byte of [start, end) is included."""
+        index = bisect_right(self._ends, start)
+        return start < end and index < len(self._starts) and self._starts[index] < end
+
     def truncate(self, size: int) -> None:
         """Exclude everything from `size` on."""
         keep = bisect_left(self._starts, size)

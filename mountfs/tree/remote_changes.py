@@ -304,6 +304,10 @@ class RemoteChanges:
         inode.size = node.size
         inode.mtime_ns = max(node.modified_ns, 0) or time.time_ns()
         inode.ctime_ns = time.time_ns()
+        if inode.opens:
+            # The kernel drops its pages of an open file where the time moves, and the remote tells whole
+            # seconds: a time that no other content of this file had.
+            inode.mtime_ns += (inode.content_epoch + 1) % 1_000_000
         if inode.direct_opens:
             self._content.superseded(inode)
         else:

@@ -21,12 +21,14 @@ from mountfs.model.errors import (
     RemoteUnavailable,
     WouldBlock,
 )
-from mountfs.model.filesystem import LockKind, LockOwner
+from mountfs.model.filesystem import LockFamily, LockHolder, LockKind, LockOwner
 from mountfs.model.ids import Ino, LeaseToken, NodeId
 from mountfs.model.remote import Lease
 from mountfs.remotes.faulty import FaultyRemote
 from mountfs.remotes.memory import MemoryRemote, MemoryWorkspace
+from mountfs.rules.flock_table import FlockRequest
 from mountfs.rules.lease import HANDOVERS_MAX, LeaseEvent, LeaseState
+from mountfs.rules.record_table import RecordOwners
 
 FILE = Ino(7)
 DIRECTORY = Ino(8)
@@ -37,6 +39,10 @@ OFFLINE = RemoteUnavailable("the network is down")
 
 def owner(number: int) -> LockOwner:
     return LockOwner(number)
+
+
+def flocking(owner: LockOwner) -> LockHolder:
+    return LockHolder(LockFamily.FLOCK, owner)
 
 
 class TellingRemote(MemoryRemote):
@@ -250,7 +256,7 @@ async def test_a_conversion_between_the_kinds_uses_no_network(autojump_clock: Mo
         await world.a.take(2, SHARED, wait=False)
         with pytest.raises(WouldBlock):
             await world.a.take(1, EXCLUSIVE, wait=False)
-        assert world.a.locks.statistics().files[0].holders == ((owner(2), SHARED),)
+        assert world.a.locks.statistics().files[0].holders == ((flocking(owner(2)), SHARED),)
         assert world.a.memory.calls == calls
 
 
@@ -447,15 +453,15 @@ async def test_waiters_may_be_killed_by_hundreds(autojump_clock: MockClock) -> N
 async def test_a_hasty_call_is_refused_when_its_mount_has_had_its_turn_and_others_wait(
     autojump_clock: MockClock,
 ) -> None:
-    lock = FileLock(FILE, trio.current_time)
+    lock = FileLock(FILE, trio.current_time, RecordOwners())
     lock.yielding = True
-    first = lock.take(owner(1), SHARED, wait=True)
-    hasty = lock.take(owner(2), EXCLUSIVE, wait=False)
-    last = lock.take(owner(3), SHARED, wait=True)
+    first = lock.take(FlockRequest(owner(1), SHARED), wait=True)
+    hasty = lock.take(FlockRequest(owner(2), EXCLUSIVE), wait=False)
+    last = lock.take(FlockRequest(owner(3), SHARED), wait=True)
     assert not hasty.done.is_set(), "it would be wrong to say that somebody has the lock"
     lock.end_turn()
     assert isinstance(hasty.error, WouldBlock)
-    assert lock.table.holders == {first.request.owner: SHARED, last.request.owner: SHARED}
+    assert lock.table.flocks.holders == {first.request.owner: SHARED, last.request.owner: SHARED}
 
 
 # Cancelling
@@ -550,7 +556,7 @@ async def test_cancelling_one_of_two_calls_of_an_owner_leaves_the_other_its_lock
         await cancel_a_take(world, partial(world.a.remote.wait_hanging, "acquire_lease"))
         world.a.remote.release("acquire_lease")
         await trio.sleep(1)
-        assert world.a.locks.statistics().files[0].holders == ((owner(1), EXCLUSIVE),)
+        assert world.a.locks.statistics().files[0].holders == ((flocking(owner(1)), EXCLUSIVE),)
         with pytest.raises(WouldBlock):
             await world.a.take(2, wait=False)
 
@@ -558,17 +564,17 @@ async def test_cancelling_one_of_two_calls_of_an_owner_leaves_the_other_its_lock
 async def test_withdrawing_a_call_that_failed_takes_nothing_from_a_later_one(
     autojump_clock: MockClock,
 ) -> None:
-    lock = FileLock(FILE, trio.current_time)
-    first = lock.take(owner(1), EXCLUSIVE, wait=True)
-    failed = lock.take(owner(2), EXCLUSIVE, wait=False)
+    lock = FileLock(FILE, trio.current_time, RecordOwners())
+    first = lock.take(FlockRequest(owner(1), EXCLUSIVE), wait=True)
+    failed = lock.take(FlockRequest(owner(2), EXCLUSIVE), wait=False)
     assert isinstance(failed.error, WouldBlock)
     lock.withdraw(first)
-    later = lock.take(owner(2), EXCLUSIVE, wait=True)
+    later = lock.take(FlockRequest(owner(2), EXCLUSIVE), wait=True)
     lock.apply(LeaseEvent.DEMANDED)
     lock.apply(LeaseEvent.STAYS_LOCAL)
     assert later.done.is_set()
     lock.withdraw(failed)
-    assert lock.holders == {owner(2): EXCLUSIVE}
+    assert lock.holders == {flocking(owner(2)): EXCLUSIVE}
 
 
 async def test_an_interrupted_unlock_goes_on_and_can_be_waited_for_again(autojump_clock: MockClock) -> None:
@@ -635,7 +641,7 @@ async def test_a_lease_that_cannot_be_renewed_is_lost_before_the_remote_frees_it
         told = world.a.locks.statistics()
         assert (told.leases_held, told.leases_lost) == (0, 1)
         assert told.files[0].lease is LeaseState.LOST
-        assert told.files[0].holders == ((owner(1), EXCLUSIVE),)
+        assert told.files[0].holders == ((flocking(owner(1)), EXCLUSIVE),)
         assert "lost the lock on inode 7" in caplog.text
 
         world.a.remote.heal()

@@ -39,7 +39,7 @@ STATUS = Status(
         failed=(FailedUpload(shown(b"na\xffme [b]"), "name refused", "rename the file"),),
     ),
     locks=(LockState("a.lock", "exclusive", 1, 2, 33.5),),
-    features=(Feature("flock across hosts", False, "no C extension"),),
+    features=(Feature("locks across hosts", False, "no C extension"),),
 )
 
 

@@ -26,6 +26,7 @@ from mountfs.model.errors import (
 from mountfs.model.filesystem import (
     AttributeChange,
     Attributes,
+    ByteSpan,
     CacheTimes,
     Caller,
     Capacity,
@@ -34,6 +35,7 @@ from mountfs.model.filesystem import (
     LockKind,
     LockOwner,
     OpenedFile,
+    RecordLock,
     RenameFlag,
 )
 from mountfs.model.ids import ROOT_INO, Ino
@@ -268,6 +270,23 @@ class MemoryFilesystem:
     def drop_flock(self, ino: Ino, owner: LockOwner) -> None:
         self.dropped_locks += 1
         self._unlock(ino, owner)
+
+    async def lock_record(
+        self, ino: Ino, handle: Handle, owner: LockOwner, lock: RecordLock, *, wait: bool
+    ) -> None:
+        raise OperationNotSupported("record locks")
+
+    async def unlock_record(self, ino: Ino, owner: LockOwner, span: ByteSpan) -> None:
+        pass
+
+    def conflicting_record(self, ino: Ino, owner: LockOwner, lock: RecordLock) -> RecordLock | None:
+        return None
+
+    def drop_records(self, ino: Ino, owner: LockOwner) -> None:
+        pass
+
+    def drop_records_of_handle(self, ino: Ino, handle: Handle) -> None:
+        pass
 
     def add(
         self, parent: Ino, name: bytes, mode: int, *, caller: Caller | None = None, rdev: int = 0

@@ -1,0 +1,95 @@
+"""Requests that are answered later: each one is a task of ours, not one of pyfuse3's handlers.
+
+pyfuse3 runs at most 99 handlers; a hundred waiting locks or copies must not stop the mount. Needs the C
+extension: import this module only where `extension.AVAILABLE`.
+"""
+
+import errno
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import trio
+
+from mountfs.kernel import _extras
+from mountfs.kernel.errno_map import errno_for
+from mountfs.model.errors import MountfsError
+
+_log = logging.getLogger(__name__)
+
+Answer = Callable[[int], object]
+"""Answers the request of this number."""
+
+
+def failed(code: int) -> Answer:
+    """Answer with an errno; 0 is success."""
+    return lambda request: _extras.reply(request, code)
+
+
+SUCCESS = failed(0)
+
+
+class DeferredRequests:
+    """Owns every deferred request between its arrival and its one answer.
+
+    Have `run` started before `pyfuse3.main`.
+    """
+
+    def __init__(self, *, on_arrival: Callable[[], None]) -> None:
+        """`on_arrival` is called for each request, after its task was scheduled."""
+        self._on_arrival = on_arrival
+        self._waiting: dict[int, trio.CancelScope] = {}
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled; then all requests that still wait, and later ones, are answered with EIO.
+
+        Not with EINTR: where no signal is pending, the kernel makes of that an errno of its own, 512.
+        """
+        try:
+            async with trio.open_nursery() as self._nursery:
+                self._nursery.start_soon(self._watch_interrupts)
+                task_status.started()
+        finally:
+            self._nursery = None
+
+    def begin(self, request: int, name: str, work: Callable[[], Awaitable[Answer]]) -> None:
+        """Answer the request with what `work` returns, or with the errno of what it raises; EINTR where the
+        caller was interrupted, by which `work` is cancelled."""
+        if self._nursery is None or self._nursery.cancel_scope.cancel_called:
+            _extras.reply(request, errno.EIO)
+            return
+        self._waiting[request] = trio.CancelScope()
+        self._nursery.start_soon(partial(self._answer, request, name, work))
+        self._on_arrival()
+
+    async def _answer(self, request: int, name: str, work: Callable[[], Awaitable[Answer]]) -> None:
+        answer = failed(errno.EIO)
+        try:
+            with self._waiting[request] as scope:
+                answer = await _outcome(name, work)
+            if scope.cancelled_caught:
+                answer = failed(errno.EINTR)
+        finally:
+            del self._waiting[request]
+            answer(request)
+
+    async def _watch_interrupts(self) -> None:
+        event = _extras.interrupt_event()
+        while True:
+            await trio.lowlevel.wait_readable(event)
+            os.eventfd_read(event)
+            for request in _extras.interrupted():
+                if scope := self._waiting.get(request):
+                    scope.cancel()
+
+
+async def _outcome(name: str, work: Callable[[], Awaitable[Answer]]) -> Answer:
+    try:
+        return await work()
+    except MountfsError as error:
+        return failed(errno_for(error))
+    except Exception:
+        _log.exception("%s failed unexpectedly; the program gets EIO", name)
+        return failed(errno.EIO)
