@@ -24,6 +24,7 @@ from mountfs.kernel.preflight import check_mountpoint
 from mountfs.kernel.session import MountOptions, mount
 from mountfs.locks.file_locks import FileLocks
 from mountfs.model.errors import FuseUnavailable, MountfsError, ReadOnlyCredential, RemoteUnavailable
+from mountfs.model.ids import NodeId
 from mountfs.model.remote import Remote, Workspace
 from mountfs.remotes.fastio.service import FastioService
 from mountfs.remotes.fastio.settings import FastioSettings
@@ -202,9 +203,7 @@ class Parts:
         self.sender = Sender(
             self.tree, executor, self.content, self.connection, delay_s=settings.upload_delay_s
         )
-        self.follower = Follower(
-            remote, self.refresher, self.connection, noticed=lambda node: self.locks.wake(node)
-        )
+        self.follower = Follower(remote, self.refresher, self.connection, noticed=self._noticed)
         self.publisher = Publisher(
             self.tree,
             self.sender,
@@ -221,6 +220,10 @@ class Parts:
             duration_s=settings.lease_duration_s,
         )
         self.filesystem = self._filesystem(settings)
+
+    def _noticed(self, node: NodeId) -> None:
+        self.locks.wake(node)
+        self.sender.noticed(node)
 
     def _filesystem(self, settings: MountSettings) -> WorkspaceFilesystem:
         return WorkspaceFilesystem(

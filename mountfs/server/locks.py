@@ -9,12 +9,12 @@ from sqlalchemy.dialects.sqlite import insert
 from mountfs.server.clock import SECOND_US, wire_time
 from mountfs.server.database import Transaction
 from mountfs.server.envelope import ApiError, JsonObject, conflict, invalid_field, not_found
-from mountfs.server.schema import AnyRow, locks
+from mountfs.server.schema import AnyRow, locks, nodes
 
 MAX_SECONDS = 3600
 DEFAULT_SECONDS = 300
 
-_live_lock = select(
+_lock_columns = select(
     locks.c.node_id,
     locks.c.token,
     locks.c.user_id.label("lock_user_id"),
@@ -22,7 +22,16 @@ _live_lock = select(
     locks.c.duration_s.label("lock_duration_s"),
     locks.c.acquired_us.label("lock_acquired_us"),
     locks.c.expires_us.label("lock_expires_us"),
-).where(locks.c.node_id == bindparam("node"), locks.c.expires_us > bindparam("now"))
+)
+_live_lock = _lock_columns.where(locks.c.node_id == bindparam("node"), locks.c.expires_us > bindparam("now"))
+
+_subtree = select(nodes.c.id).where(nodes.c.id == bindparam("node")).cte("locked_subtree", recursive=True)
+_subtree = _subtree.union_all(
+    select(nodes.c.id).where(nodes.c.parent_id == _subtree.c.id, nodes.c.trash_root.is_(None))
+)
+_locks_within = _lock_columns.where(
+    locks.c.node_id.in_(select(_subtree.c.id)), locks.c.expires_us > bindparam("now")
+)
 
 
 def check_duration(seconds: int, least: int) -> int:
@@ -96,11 +105,19 @@ def release(tx: Transaction, workspace_id: str, node_id: str, token: str) -> Jso
     return lock_json(None, with_token=False)
 
 
+def override(tx: Transaction, workspace_id: str, node_id: str) -> JsonObject:
+    """End the lock, whoever holds it: its token is refused from now on. No lock is no error."""
+    if live_lock(tx.connection, node_id, tx.now_us) is not None:
+        tx.execute(delete(locks).where(locks.c.node_id == node_id))
+        tx.announce(workspace_id, "storage", node_id, "workspace_storage_lock_overridden")
+    return lock_json(None, with_token=False)
+
+
 def check_not_locked(tx: Transaction, node_id: str, token: str | None) -> None:
-    """409 `locked` when somebody holds the node and the token is not his."""
-    held = live_lock(tx.connection, node_id, tx.now_us)
-    if held is not None and held.token != token:
-        raise _locked(held)
+    """409 `locked` when somebody holds the node, or something below it, and the token is not his."""
+    for held in tx.execute(_locks_within, {"node": node_id, "now": tx.now_us}):
+        if held.token != token:
+            raise _locked(held)
 
 
 def release_expired(tx: Transaction) -> None:
