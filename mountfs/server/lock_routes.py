@@ -4,7 +4,6 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from mountfs.server import locks
-from mountfs.server.clock import now_us
 from mountfs.server.database import Transaction
 from mountfs.server.endpoint import Call, is_true, whole_number
 from mountfs.server.envelope import ApiError, JsonObject
@@ -38,7 +37,7 @@ async def status(call: Call) -> Response:
 
     def look(connection: Connection) -> JsonObject:
         get_node(connection, workspace, node_id)
-        return locks.lock_json(locks.live_lock(connection, node_id, now_us()), with_token=False)
+        return locks.lock_json(locks.live_lock(connection, node_id), with_token=False)
 
     return await call.read(look)
 

@@ -1,8 +1,10 @@
 """Leases: exclusive, atomic, announced, and still there after a crash."""
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import pytest
 from httpx import Response
@@ -101,6 +103,25 @@ def test_lock_that_ended_while_the_server_was_down_is_free(
     with start_server().api() as api:
         assert api.news(cursor, wait=10)["activity"] == [f"storage:{node}"]
         api.post(f"{api.storage}{node}/lock/")
+
+
+def test_lock_keeps_its_whole_time_over_a_boot_of_the_host(
+    start_server: Callable[..., ServerProcess],
+) -> None:
+    """The clock of locks begins anew with a boot: what was counted by the old one tells nothing."""
+    server = start_server()
+    with server.api() as api:
+        node = api.upload("file", b"")
+        lock(api, node, duration=100)
+        server.kill()
+    with sqlite3.connect(server.data / "workspace.sqlite") as database:
+        database.execute("UPDATE settings SET value = 'an earlier boot' WHERE key = 'boot_of_locks'")
+        database.execute("UPDATE locks SET expires_us = 1")
+    database.close()
+    with start_server().api() as api:
+        told = api.get(f"{api.storage}{node}/lock/")["lock_info"]
+        left = datetime.fromisoformat(told["expires"].replace(" UTC", "+00:00")) - datetime.now(UTC)
+        assert 90 < left.total_seconds() <= 101
 
 
 def test_lock_and_unlock_are_announced(api: Api) -> None:
