@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from scripts.benchmarks.delay_proxy import DelayProxy
 from scripts.benchmarks.goals import GOALS, Ceiling, Goal, evaluate
 from scripts.benchmarks.isolation import Failed, isolated
 from scripts.benchmarks.report import BEGIN, END, best_peer, render, with_section, write
@@ -17,6 +16,7 @@ from scripts.benchmarks.runner import rotated
 from scripts.benchmarks.systems import PEERS, SYSTEMS
 from scripts.benchmarks.workloads import WORKLOADS, unit_of
 from scripts.benchmarks.workloads.base import NotMeasured
+from scripts.lib.relay import RelayProxy
 
 
 def results_of(samples: dict[str, dict[str, float]]) -> Results:
@@ -161,7 +161,7 @@ async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 async def _round_trip(delay_ms: float, content: bytes) -> tuple[float, bytes, int]:
     server = await asyncio.start_server(_echo, "127.0.0.1", 0)
-    proxy = DelayProxy(server.sockets[0].getsockname()[1], delay_ms)
+    proxy = RelayProxy(server.sockets[0].getsockname()[1], delay_ms)
     listening, port = await proxy.listen()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     begin = time.monotonic()
