@@ -17,7 +17,7 @@ from mountfs.cli.paths import state_dir
 from mountfs.daemon.running import shown
 from mountfs.model.errors import MountfsError
 
-_COMMANDS = ("mount", "umount", "sync", "status", "up", "down", "serve", "doctor")
+_COMMANDS = ("mount", "umount", "sync", "status", "locks", "unlock", "up", "down", "serve", "doctor")
 
 
 class _LazyGroup(click.Group):

@@ -175,6 +175,9 @@ class Parts:
         self, settings: MountSettings, remote: Remote, journal: SqliteJournal, content_files: ContentFiles
     ) -> None:
         host = platform.node() or "host"
+        self.remote = remote
+        self.holder = f"{host}:{os.getpid()}"
+        """How the workspace names this mount to others as the holder of a lock."""
         self.journal = journal
         self._content_files = content_files
         self.orphans_removed = trio.Event()
@@ -216,7 +219,7 @@ class Parts:
         self.locks = FileLocks(
             remote,
             self.publisher,
-            holder=f"{host}:{os.getpid()}",
+            holder=self.holder,
             duration_s=settings.lease_duration_s,
         )
         self.filesystem = self._filesystem(settings)

@@ -16,14 +16,16 @@ from mountfs.daemon.messages import (
     AuditRequest,
     DrainRequest,
     Failure,
+    LocksRequest,
     Progress,
     Request,
     Result,
     StatusRequest,
     StopRequest,
     SyncRequest,
+    UnlockRequest,
 )
-from mountfs.daemon.running import Status, SyncOutcome
+from mountfs.daemon.running import LockReport, RemoteHolder, Status, SyncOutcome
 from mountfs.daemon.runtime_dir import short_socket_path
 
 SILENCE_S = 10.0
@@ -33,6 +35,8 @@ _OVERTIME_S = 15.0
 """How much longer than its own limit a request may take."""
 
 _STATUS: TypeAdapter[Status] = TypeAdapter(Status)
+_LOCKS: TypeAdapter[tuple[LockReport, ...]] = TypeAdapter(tuple[LockReport, ...])
+_HOLDER: TypeAdapter[RemoteHolder | None] = TypeAdapter(RemoteHolder | None)
 _SYNC_OUTCOME: TypeAdapter[SyncOutcome] = TypeAdapter(SyncOutcome)
 
 
@@ -59,6 +63,13 @@ class ControlClient:
     def drain(self, timeout_s: float, tell: Callable[[Progress], None]) -> int:
         """Return the number of entries left in the journal."""
         return int(self._ask(DrainRequest(timeout_s=timeout_s), tell, limit_s=timeout_s + _OVERTIME_S))
+
+    def locks(self, path: bytes | None) -> tuple[LockReport, ...]:
+        return _LOCKS.validate_python(self._ask(LocksRequest(path=path)))
+
+    def unlock(self, path: bytes) -> RemoteHolder | None:
+        """Return who held the lock, None where nobody did."""
+        return _HOLDER.validate_python(self._ask(UnlockRequest(path=path)))
 
     def stop(self, *, drain_timeout_s: float) -> None:
         self._ask(StopRequest(drain_timeout_s=drain_timeout_s))

@@ -42,6 +42,18 @@ class DrainRequest(_Message):
     timeout_s: float
 
 
+class LocksRequest(_Message):
+    """`path` is relative to the root of the mount; None means what is in use here."""
+
+    ask: Literal["locks"] = "locks"
+    path: bytes | None
+
+
+class UnlockRequest(_Message):
+    ask: Literal["unlock"] = "unlock"
+    path: bytes
+
+
 class StopRequest(_Message):
     """Answered when the daemon has begun to stop; its record tells later how it ended."""
 
@@ -75,7 +87,9 @@ class Failure(_Message):
     types: tuple[str, ...]
 
 
-Request = StatusRequest | SyncRequest | DrainRequest | StopRequest | AuditRequest
+Request = (
+    StatusRequest | SyncRequest | DrainRequest | LocksRequest | UnlockRequest | StopRequest | AuditRequest
+)
 Answer = Progress | Result | Failure
 
 REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="ask")])

@@ -7,13 +7,16 @@ from typing import Protocol
 import trio
 
 from mountfs import __version__
+from mountfs.daemon.lock_reports import LockReports
 from mountfs.daemon.running import (
     ActiveUpload,
     CacheUse,
     DrainProgress,
     FailedUpload,
     Feature,
+    LockReport,
     LockState,
+    RemoteHolder,
     Status,
     SyncOutcome,
     Uploads,
@@ -26,7 +29,7 @@ from mountfs.locks.file_locks import FileLocks, FileLockStatistics
 from mountfs.model.errors import FileNotFound
 from mountfs.model.filesystem import LockKind
 from mountfs.model.ids import ROOT_INO
-from mountfs.model.remote import Workspace
+from mountfs.model.remote import Remote, Workspace
 from mountfs.storage.audit import audit
 from mountfs.storage.content import ContentFiles
 from mountfs.storage.journal import SqliteJournal
@@ -43,6 +46,8 @@ from mountfs.tree.tree import Tree
 class MountParts(Protocol):
     """What is asked of the composed mount."""
 
+    remote: Remote
+    holder: str
     journal: SqliteJournal
     orphans_removed: trio.Event
     connection: Connection
@@ -71,6 +76,7 @@ class MountState:
         self._workspace = workspace
         self._parts = parts
         self._content_files = content_files
+        self._lock_reports = LockReports(parts)
         self._tell_stopping = stopping
         self._stopping = trio.Event()
         self._drain_scope = trio.CancelScope()
@@ -118,7 +124,7 @@ class MountState:
     async def _find(self, path: bytes) -> Inode:
         tree = self._parts.tree
         inode = tree.get(ROOT_INO)
-        for name in path.split(b"/"):
+        for name in filter(None, path.split(b"/")):
             await tree.ensure_loaded(inode)
             child = inode.children.get(name)
             if child is None:
@@ -136,6 +142,14 @@ class MountState:
         with trio.move_on_after(timeout_s):
             await publisher.settle(publisher.pending_below(None), progress=tell)
         return len(publisher.pending_below(None))
+
+    # Locks.
+
+    async def locks(self, path: bytes | None) -> tuple[LockReport, ...]:
+        return await self._lock_reports.report(await self._find(path) if path is not None else None)
+
+    async def unlock(self, path: bytes) -> RemoteHolder | None:
+        return await self._lock_reports.override(await self._find(path))
 
     # Telling.
 

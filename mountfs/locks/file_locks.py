@@ -24,11 +24,23 @@ CHANCE: Final = random.SystemRandom().random
 
 
 @dataclass(frozen=True, slots=True)
+class LockUse:
+    """One that holds a lock, or waits for it, and for how long already."""
+
+    kind: LockKind
+    since_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class FileLockStatistics:
     """The lock of one file in use. `lease_valid_s` is None where no lease is in hand."""
 
     ino: Ino
+    node: NodeId | None
     holders: tuple[tuple[LockOwner, LockKind], ...]
+    held: tuple[LockUse, ...]
+    """The holders, in their order."""
+    waiters: tuple[LockUse, ...]
     waiting: int
     """Calls that have not got the lock yet, whether they wait for another process or for another host."""
     lease: LeaseState
@@ -71,6 +83,8 @@ class FileLocks:
         self._close_patience_s = close_patience_s
         self._clock = clock
         self._locks: dict[Ino, FileLock] = {}
+        self._held_since: dict[tuple[Ino, LockOwner], float] = {}
+        self._waiting_since: dict[Call, tuple[Ino, float]] = {}
         self._lost_before = 0
         """Losses of locks that are not in use any more."""
         self._agents: trio.Nursery | None = None
@@ -125,6 +139,7 @@ class FileLocks:
 
     def drop_flock(self, ino: Ino, owner: LockOwner) -> None:
         """Give the lock of `owner` up, in the background; later calls for the inode find it given up."""
+        self._held_since.pop((ino, owner), None)
         lock = self._locks.get(ino)
         if lock:
             lock.unlock(owner)
@@ -143,7 +158,7 @@ class FileLocks:
     def statistics(self) -> LockStatistics:
         now = self._clock()
         return LockStatistics(
-            files=tuple(_described(lock, now) for lock in self._locks.values()),
+            files=tuple(self._described(lock, now) for lock in self._locks.values()),
             leases_held=sum(lock.lease.in_hand for lock in self._locks.values()),
             leases_lost=self._lost_before + sum(lock.lease.lost for lock in self._locks.values()),
         )
@@ -154,13 +169,17 @@ class FileLocks:
         if call.done.is_set():
             await trio.lowlevel.cancel_shielded_checkpoint()
         else:
+            self._waiting_since[call] = ino, self._clock()
             try:
                 await self._wait_for(call)
             except BaseException:
                 lock.withdraw(call)
                 raise
+            finally:
+                del self._waiting_since[call]
         if call.error:
             raise call.error
+        self._held_since[ino, owner] = self._clock()
 
     async def _wait_for(self, call: Call) -> None:
         """A call that does not want to wait for a lock still has to wait for the remote: with a bound."""
@@ -177,6 +196,7 @@ class FileLocks:
         if lock is None:
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
+        self._held_since.pop((ino, owner), None)
         without_lease = lock.holds_last_without_lease(owner)
         back = lock.unlock(owner)
         if back:
@@ -246,13 +266,22 @@ class FileLocks:
         if self._closing.is_set() and not self._locks:
             self._idle.set()
 
-
-def _described(lock: FileLock, now: float) -> FileLockStatistics:
-    return FileLockStatistics(
-        ino=lock.ino,
-        holders=tuple(lock.holders.items()),
-        waiting=lock.waiting,
-        lease=lock.lease.state,
-        lease_valid_s=lock.lease.term.valid_until - now if lock.lease.in_hand else None,
-        lost=lock.lease.lost,
-    )
+    def _described(self, lock: FileLock, now: float) -> FileLockStatistics:
+        return FileLockStatistics(
+            ino=lock.ino,
+            node=lock.lease.node,
+            holders=tuple(lock.holders.items()),
+            held=tuple(
+                LockUse(kind, now - self._held_since.get((lock.ino, owner), now))
+                for owner, kind in lock.holders.items()
+            ),
+            waiters=tuple(
+                LockUse(call.request.kind, now - since)
+                for call, (ino, since) in self._waiting_since.items()
+                if ino == lock.ino
+            ),
+            waiting=lock.waiting,
+            lease=lock.lease.state,
+            lease_valid_s=lock.lease.term.valid_until - now if lock.lease.in_hand else None,
+            lost=lock.lease.lost,
+        )

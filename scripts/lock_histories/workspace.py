@@ -33,7 +33,7 @@ def revoke(http: httpx.Client, key_id: str) -> Any:
 
 
 def collect(http: httpx.Client, names: list[str]) -> dict[str, Any]:
-    """Each file's lines, its versions as numbers of lines (oldest first), the lines of its conflict copies."""
+    """Tell of each file its lines, its versions as numbers of lines (oldest first), and what lies aside."""
     nodes = _nodes(http)
     return {name: _register(http, name, nodes) for name in names}
 
