@@ -12,7 +12,7 @@ pytestmark = pytest.mark.kernel
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "semantics.md"
 RECIPE = re.compile(r"<!-- recipe: (\w+) -->\n```\w+\n(.*?)```", re.DOTALL)
-RECIPES = {language: text for language, text in RECIPE.findall(DOCUMENT.read_text())}
+RECIPES = dict(RECIPE.findall(DOCUMENT.read_text()))
 INTERPRETERS = {"sh": ["sh"], "python": [sys.executable, "-W", "ignore"]}
 ROUNDS = 6
 
