@@ -111,7 +111,7 @@ async def test_override_needs_an_administrator(enforcing_server: Embedded, holde
     node = await new_file(holder, top)
     lease = await holder.acquire_lease(node, duration_s=60, holder="host-a")
     owner = {"Authorization": f"Bearer {enforcing_server.token}"}
-    async with httpx.AsyncClient(headers=owner) as http:
+    async with httpx.AsyncClient(headers=owner, timeout=30) as http:
         made = await http.post(f"{enforcing_server.url}user/auth/key/", data={"scopes": '["user:*:rw"]'})
     service = FastioService(enforcing_server.url, made.json()["api_key"])
     workspace = await service.find_workspace("main")
