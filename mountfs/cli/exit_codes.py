@@ -22,6 +22,7 @@ class ExitCode(IntEnum):
     TIMEOUT = 13
     BUSY = 14
     FINDINGS = 15
+    LOCK_KEPT = 16
     INTERRUPTED = 130
 
 
@@ -42,6 +43,7 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.TIMEOUT: "something did not answer, or was not confirmed, in time",
     ExitCode.BUSY: "programs still use the mount",
     ExitCode.FINDINGS: "doctor found something that needs attention",
+    ExitCode.LOCK_KEPT: "the workspace does not let this lock be broken",
     ExitCode.INTERRUPTED: "interrupted from the keyboard",
 }
 
@@ -51,6 +53,7 @@ _BY_TYPE: dict[str, ExitCode] = {
     "WorkspaceUnknown": ExitCode.WORKSPACE_UNKNOWN,
     "AccessDenied": ExitCode.ACCESS_DENIED,
     "InsecureAddress": ExitCode.CONFIGURATION,
+    "LeaseNotOverridable": ExitCode.LOCK_KEPT,
     "RemoteError": ExitCode.REMOTE_UNREACHABLE,
     "MountpointUnusable": ExitCode.MOUNTPOINT_UNUSABLE,
     "FuseUnavailable": ExitCode.FUSE_UNAVAILABLE,

@@ -42,7 +42,12 @@ class _Address(click.ParamType[tuple[str, int]]):
     metavar="NAME",
     help="A workspace to create at the first start; may be repeated; default: main.",
 )
-def command(data: Path, listen: tuple[str, int], workspaces: tuple[str, ...]) -> int:
+@click.option(
+    "--locks-enforced",
+    is_flag=True,
+    help="Let a lock refuse uploads, updates, moves and deletes of others; default: locks only advise.",
+)
+def command(data: Path, listen: tuple[str, int], workspaces: tuple[str, ...], locks_enforced: bool) -> int:
     """Run the embedded workspace server in the foreground.
 
     The first start creates DIR/token (mode 0600), the token of its only account. One line with the base
@@ -52,7 +57,9 @@ def command(data: Path, listen: tuple[str, int], workspaces: tuple[str, ...]) ->
     from mountfs.server import ServerError, ServerOptions, serve
 
     host, port = listen
-    options = ServerOptions(data=data, host=host, port=port, workspaces=workspaces or ("main",))
+    options = ServerOptions(
+        data=data, host=host, port=port, workspaces=workspaces or ("main",), locks_enforced=locks_enforced
+    )
     try:
         serve(options, click.echo)
     except ServerError as error:

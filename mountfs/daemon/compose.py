@@ -24,6 +24,7 @@ from mountfs.kernel.preflight import check_mountpoint
 from mountfs.kernel.session import MountOptions, mount
 from mountfs.locks.file_locks import FileLocks
 from mountfs.model.errors import FuseUnavailable, MountfsError, ReadOnlyCredential, RemoteUnavailable
+from mountfs.model.ids import NodeId
 from mountfs.model.remote import Remote, Workspace
 from mountfs.remotes.fastio.service import FastioService
 from mountfs.remotes.fastio.settings import FastioSettings
@@ -178,6 +179,9 @@ class Parts:
         self, settings: MountSettings, remote: Remote, journal: SqliteJournal, content_files: ContentFiles
     ) -> None:
         host = platform.node() or "host"
+        self.remote = remote
+        self.holder = f"{host}:{os.getpid()}"
+        """How the workspace names this mount to others as the holder of a lock."""
         self.journal = journal
         self._content_files = content_files
         self.orphans_removed = trio.Event()
@@ -207,9 +211,7 @@ class Parts:
         self.sender = Sender(
             self.tree, executor, self.content, self.connection, delay_s=settings.upload_delay_s
         )
-        self.follower = Follower(
-            remote, self.refresher, self.connection, noticed=lambda node: self.locks.wake(node)
-        )
+        self.follower = Follower(remote, self.refresher, self.connection, noticed=self._noticed)
         self.publisher = Publisher(
             self.tree,
             self.sender,
@@ -222,7 +224,7 @@ class Parts:
         self.locks = FileLocks(
             remote,
             self.publisher,
-            holder=f"{host}:{os.getpid()}",
+            holder=self.holder,
             duration_s=settings.lease_duration_s,
         )
         self.filesystem = self._filesystem(settings)
@@ -240,6 +242,10 @@ class Parts:
             self.giving_up,
             copies,
         )
+
+    def _noticed(self, node: NodeId) -> None:
+        self.locks.wake(node)
+        self.sender.noticed(node)
 
     def _filesystem(self, settings: MountSettings) -> WorkspaceFilesystem:
         return WorkspaceFilesystem(

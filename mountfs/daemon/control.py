@@ -26,6 +26,7 @@ from mountfs.daemon.messages import (
     DrainRequest,
     ExtractRequest,
     Failure,
+    LocksRequest,
     Progress,
     Remedy,
     Request,
@@ -35,6 +36,7 @@ from mountfs.daemon.messages import (
     StatusRequest,
     StopRequest,
     SyncRequest,
+    UnlockRequest,
 )
 from mountfs.daemon.running import DrainProgress, Remedies, RunningMount, shown
 from mountfs.daemon.runtime_dir import short_socket_path
@@ -171,6 +173,11 @@ async def _perform(running: RunningMount, request: Request, tell: Tell) -> Any:
             return asdict(await running.sync(request.path, timeout_s=request.timeout_s))
         case DrainRequest():
             return await _drain(running, request.timeout_s, tell)
+        case LocksRequest():
+            return [asdict(lock) for lock in await running.locks(request.path)]
+        case UnlockRequest():
+            held = await running.unlock(request.path)
+            return asdict(held) if held is not None else None
         case StopRequest():
             log.info("control: asked to stop")
             running.request_stop(drain_timeout_s=request.drain_timeout_s)

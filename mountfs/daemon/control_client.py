@@ -19,6 +19,7 @@ from mountfs.daemon.messages import (
     DrainRequest,
     ExtractRequest,
     Failure,
+    LocksRequest,
     Progress,
     Request,
     ResolveRequest,
@@ -27,8 +28,16 @@ from mountfs.daemon.messages import (
     StatusRequest,
     StopRequest,
     SyncRequest,
+    UnlockRequest,
 )
-from mountfs.daemon.running import ConflictState, ExtractedSide, Status, SyncOutcome
+from mountfs.daemon.running import (
+    ConflictState,
+    ExtractedSide,
+    LockReport,
+    RemoteHolder,
+    Status,
+    SyncOutcome,
+)
 from mountfs.daemon.runtime_dir import short_socket_path
 from mountfs.model.conflict import Keep
 
@@ -41,6 +50,8 @@ _OVERTIME_S = 15.0
 _STATUS: TypeAdapter[Status] = TypeAdapter(Status)
 _CONFLICTS: TypeAdapter[list[ConflictState]] = TypeAdapter(list[ConflictState])
 _SIDES: TypeAdapter[list[ExtractedSide]] = TypeAdapter(list[ExtractedSide])
+_LOCKS: TypeAdapter[tuple[LockReport, ...]] = TypeAdapter(tuple[LockReport, ...])
+_HOLDER: TypeAdapter[RemoteHolder | None] = TypeAdapter(RemoteHolder | None)
 _SYNC_OUTCOME: TypeAdapter[SyncOutcome] = TypeAdapter(SyncOutcome)
 
 
@@ -67,6 +78,13 @@ class ControlClient:
     def drain(self, timeout_s: float, tell: Callable[[Progress], None]) -> int:
         """Return the number of entries left in the journal."""
         return int(self._ask(DrainRequest(timeout_s=timeout_s), tell, limit_s=timeout_s + _OVERTIME_S))
+
+    def locks(self, path: bytes | None) -> tuple[LockReport, ...]:
+        return _LOCKS.validate_python(self._ask(LocksRequest(path=path)))
+
+    def unlock(self, path: bytes) -> RemoteHolder | None:
+        """Return who held the lock, None where nobody did."""
+        return _HOLDER.validate_python(self._ask(UnlockRequest(path=path)))
 
     def stop(self, *, drain_timeout_s: float) -> None:
         self._ask(StopRequest(drain_timeout_s=drain_timeout_s))

@@ -44,6 +44,18 @@ class DrainRequest(_Message):
     timeout_s: float
 
 
+class LocksRequest(_Message):
+    """`path` is relative to the root of the mount; None means what is in use here."""
+
+    ask: Literal["locks"] = "locks"
+    path: bytes | None
+
+
+class UnlockRequest(_Message):
+    ask: Literal["unlock"] = "unlock"
+    path: bytes
+
+
 class StopRequest(_Message):
     """Answered when the daemon has begun to stop; its record tells later how it ended."""
 
@@ -109,7 +121,8 @@ class Failure(_Message):
 
 
 Remedy = ConflictsRequest | ResolveRequest | ExtractRequest | RetryRequest | DiscardRequest
-Request = StatusRequest | SyncRequest | DrainRequest | StopRequest | AuditRequest | Remedy
+Locking = LocksRequest | UnlockRequest
+Request = StatusRequest | SyncRequest | DrainRequest | StopRequest | AuditRequest | Remedy | Locking
 Answer = Progress | Result | Failure
 
 REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="ask")])

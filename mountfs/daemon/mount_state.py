@@ -7,13 +7,16 @@ from typing import Protocol
 import trio
 
 from mountfs import __version__
+from mountfs.daemon.lock_reports import LockReports
 from mountfs.daemon.remedies import MountRemedies
 from mountfs.daemon.running import (
     ActiveUpload,
     CacheUse,
     DrainProgress,
     Feature,
+    LockReport,
     LockState,
+    RemoteHolder,
     Status,
     SyncOutcome,
     Uploads,
@@ -24,7 +27,7 @@ from mountfs.kernel import extension
 from mountfs.kernel.session import Session
 from mountfs.locks.file_locks import FileLocks, FileLockStatistics
 from mountfs.model.filesystem import LockKind
-from mountfs.model.remote import Workspace
+from mountfs.model.remote import Remote, Workspace
 from mountfs.storage.audit import audit
 from mountfs.storage.content import ContentFiles
 from mountfs.storage.journal import SqliteJournal
@@ -43,6 +46,8 @@ from mountfs.tree.tree import Tree
 class MountParts(Protocol):
     """What is asked of the composed mount."""
 
+    remote: Remote
+    holder: str
     journal: SqliteJournal
     orphans_removed: trio.Event
     connection: Connection
@@ -73,6 +78,7 @@ class MountState:
         self._workspace = workspace
         self._parts = parts
         self._content_files = content_files
+        self._lock_reports = LockReports(parts)
         self._tell_stopping = stopping
         self._stopping = trio.Event()
         self._drain_scope = trio.CancelScope()
@@ -126,6 +132,14 @@ class MountState:
         with trio.move_on_after(timeout_s):
             await publisher.settle(publisher.pending_below(None), progress=tell)
         return len(publisher.pending_below(None))
+
+    # Locks.
+
+    async def locks(self, path: bytes | None) -> tuple[LockReport, ...]:
+        return await self._lock_reports.report(await self.remedies.find(path) if path is not None else None)
+
+    async def unlock(self, path: bytes) -> RemoteHolder | None:
+        return await self._lock_reports.override(await self.remedies.find(path))
 
     # Telling.
 

@@ -61,6 +61,40 @@ class LockState:
 
 
 @dataclass(frozen=True, slots=True)
+class LockUser:
+    """One that holds a lock on this mount, or waits for it, and for how long already."""
+
+    kind: str
+    since_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteHolder:
+    """Who holds the lock of a file on the workspace, as far as that tells; times are seconds since the epoch
+    by the workspace's clock, None where they are not told. `here`: it is this mount."""
+
+    holder: str
+    since: float | None
+    until: float | None
+    here: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LockReport:
+    """The lock of one file. `lease_s`: what is left of this mount's lease, None without one.
+
+    `remote_error` says why the workspace could not be asked; then `remote` is None.
+    """
+
+    path: str
+    holders: tuple[LockUser, ...]
+    waiters: tuple[LockUser, ...]
+    lease_s: float | None
+    remote: RemoteHolder | None
+    remote_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Feature:
     """Something that may be off on this machine, and why."""
 
@@ -183,6 +217,16 @@ class RunningMount(Protocol):
     async def drain(self, timeout_s: float, progress: Callable[[DrainProgress], None]) -> int:
         """Send everything at once, without upload delay; return the entries left in the journal when it is
         empty, only failed ones remain, or `timeout_s` is over. The mount goes on serving."""
+        ...
+
+    async def locks(self, path: bytes | None) -> tuple[LockReport, ...]:
+        """Tell of the locks that are held or waited for here. With `path` also of those that others hold, on
+        this file, or on the files at or below this folder that the mount knows."""
+        ...
+
+    async def unlock(self, path: bytes) -> RemoteHolder | None:
+        """End the lock that anybody holds on this file on the workspace; return who held it, None for
+        nobody. Raises FileNotFound, AccessDenied, LeaseNotOverridable, RemoteUnavailable."""
         ...
 
     def request_stop(self, *, drain_timeout_s: float) -> None:

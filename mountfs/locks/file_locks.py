@@ -26,7 +26,7 @@ from mountfs.model.publishing import Publishing
 from mountfs.model.remote import Remote
 from mountfs.rules.flock_table import FlockRequest
 from mountfs.rules.lease import LeaseState
-from mountfs.rules.local_locks import LockRequest
+from mountfs.rules.local_locks import LockRequest, holder_of, kind_of
 from mountfs.rules.record_table import RecordOwners, RecordRequest
 
 logger = logging.getLogger(__name__)
@@ -36,12 +36,24 @@ CHANCE: Final = random.SystemRandom().random
 
 
 @dataclass(frozen=True, slots=True)
+class LockUse:
+    """One that holds a lock, or waits for it, and for how long already."""
+
+    kind: LockKind
+    since_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class FileLockStatistics:
     """The locks of one file in use. `lease_valid_s` is None where no lease is in hand."""
 
     ino: Ino
+    node: NodeId | None
     holders: tuple[tuple[LockHolder, LockKind], ...]
     """A holder of record locks is there once, with the strongest kind that it has."""
+    held: tuple[LockUse, ...]
+    """The holders, in their order."""
+    waiters: tuple[LockUse, ...]
     waiting: int
     """Calls that have not got the lock yet, whether they wait for another process or for another host."""
     lease: LeaseState
@@ -88,6 +100,8 @@ class FileLocks:
         self._locked_through: dict[Ino, dict[Handle, set[LockOwner]]] = {}
         """Through which open file descriptions record locks were asked for, by which owners, since the owner
         last closed a descriptor of the file."""
+        self._held_since: dict[tuple[Ino, LockHolder], float] = {}
+        self._waiting_since: dict[Call, tuple[Ino, float]] = {}
         self._lost_before = 0
         """Losses of locks that are not in use any more."""
         self._agents: trio.Nursery | None = None
@@ -197,6 +211,11 @@ class FileLocks:
         lock = self._locks.get(ino)
         if lock:
             lock.unlock(holder)
+            self._note_given_up(lock, holder)
+
+    def _note_given_up(self, lock: FileLock, holder: LockHolder) -> None:
+        if holder not in lock.table.holders:
+            self._held_since.pop((lock.ino, holder), None)
 
     def wake(self, node: NodeId) -> None:
         """The node changed on the remote: whoever waits for its lease tries at once."""
@@ -212,7 +231,7 @@ class FileLocks:
     def statistics(self) -> LockStatistics:
         now = self._clock()
         return LockStatistics(
-            files=tuple(_described(lock, now) for lock in self._locks.values()),
+            files=tuple(self._described(lock, now) for lock in self._locks.values()),
             leases_held=sum(lock.lease.in_hand for lock in self._locks.values()),
             leases_lost=self._lost_before + sum(lock.lease.lost for lock in self._locks.values()),
         )
@@ -223,13 +242,17 @@ class FileLocks:
         if call.done.is_set():
             await trio.lowlevel.cancel_shielded_checkpoint()
         else:
+            self._waiting_since[call] = ino, self._clock()
             try:
                 await self._wait_for(call)
             except BaseException:
                 lock.withdraw(call)
                 raise
+            finally:
+                del self._waiting_since[call]
         if call.error:
             raise call.error
+        self._held_since.setdefault((ino, holder_of(request)), self._clock())
 
     async def _wait_for(self, call: Call) -> None:
         """A call that does not want to wait for a lock still has to wait for the remote: with a bound."""
@@ -248,6 +271,7 @@ class FileLocks:
             return
         without_lease = lock.holds_last_without_lease(holder)
         back = lock.unlock(holder, span)
+        self._note_given_up(lock, holder)
         if back:
             await self._wait_given_back(back)
         elif without_lease:
@@ -315,13 +339,22 @@ class FileLocks:
         if self._closing.is_set() and not self._locks:
             self._idle.set()
 
-
-def _described(lock: FileLock, now: float) -> FileLockStatistics:
-    return FileLockStatistics(
-        ino=lock.ino,
-        holders=tuple(lock.holders.items()),
-        waiting=lock.waiting,
-        lease=lock.lease.state,
-        lease_valid_s=lock.lease.term.valid_until - now if lock.lease.in_hand else None,
-        lost=lock.lease.lost,
-    )
+    def _described(self, lock: FileLock, now: float) -> FileLockStatistics:
+        return FileLockStatistics(
+            ino=lock.ino,
+            node=lock.lease.node,
+            holders=tuple(lock.holders.items()),
+            held=tuple(
+                LockUse(kind, now - self._held_since.get((lock.ino, holder), now))
+                for holder, kind in lock.holders.items()
+            ),
+            waiters=tuple(
+                LockUse(kind_of(call.request), now - since)
+                for call, (ino, since) in self._waiting_since.items()
+                if ino == lock.ino
+            ),
+            waiting=lock.waiting,
+            lease=lock.lease.state,
+            lease_valid_s=lock.lease.term.valid_until - now if lock.lease.in_hand else None,
+            lost=lock.lease.lost,
+        )

@@ -94,11 +94,17 @@ class VersionMismatch(RemoteError):
 class LeaseHeld(RemoteError):
     """Somebody else holds the lock on the node."""
 
-    default_hint = "wait until it is released"
+    default_hint = "wait until it is released; mountfs locks tells who holds it"
 
 
 class LeaseNotHeld(RemoteError):
     """The lock token is not, or no longer, valid."""
+
+
+class LeaseNotOverridable(RemoteError):
+    """The service keeps the lock of somebody else: it knows no way to end it."""
+
+    default_hint = "wait until it is released, or until its time is over"
 
 
 class FileTooBig(RemoteError):

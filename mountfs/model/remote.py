@@ -100,6 +100,19 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaseHolder:
+    """Who holds the lock on a file, as far as the remote tells.
+
+    `holder` is what was given to `acquire_lease`, "" where it is not told; the times are nanoseconds since
+    the epoch by the remote's clock, 0 where they are not told.
+    """
+
+    holder: str
+    since_ns: int
+    until_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Changes:
     """What changed since a cursor.
 
@@ -217,6 +230,17 @@ class Remote(Protocol):
 
     async def release_lease(self, node: NodeId, token: LeaseToken) -> None:
         """Give the lock back. Not held any more is success."""
+        ...
+
+    async def lease_holder(self, node: NodeId) -> LeaseHolder | None:
+        """Tell who holds the lock on a file, None where nobody does. Raises NodeNotFound."""
+        ...
+
+    async def override_lease(self, node: NodeId) -> None:
+        """End the lock, whoever holds it: its token is refused from then on. No lock is success.
+
+        Raises AccessDenied where this credential may not, LeaseNotOverridable where nobody can, NodeNotFound.
+        """
         ...
 
     async def changes(self, cursor: ChangeCursor | None, *, wait_s: float = 0) -> Changes:

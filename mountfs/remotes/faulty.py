@@ -12,7 +12,16 @@ from mountfs.model.content_source import ContentSource
 from mountfs.model.errors import RemoteError, RemoteUnavailable
 from mountfs.model.ids import ChangeCursor, LeaseToken, NodeId, UploadId, VersionId
 from mountfs.model.node import RemoteNode
-from mountfs.model.remote import BatchFile, Changes, Lease, Placement, Remote, UploadLimits, UploadState
+from mountfs.model.remote import (
+    BatchFile,
+    Changes,
+    Lease,
+    LeaseHolder,
+    Placement,
+    Remote,
+    UploadLimits,
+    UploadState,
+)
 
 T = TypeVar("T")
 
@@ -155,6 +164,12 @@ class FaultyRemote:
 
     async def release_lease(self, node: NodeId, token: LeaseToken) -> None:
         await self._pass("release_lease", lambda: self.inner.release_lease(node, token))
+
+    async def lease_holder(self, node: NodeId) -> LeaseHolder | None:
+        return await self._pass("lease_holder", lambda: self.inner.lease_holder(node))
+
+    async def override_lease(self, node: NodeId) -> None:
+        await self._pass("override_lease", lambda: self.inner.override_lease(node))
 
     async def changes(self, cursor: ChangeCursor | None, *, wait_s: float = 0) -> Changes:
         return await self._pass("changes", lambda: self.inner.changes(cursor, wait_s=wait_s))

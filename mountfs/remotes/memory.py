@@ -21,6 +21,7 @@ from mountfs.model.remote import (
     BatchFile,
     Changes,
     Lease,
+    LeaseHolder,
     NewFile,
     Placement,
     UploadLimits,
@@ -157,6 +158,14 @@ class MemoryRemote:
     async def release_lease(self, node: NodeId, token: LeaseToken) -> None:
         await self._enter_writing("release_lease")
         self.workspace.release(node, token)
+
+    async def lease_holder(self, node: NodeId) -> LeaseHolder | None:
+        await self._enter("lease_holder")
+        return self.workspace.who_holds(node, trio.current_time())
+
+    async def override_lease(self, node: NodeId) -> None:
+        await self._enter_writing("override_lease")
+        self.workspace.override(node)
 
     async def changes(self, cursor: ChangeCursor | None, *, wait_s: float = 0) -> Changes:
         await self._enter("changes")

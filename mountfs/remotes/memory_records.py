@@ -21,6 +21,8 @@ class HeldLease:
     holder: str
     duration_s: float
     expires_at: float
+    since_ns: int
+    until_ns: int
 
 
 @dataclass(slots=True)

@@ -28,6 +28,7 @@ from mountfs.model.node import NodeKind, RemoteNode
 from mountfs.model.remote import (
     BatchFile,
     Changes,
+    LeaseHolder,
     NewFile,
     Placement,
     UploadLimits,
@@ -282,8 +283,10 @@ class MemoryWorkspace:
         held = self._live_lease(stored, now)
         if held:
             raise LeaseHeld(f"{stored.name}: locked by {held.holder}")
-        token = LeaseToken(self._new_id("l"))
-        stored.lease = HeldLease(token, holder, duration_s, now + duration_s)
+        token, now_ns = LeaseToken(self._new_id("l")), self._now_ns()
+        stored.lease = HeldLease(
+            token, holder, duration_s, now + duration_s, now_ns, now_ns + int(duration_s * 1e9)
+        )
         self._note(stored)
         return token
 
@@ -293,11 +296,22 @@ class MemoryWorkspace:
         if lease is None or lease.token != token:
             raise LeaseNotHeld(f"{node}: the lock is not held any more")
         lease.expires_at = now + lease.duration_s
+        lease.until_ns = self._now_ns() + int(lease.duration_s * 1e9)
         return lease.duration_s
 
     def release(self, node: NodeId, token: LeaseToken) -> None:
         stored = self._nodes.get(node)
         if stored and stored.lease and stored.lease.token == token:
+            stored.lease = None
+            self._note(stored)
+
+    def who_holds(self, node: NodeId, now: float) -> LeaseHolder | None:
+        lease = self._live_lease(self._live(node), now)
+        return LeaseHolder(lease.holder, lease.since_ns, lease.until_ns) if lease else None
+
+    def override(self, node: NodeId) -> None:
+        stored = self._live(node)
+        if stored.lease:
             stored.lease = None
             self._note(stored)
 

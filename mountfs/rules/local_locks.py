@@ -25,6 +25,11 @@ def holder_of(request: LockRequest) -> LockHolder:
     return LockHolder(LockFamily.RECORD, request.owner)
 
 
+def kind_of(request: LockRequest) -> LockKind:
+    """Return which kind of lock the request asks for."""
+    return request.kind if isinstance(request, FlockRequest) else request.lock.kind
+
+
 class LocalLocks:
     """Two tables with one face. Nothing is granted but by `admit`, which says to whom."""
 

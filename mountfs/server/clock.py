@@ -1,7 +1,8 @@
-"""Wall-clock time: microseconds inside, seconds on the wire."""
+"""Time in microseconds: the wall clock, in seconds on the wire; and for locks the time since the boot."""
 
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 SECOND_US = 1_000_000
 
@@ -9,6 +10,16 @@ SECOND_US = 1_000_000
 def now_us() -> int:
     """The wall clock in microseconds since the epoch."""
     return time.time_ns() // 1000
+
+
+def lock_clock_us() -> int:
+    """The time since the boot, that of a sleep included: it never jumps, so no lock ends before its time."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+
+
+def boot_id() -> str:
+    """The name of this boot; the clock of locks begins anew with each."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def wire_time(moment_us: int) -> str:

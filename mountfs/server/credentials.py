@@ -65,6 +65,15 @@ class Principal:
         ):
             raise ApiError(403, 10770, "this credential may only read", {"reason": "scope_write_required"})
 
+    def check_admin(self, workspace_id: str) -> None:
+        """Raises 403/10767 when the credential does not administer the workspace."""
+        if not any(
+            scope.covers(self.org_id, workspace_id) and _MODES[scope.mode] > 2 for scope in self.scopes
+        ):
+            raise ApiError(
+                403, 10767, "only an administrator may do this", {"reason": "scope_admin_required"}
+            )
+
     def check_issue(self, scopes: Iterable[Scope]) -> None:
         """Raises 403/10768 when a new key would be allowed more than this credential."""
         for scope in scopes:

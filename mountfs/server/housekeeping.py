@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import select
 
 from mountfs.server import activity, batch, locks, uploads
-from mountfs.server.clock import SECOND_US, now_us
+from mountfs.server.clock import SECOND_US, lock_clock_us
 from mountfs.server.database import Transaction
 from mountfs.server.endpoint import Services
 from mountfs.server.schema import uploads as upload_table
@@ -54,7 +54,7 @@ async def watch_locks(services: Services) -> None:
     while True:
         services.lock_expiry.clear()
         next_us = await services.database.read(locks.next_expiry_us)
-        delay_s = None if next_us is None else (next_us - now_us()) / SECOND_US
+        delay_s = None if next_us is None else (next_us - lock_clock_us()) / SECOND_US
         if delay_s is not None and delay_s <= 0:
             await services.database.write(locks.release_expired)
             continue

@@ -4,11 +4,11 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from mountfs.server import locks
-from mountfs.server.clock import now_us
 from mountfs.server.database import Transaction
-from mountfs.server.endpoint import Call, whole_number
+from mountfs.server.endpoint import Call, is_true, whole_number
 from mountfs.server.envelope import ApiError, JsonObject
 from mountfs.server.nodes import get_live_node, get_node
+from mountfs.server.workspaces import Workspace
 
 
 async def acquire(call: Call) -> Response:
@@ -37,7 +37,7 @@ async def status(call: Call) -> Response:
 
     def look(connection: Connection) -> JsonObject:
         get_node(connection, workspace, node_id)
-        return locks.lock_json(locks.live_lock(connection, node_id, now_us()), with_token=False)
+        return locks.lock_json(locks.live_lock(connection, node_id), with_token=False)
 
     return await call.read(look)
 
@@ -55,8 +55,13 @@ async def heartbeat(call: Call) -> Response:
 
 
 async def release(call: Call) -> Response:
-    """`DELETE S/{node}/lock/?lock_token=...`: the body is not read."""
+    """`DELETE S/{node}/lock/?lock_token=...`: the body is not read.
+
+    With `override=true` instead of the token an administrator ends the lock of whoever holds it.
+    """
     workspace, node_id = call.workspace(write=True), call.node_id()
+    if is_true(call.query, "override"):
+        return await _override(call, workspace, node_id)
     token = _needed(call.query.get("lock_token", ""))
 
     def give_back(tx: Transaction) -> JsonObject:
@@ -64,6 +69,16 @@ async def release(call: Call) -> Response:
         return locks.release(tx, workspace.id, node_id, token)
 
     return await call.write(give_back)
+
+
+async def _override(call: Call, workspace: Workspace, node_id: str) -> Response:
+    call.principal.check_admin(workspace.id)
+
+    def end(tx: Transaction) -> JsonObject:
+        get_node(tx.connection, workspace, node_id)
+        return locks.override(tx, workspace.id, node_id)
+
+    return await call.write(end)
 
 
 def _needed(token: str) -> str:

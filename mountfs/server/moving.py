@@ -9,7 +9,7 @@ from mountfs.server.database import Transaction
 from mountfs.server.envelope import invalid_field, refused
 from mountfs.server.nodes import NodeRow, check_folder, find_child, find_node, get_live_node, get_node
 from mountfs.server.opaque_ids import NODE, VERSION, new_id
-from mountfs.server.placing import announce_node, free_name, insert_node
+from mountfs.server.placing import LockCheck, announce_node, free_name, insert_node
 from mountfs.server.schema import ROOT, nodes, versions
 from mountfs.server.workspaces import Workspace
 
@@ -44,14 +44,15 @@ _set_place = (
 _insert_versions = insert(versions)
 
 
-def move(tx: Transaction, workspace: Workspace, node_id: str, parent_id: str) -> NodeRow:
+def move(tx: Transaction, workspace: Workspace, node_id: str, parent_id: str, lock: LockCheck) -> NodeRow:
     """To another folder under its name; the collision table decides when that name is taken there."""
     node = get_live_node(tx.connection, workspace, node_id)
     check_folder(tx.connection, workspace, parent_id)
     if parent_id == node.parent_id:
         return node
     _check_not_inside(tx, workspace, node, parent_id)
-    name = _name_on_arrival(tx, workspace, node, parent_id)
+    lock.check(tx, node.id)
+    name = _name_on_arrival(tx, workspace, node, parent_id, lock)
     tx.execute(_set_place, {"node": node.id, "parent": parent_id, "new_name": name, "at": tx.now_us})
     announce_node(tx, workspace, node.id, f"{node.type}_moved")
     announce_node(tx, workspace, node.parent_id)
@@ -59,12 +60,12 @@ def move(tx: Transaction, workspace: Workspace, node_id: str, parent_id: str) ->
     return get_node(tx.connection, workspace, node.id)
 
 
-def copy(tx: Transaction, workspace: Workspace, node_id: str, parent_id: str) -> NodeRow:
+def copy(tx: Transaction, workspace: Workspace, node_id: str, parent_id: str, lock: LockCheck) -> NodeRow:
     """A new node with the same current content; a folder takes its subtree along. Histories stay behind."""
     node = get_live_node(tx.connection, workspace, node_id)
     check_folder(tx.connection, workspace, parent_id)
     _check_not_inside(tx, workspace, node, parent_id)
-    name = _name_on_arrival(tx, workspace, node, parent_id)
+    name = _name_on_arrival(tx, workspace, node, parent_id, lock)
     top_id = _copy_one(tx, node, parent_id, name)
     pending = [(node.id, top_id)] if node.type == "folder" else []
     while pending:
@@ -77,22 +78,23 @@ def copy(tx: Transaction, workspace: Workspace, node_id: str, parent_id: str) ->
     return get_node(tx.connection, workspace, top_id)
 
 
-def trash(tx: Transaction, workspace: Workspace, node: NodeRow) -> None:
+def trash(tx: Transaction, workspace: Workspace, node: NodeRow, lock: LockCheck) -> None:
     """Into the trash, with the subtree; a node that is there already stays as it is."""
     if node.trash_root is not None:
         return
+    lock.check(tx, node.id)
     tx.execute(_trash_subtree, {"top": node.id, "workspace": workspace.id, "at": tx.now_us})
     announce_node(tx, workspace, node.id, f"{node.type}_deleted")
 
 
-def restore(tx: Transaction, workspace: Workspace, node_id: str) -> NodeRow:
+def restore(tx: Transaction, workspace: Workspace, node_id: str, lock: LockCheck) -> NodeRow:
     """Back to where it was deleted from, or to the top when that folder is gone."""
     node = get_node(tx.connection, workspace, node_id)
     if node.trash_root != node.id:
         raise refused("only what lies at the top of the trash can be restored", "not_in_trash")
     parent = None if node.parent_id == ROOT else find_node(tx.connection, workspace, node.parent_id)
     parent_id = ROOT if parent is None or parent.trash_root is not None else str(parent.id)
-    name = _name_on_arrival(tx, workspace, node, parent_id)
+    name = _name_on_arrival(tx, workspace, node, parent_id, lock)
     tx.execute(_set_place, {"node": node.id, "parent": parent_id, "new_name": name, "at": tx.now_us})
     tx.execute(_restore_subtree, {"top": node.id, "at": tx.now_us})
     announce_node(tx, workspace, node.id, f"{node.type}_restored")
@@ -123,7 +125,9 @@ def empty_trash(tx: Transaction, workspace: Workspace) -> int:
     return len(ids)
 
 
-def _name_on_arrival(tx: Transaction, workspace: Workspace, node: NodeRow, parent_id: str) -> str:
+def _name_on_arrival(
+    tx: Transaction, workspace: Workspace, node: NodeRow, parent_id: str, lock: LockCheck
+) -> str:
     """The name the node gets in the folder.
 
     A file replaces a file, which goes to the trash; anything else is numbered.
@@ -132,7 +136,7 @@ def _name_on_arrival(tx: Transaction, workspace: Workspace, node: NodeRow, paren
     if existing is None:
         return str(node.name)
     if node.type == "file" and existing.type == "file" and existing.id != node.id:
-        trash(tx, workspace, existing)
+        trash(tx, workspace, existing, lock)
         return str(node.name)
     return free_name(tx, workspace, parent_id, node.name, is_folder=node.type == "folder")
 

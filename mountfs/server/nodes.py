@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, select, tuple_
 
 from mountfs.server import schema
-from mountfs.server.clock import now_us, wire_time
+from mountfs.server.clock import lock_clock_us, wire_time
 from mountfs.server.envelope import JsonObject, invalid_field, not_found
 from mountfs.server.locks import lock_info
 from mountfs.server.opaque_ids import canonical, shown
@@ -63,7 +63,7 @@ _PLACES: dict[str, ColumnElement[bool]] = {
 
 def find_node(connection: Connection, workspace: Workspace, node_id: str) -> NodeRow | None:
     """The node, live or trashed, with its lock."""
-    parameters = {"id": node_id, "workspace": workspace.id, "now": now_us()}
+    parameters = {"id": node_id, "workspace": workspace.id, "now": lock_clock_us()}
     return connection.execute(_by_id, parameters).one_or_none()
 
 
@@ -85,7 +85,7 @@ def get_live_node(connection: Connection, workspace: Workspace, node_id: str) ->
 
 def find_child(connection: Connection, workspace: Workspace, parent_id: str, name: str) -> NodeRow | None:
     """The live node of this name in the folder."""
-    parameters = {"workspace": workspace.id, "parent": parent_id, "name": name, "now": now_us()}
+    parameters = {"workspace": workspace.id, "parent": parent_id, "name": name, "now": lock_clock_us()}
     return connection.execute(_child, parameters).one_or_none()
 
 
@@ -134,7 +134,7 @@ def _lookup_error(key: str, given: str) -> JsonObject:
 
 def find_nodes(connection: Connection, workspace: Workspace, ids: Sequence[str]) -> list[NodeRow]:
     """Those of the nodes that exist."""
-    parameters = {"ids": list(ids), "workspace": workspace.id, "now": now_us()}
+    parameters = {"ids": list(ids), "workspace": workspace.id, "now": lock_clock_us()}
     return list(connection.execute(_by_ids, parameters))
 
 
@@ -171,7 +171,7 @@ def page_of(
     statement = _page_statement(place, sort, bool(cursor), bool(node_type))
     given = {
         **parameters,
-        "now": now_us(),
+        "now": lock_clock_us(),
         "count": size + 1,
         "value": value,
         "last_id": last_id,

@@ -40,14 +40,14 @@ _name_taken = select(nodes.c.id).where(
 
 
 class LockCheck:
-    """Decides whether a content write passes the file's lock; without enforcement everything does."""
+    """Decides whether a change passes the locks on what it touches; without enforcement each does."""
 
     def __init__(self, enforced: bool, token: str | None) -> None:
         self.enforced = enforced
         self.token = token
 
     def check(self, tx: Transaction, node_id: str) -> None:
-        """409 when the node is locked by somebody else."""
+        """409 `locked` when the node, or something below it, is locked by somebody else."""
         if self.enforced:
             check_not_locked(tx, node_id, self.token)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
+from mountfs.server import locks
 from mountfs.server.account_routes import insert_workspace, new_workspace
 from mountfs.server.activity import ActivityFeed, WakeUps
 from mountfs.server.blobs import BlobStore
@@ -76,6 +77,7 @@ async def _open_services(options: ServerOptions, background: Background) -> Serv
 
     database = Database(options.data / DATABASE_FILE, options.fsync, on_commit)
     facts = await database.write(_settle_facts)
+    await database.write(locks.keep_over_boots)
     await database.write(lambda tx: _create_missing_workspaces(tx, options.workspaces))
     blobs.sweep_blocking(await database.read(_named_blobs))
     credentials = Credentials(token, facts["user_id"], facts["org_id"])

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection
@@ -147,7 +148,7 @@ async def add_file(call: Call) -> Response:
         raise invalid_field(
             "from", "an upload source is required", kind="missing" if source is None else "invalid"
         )
-    lock = LockCheck(call.services.options.locks_enforced, fields.get("lock_token"))
+    lock = _lock_check(call, fields)
 
     def add(tx: Transaction) -> JsonObject:
         name = fields.get("name") or uploads.get_session(tx.connection, source[1]).name
@@ -168,7 +169,7 @@ async def update_node(call: Call) -> Response:
         )
     source = _read_source(fields)
     metadata = _read_metadata(fields)
-    lock = LockCheck(call.services.options.locks_enforced, fields.get("lock_token"))
+    lock = _lock_check(call, fields)
 
     def change(tx: Transaction) -> JsonObject:
         node = get_live_node(tx.connection, workspace, node_id)
@@ -187,6 +188,7 @@ def _update(
     lock: LockCheck,
 ) -> None:
     name, source, metadata = changes
+    lock.check(tx, node.id)
     if source is not None:
         if name is not None:
             placing.check_rename(tx, workspace, node, name)
@@ -244,23 +246,31 @@ def _read_metadata(fields: Mapping[str, str]) -> dict[str, str]:
 async def move(call: Call) -> Response:
     """`POST S/{node}/move/`."""
     workspace, node_id = call.workspace(write=True), call.node_id()
-    parent_id = await _read_parent(call)
+    fields = await call.fields()
+    parent_id, lock = _read_parent(fields), _lock_check(call, fields)
     return await call.write(
-        lambda tx: {"node": node_json(moving.move(tx, workspace, node_id, parent_id), "full")}
+        lambda tx: {"node": node_json(moving.move(tx, workspace, node_id, parent_id, lock), "full")}
     )
 
 
 async def copy(call: Call) -> Response:
     """`POST S/{node}/copy/`."""
     workspace, node_id = call.workspace(write=True), call.node_id()
-    parent_id = await _read_parent(call)
+    fields = await call.fields()
+    parent_id, lock = _read_parent(fields), _lock_check(call, fields)
     return await call.write(
-        lambda tx: {"node": node_json(moving.copy(tx, workspace, node_id, parent_id), "full")}
+        lambda tx: {"node": node_json(moving.copy(tx, workspace, node_id, parent_id, lock), "full")}
     )
 
 
-async def _read_parent(call: Call) -> str:
-    text = (await call.fields()).get("parent", "")
+def _lock_check(call: Call, fields: Mapping[str, str] = MappingProxyType({})) -> LockCheck:
+    """The token may stand in the form or, as with the release of a lock, in the query."""
+    token = fields.get("lock_token") or call.query.get("lock_token")
+    return LockCheck(call.services.options.locks_enforced, token)
+
+
+def _read_parent(fields: Mapping[str, str]) -> str:
+    text = fields.get("parent", "")
     if not text:
         raise invalid_field("parent", "is required", kind="missing")
     parent_id = text if text in (ROOT, nodes.TRASH) else opaque_ids.canonical(text)
@@ -272,11 +282,12 @@ async def _read_parent(call: Call) -> str:
 async def delete(call: Call) -> Response:
     """`DELETE S/{node}/delete/`: into the trash; `trash` itself is emptied."""
     workspace, node_id = call.workspace(write=True), call.node_id()
+    lock = _lock_check(call)
     if node_id == nodes.TRASH:
         return await call.write(lambda tx: {"count": moving.empty_trash(tx, workspace)})
 
     def to_trash(tx: Transaction) -> JsonObject:
-        moving.trash(tx, workspace, get_node(tx.connection, workspace, node_id))
+        moving.trash(tx, workspace, get_node(tx.connection, workspace, node_id), lock)
         return {"node": node_json(get_node(tx.connection, workspace, node_id), "full")}
 
     return await call.write(to_trash)
@@ -285,7 +296,10 @@ async def delete(call: Call) -> Response:
 async def restore(call: Call) -> Response:
     """`POST S/{node}/restore/`."""
     workspace, node_id = call.workspace(write=True), call.node_id()
-    return await call.write(lambda tx: {"node": node_json(moving.restore(tx, workspace, node_id), "full")})
+    lock = _lock_check(call, await call.fields())
+    return await call.write(
+        lambda tx: {"node": node_json(moving.restore(tx, workspace, node_id, lock), "full")}
+    )
 
 
 async def purge(call: Call) -> Response:
@@ -312,7 +326,7 @@ async def restore_version(call: Call) -> Response:
     workspace, node_id = call.workspace(write=True), call.node_id()
     fields = await call.fields()
     version_id = opaque_ids.canonical(fields.get("version_id", ""))
-    lock = LockCheck(call.services.options.locks_enforced, fields.get("lock_token"))
+    lock = _lock_check(call, fields)
 
     def bring_back(tx: Transaction) -> JsonObject:
         node = get_live_node(tx.connection, workspace, node_id)

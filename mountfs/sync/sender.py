@@ -12,6 +12,7 @@ import trio
 from mountfs.model.errors import (
     AccessDenied,
     CredentialRefused,
+    LeaseHeld,
     MountfsError,
     OutcomeUnknown,
     QuotaExceeded,
@@ -51,9 +52,10 @@ UPLOAD_TRIES: Final = 4
 
 RETRY: Final = Backoff(first_s=0.5, most_s=30.0)
 SLOW_RETRY_S: Final = 60.0
-"""When to try again what only somebody else's action can heal: rights, credits, a new token, disk space."""
+"""When to try again what only somebody else's action can heal: rights, credits, a new token, disk space, a
+lock that refuses changes."""
 
-HEALABLE: Final = (AccessDenied, CredentialRefused, QuotaExceeded, StorageError)
+HEALABLE: Final = (AccessDenied, CredentialRefused, LeaseHeld, QuotaExceeded, StorageError)
 
 
 class Sender:
@@ -84,6 +86,8 @@ class Sender:
         self._parked: dict[Ino, set[Inode]] = {}
         self._doubtful: set[Ino] = set()
         self._due_again: set[Ino] = set()
+        self._locked_out: dict[Ino, Inode] = {}
+        """Failed because somebody else holds a lock that refuses changes."""
         self._progress = trio.lowlevel.ParkingLot()
         self._hurries = 0
         self.programs_idle_s: Callable[[], float] = lambda: math.inf
@@ -130,6 +134,13 @@ class Sender:
             self.hints.pop(inode.ino, None)
             self._tree.mark_pending(inode)
             self._tree.save(inode)
+            self.expedite([inode])
+
+    def noticed(self, node: NodeId) -> None:
+        """The node changed on the remote: a lock that kept a change out may be free, or ours, by now."""
+        for inode in [inode for inode in self._locked_out.values() if inode.node == node]:
+            del self._locked_out[inode.ino]
+            inode.failure = None
             self.expedite([inode])
 
     @contextmanager
@@ -283,6 +294,7 @@ class Sender:
         self._pending_since.pop(inode.ino, None)
         self._attempts.pop(inode.ino, None)
         self.hints.pop(inode.ino, None)
+        self._locked_out.pop(inode.ino, None)
         self._tree.mark_clean(inode)
         if inode.is_linked:
             self._tree.save(inode)
@@ -298,6 +310,8 @@ class Sender:
             log.error("%r cannot be sent: %s", inode.path(), error.message)
         inode.failure = error.message
         self.hints[inode.ino] = error.hint
+        if isinstance(error, LeaseHeld):
+            self._locked_out[inode.ino] = inode
         self._tree.save(inode)
         self._fail_waiting(inode)
         if isinstance(error, HEALABLE):

@@ -15,6 +15,7 @@ GROUPS = {
     "Small files": ("small.", "small8.", "list.", "log."),
     "An open file": ("file.", "mmap."),
     "Programs": ("git.", "tar.", "grep.", "pip.", "sqlite."),
+    "Locks": ("lock.",),
     "Transfers": ("upload.", "read.", "far."),
     "Round-trip delay": ("delayed.",),
 }

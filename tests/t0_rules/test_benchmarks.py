@@ -2,13 +2,13 @@
 
 import asyncio
 import os
+import socket
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from scripts.benchmarks.delay_proxy import DelayProxy
 from scripts.benchmarks.goals import GOALS, Ceiling, Goal, evaluate
 from scripts.benchmarks.isolation import Failed, isolated
 from scripts.benchmarks.report import BEGIN, END, best_peer, render, with_section, write
@@ -17,6 +17,7 @@ from scripts.benchmarks.runner import rotated
 from scripts.benchmarks.systems import PEERS, SYSTEMS
 from scripts.benchmarks.workloads import WORKLOADS, unit_of
 from scripts.benchmarks.workloads.base import NotMeasured
+from scripts.lib.relay import Relay, RelayProxy
 
 
 def results_of(samples: dict[str, dict[str, float]]) -> Results:
@@ -161,7 +162,7 @@ async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 async def _round_trip(delay_ms: float, content: bytes) -> tuple[float, bytes, int]:
     server = await asyncio.start_server(_echo, "127.0.0.1", 0)
-    proxy = DelayProxy(server.sockets[0].getsockname()[1], delay_ms)
+    proxy = RelayProxy(server.sockets[0].getsockname()[1], delay_ms)
     listening, port = await proxy.listen()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     begin = time.monotonic()
@@ -182,3 +183,34 @@ def test_delay_proxy_adds_its_delay_and_counts_every_byte() -> None:
     assert answer == content
     assert took_s >= 0.06
     assert received == len(content)
+
+
+def test_relay_swallows_and_then_ends_what_lost_something() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        relay = Relay.started(listener.getsockname()[1])
+        try:
+            with socket.create_connection(("127.0.0.1", relay.port)) as client:
+                there, _ = listener.accept()
+                with there:
+                    client.sendall(b"passes")
+                    assert there.recv(100) == b"passes"
+                    relay.set_dropping(True)
+                    client.sendall(b"vanishes")
+                    relay.set_dropping(False)
+                    assert _rest_of(there) == _rest_of(client) == b""
+            with socket.create_connection(("127.0.0.1", relay.port)) as client:
+                there, _ = listener.accept()
+                with there:
+                    client.sendall(b"again")
+                    assert there.recv(100) == b"again"
+                    relay.cut()
+                    assert _rest_of(client) == b""
+        finally:
+            relay.stop()
+
+
+def _rest_of(connection: socket.socket) -> bytes:
+    try:
+        return connection.recv(100)
+    except ConnectionResetError:
+        return b""

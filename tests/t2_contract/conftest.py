@@ -5,7 +5,7 @@ import socket
 import struct
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
@@ -184,8 +184,21 @@ class Embedded:
 @pytest.fixture(scope="session")
 def embedded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
     """Run the embedded server as a program of its own until the session ends."""
-    data, log = (tmp_path_factory.mktemp("server") / name for name in ("data", "log"))
-    command = [sys.executable, "-m", "mountfs.server", "--data", str(data)]
+    with _running(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def enforcing_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
+    """Run one whose locks refuse the changes of others."""
+    with _running(tmp_path_factory.mktemp("enforcing"), "--locks-enforced") as server:
+        yield server
+
+
+@contextmanager
+def _running(folder: Path, *switches: str) -> Iterator[Embedded]:
+    data, log = folder / "data", folder / "log"
+    command = [sys.executable, "-m", "mountfs.server", "--data", str(data), *switches]
     command += ["--listen", "127.0.0.1:0", "--workspace", "main", "--min-lock-seconds", "2"]
     with log.open("wb") as errors:
         server = Popen(command, stdout=PIPE, stderr=errors)
@@ -222,18 +235,23 @@ def connect(request: pytest.FixtureRequest) -> Connect:
 
         return in_memory
     server: Embedded = request.getfixturevalue("embedded_server")
+    return partial(_over_a_socket, server.url, server.token)
 
-    @asynccontextmanager
-    async def over_a_socket() -> AsyncIterator[Remote]:
-        settings = FastioSettings(patience_s=20, lease_min_s=2)
-        service = FastioService(server.url, server.token, settings=settings)
-        try:
-            found = await service.find_workspace("main")
-            yield service.remote(found.id)
-        finally:
-            await service.aclose()
 
-    return over_a_socket
+@asynccontextmanager
+async def _over_a_socket(url: str, token: str) -> AsyncIterator[Remote]:
+    service = FastioService(url, token, settings=FastioSettings(patience_s=20, lease_min_s=2))
+    try:
+        found = await service.find_workspace("main")
+        yield service.remote(found.id)
+    finally:
+        await service.aclose()
+
+
+@pytest.fixture
+def connect_enforced(enforcing_server: Embedded) -> Connect:
+    """Return how to connect to a server whose locks refuse the changes of others."""
+    return partial(_over_a_socket, enforcing_server.url, enforcing_server.token)
 
 
 @pytest.fixture

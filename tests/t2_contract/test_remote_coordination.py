@@ -80,6 +80,36 @@ async def test_only_nodes_that_exist_can_be_locked(remote: Remote) -> None:
         await remote.acquire_lease(NOBODY, duration_s=60, holder="host")
 
 
+async def test_holder_of_a_lease_is_told(remote: Remote, other: Remote, folder: NodeId, store: Store) -> None:
+    node = await store(folder, "f", b"x")
+    assert await other.lease_holder(node) is None
+    lease = await remote.acquire_lease(node, duration_s=60, holder="host-a")
+    told = await other.lease_holder(node)
+    assert told is not None
+    assert told.holder == "host-a"
+    assert 59e9 <= told.until_ns - told.since_ns <= 61e9
+    await remote.release_lease(node, lease.token)
+    assert await other.lease_holder(node) is None
+    with pytest.raises(NodeNotFound):
+        await other.lease_holder(NOBODY)
+
+
+async def test_overridden_lease_is_lost_and_free(
+    remote: Remote, other: Remote, folder: NodeId, store: Store
+) -> None:
+    node = await store(folder, "f", b"x")
+    lease = await remote.acquire_lease(node, duration_s=60, holder="host-a")
+    start = await remote.changes(None)
+    await other.override_lease(node)
+    await other.override_lease(node)
+    told = await remote.changes(start.cursor, wait_s=10)
+    assert node in told.nodes or told.everything
+    with pytest.raises(LeaseNotHeld):
+        await remote.renew_lease(node, lease.token)
+    theirs = await other.acquire_lease(node, duration_s=60, holder="host-b")
+    await other.release_lease(node, theirs.token)
+
+
 # Changes
 
 

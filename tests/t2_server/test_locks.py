@@ -1,10 +1,15 @@
 """Leases: exclusive, atomic, announced, and still there after a crash."""
 
 import json
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
-from tests.t2_server.serving import Api, ServerProcess, error_of, from_upload
+import pytest
+from httpx import Response
+
+from tests.t2_server.serving import Api, ServerProcess, checked, error_of, from_upload
 
 
 def test_lock_is_exclusive_until_released(api: Api) -> None:
@@ -100,6 +105,25 @@ def test_lock_that_ended_while_the_server_was_down_is_free(
         api.post(f"{api.storage}{node}/lock/")
 
 
+def test_lock_keeps_its_whole_time_over_a_boot_of_the_host(
+    start_server: Callable[..., ServerProcess],
+) -> None:
+    """The clock of locks begins anew with a boot: what was counted by the old one tells nothing."""
+    server = start_server()
+    with server.api() as api:
+        node = api.upload("file", b"")
+        lock(api, node, duration=100)
+        server.kill()
+    with sqlite3.connect(server.data / "workspace.sqlite") as database:
+        database.execute("UPDATE settings SET value = 'an earlier boot' WHERE key = 'boot_of_locks'")
+        database.execute("UPDATE locks SET expires_us = 1")
+    database.close()
+    with start_server().api() as api:
+        told = api.get(f"{api.storage}{node}/lock/")["lock_info"]
+        left = datetime.fromisoformat(told["expires"].replace(" UTC", "+00:00")) - datetime.now(UTC)
+        assert 90 < left.total_seconds() <= 101
+
+
 def test_lock_and_unlock_are_announced(api: Api) -> None:
     node = api.upload("file", b"")
     lock = f"{api.storage}{node}/lock/"
@@ -117,19 +141,95 @@ def test_lock_only_advises_unless_enforced(api: Api) -> None:
     assert api.upload("file", b"new") == node
 
 
-def test_enforced_lock_refuses_the_content_of_others(start_server: Callable[..., ServerProcess]) -> None:
-    with start_server("--locks-enforced").api() as api:
-        node = api.upload("file", b"old")
-        session = api.complete_without_target(b"new")
-        token = api.post(f"{api.storage}{node}/lock/")["lock_token"]
-        update = {"from": from_upload(session)}
-        for response in (
-            api.try_upload("file", b"x"),
-            api.try_upload("file", b"x", lock_token="wrong"),
-            api.http.post(f"{api.storage}{node}/update/", data=update),
-        ):
-            assert error_of(response, 409)["params"]["reason"] == "locked"
-        assert api.read(node) == b"old"
-        api.post(f"{api.storage}{node}/update/", **update, lock_token=token)
-        assert api.read(node) == b"new"
-        assert api.upload("file", b"newest", lock_token=token) == node
+@pytest.fixture
+def enforcing(start_server: Callable[..., ServerProcess]) -> Iterator[Api]:
+    with start_server("--locks-enforced", "--min-lock-seconds", "1").api() as api:
+        yield api
+
+
+def locked(response: Response) -> None:
+    """It was refused, and says by whom the file is locked."""
+    error = error_of(response, 409)
+    assert (error["code"], error["params"]["reason"]) == (1660, "locked")
+    assert error["params"]["lock_info"]["client_info"] == {"device_name": "here"}
+
+
+def lock(api: Api, node: str, **fields: int) -> str:
+    """Lock the node; the token."""
+    path, info = f"{api.storage}{node}/lock/", json.dumps({"device_name": "here"})
+    return str(api.post(path, client_info=info, **fields)["lock_token"])
+
+
+def test_enforced_lock_refuses_the_content_of_others(enforcing: Api) -> None:
+    api, node = enforcing, enforcing.upload("file", b"old")
+    version = api.node(node)["version"]
+    api.upload("file", b"newer")
+    session = api.complete_without_target(b"new")
+    token = lock(api, node)
+    update = {"from": from_upload(session)}
+    locked(api.try_upload("file", b"x"))
+    locked(api.try_upload("file", b"x", lock_token="wrong"))
+    locked(api.http.post(f"{api.storage}{node}/update/", data=update))
+    locked(api.http.post(f"{api.storage}root/addfile/", data={**update, "name": "file"}))
+    locked(api.http.post(f"{api.storage}{node}/restore-version/", data={"version_id": version}))
+    assert api.read(node) == b"newer"
+    api.post(f"{api.storage}{node}/update/", **update, lock_token=token)
+    assert api.read(node) == b"new"
+    assert api.upload("file", b"newest", lock_token=token) == node
+
+
+def test_enforced_lock_refuses_moves_names_and_deletes_of_others(enforcing: Api) -> None:
+    api, folder = enforcing, enforcing.folder("folder")
+    node, other = api.upload("file", b"x"), api.upload("file", b"other", folder)
+    token = lock(api, node)
+    own = {"lock_token": token}
+    path = f"{api.storage}{node}/"
+    locked(api.http.post(f"{path}update/", data={"name": "else"}))
+    locked(api.http.post(f"{path}update/", data={"metadata_short": "x"}))
+    locked(api.http.post(f"{path}move/", data={"parent": folder}))
+    locked(api.http.delete(f"{path}delete/"))
+    locked(api.http.post(f"{api.storage}{other}/move/", data={"parent": "root"}))  # it would replace ours
+    assert api.children() == {"file": node, "folder": folder}
+    api.post(f"{path}update/", name="else", **own)
+    checked(api.http.post(f"{path}move/", params=own, data={"parent": folder}))
+    checked(api.http.delete(f"{path}delete/", params=own))
+    assert api.children(folder) == {"file": other}
+
+
+def test_enforced_lock_keeps_the_folders_above_it(enforcing: Api) -> None:
+    api, top = enforcing, enforcing.folder("top")
+    inner = api.folder("inner", top)
+    node = api.upload("file", b"x", inner)
+    token = lock(api, node)
+    locked(api.http.delete(f"{api.storage}{top}/delete/"))
+    locked(api.http.post(f"{api.storage}{inner}/move/", data={"parent": "root"}))
+    api.upload("sibling", b"y", inner)
+    api.delete(f"{api.storage}{node}/lock/", lock_token=token)
+    api.delete(f"{api.storage}{top}/delete/")
+    assert api.children() == {}
+
+
+def test_enforced_lock_ends_with_its_time(enforcing: Api) -> None:
+    node, cursor = enforcing.upload("file", b"x"), enforcing.head()
+    token = lock(enforcing, node, duration=1)
+    cursor = enforcing.news(cursor)["lastactivity"]
+    enforcing.news(cursor, wait=10)
+    enforcing.upload("file", b"y", lock_token=token)
+    enforcing.upload("file", b"z")
+
+
+@pytest.mark.parametrize(("scope", "status"), [("rwa", 200), ("rw", 403), ("r", 403)])
+def test_only_an_administrator_overrides_a_lock(api: Api, scope: str, status: int) -> None:
+    node = api.upload(f"file-{scope}", b"x")
+    path, token = f"{api.storage}{node}/lock/", lock(api, node)
+    key = api.post("user/auth/key/", scopes=json.dumps([f"user:*:{scope}"]))["api_key"]
+    cursor = api.head()
+    headers = {"authorization": f"Bearer {key}"}
+    answer = api.http.delete(path, params={"override": "true"}, headers=headers)
+    assert answer.status_code == status
+    assert api.get(path)["locked"] is (status != 200)
+    if status == 200:
+        assert api.news(cursor)["activity"] == [f"storage:{node}"]
+        assert error_of(api.http.post(f"{path}heartbeat/", data={"lock_token": token}), 404)
+        api.delete(path, override="true")
+        api.post(path)

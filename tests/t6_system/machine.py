@@ -62,7 +62,14 @@ class Server:
         return int(self.url.split(":")[2].split("/")[0])
 
     def read_only_token(self) -> str:
-        body = b"scopes=%5B%22user%3A*%3Ar%22%5D"
+        return self._token("r")
+
+    def member_token(self) -> str:
+        """One that may write, and administers nothing."""
+        return self._token("rw")
+
+    def _token(self, mode: str) -> str:
+        body = f"scopes=%5B%22user%3A*%3A{mode}%22%5D".encode()
         headers = {"Authorization": f"Bearer {self.token_file.read_text().strip()}"}
         request = Request(f"{self.url.rstrip('/')}/user/auth/key/", data=body, headers=headers)
         with urlopen(request, timeout=10) as answer:

@@ -12,7 +12,10 @@ from mountfs.daemon.running import (
     DrainProgress,
     FailedUpload,
     Feature,
+    LockReport,
     LockState,
+    LockUser,
+    RemoteHolder,
     Status,
     SyncOutcome,
     Uploads,
@@ -42,6 +45,17 @@ STATUS = Status(
     features=(Feature("locks across hosts", False, "no C extension"),),
 )
 
+LOCKS = (
+    LockReport(
+        "a.lock",
+        (LockUser("exclusive", 3.5),),
+        (LockUser("shared", 1.0),),
+        33.5,
+        RemoteHolder("host:42", 1.5, None, here=True),
+        None,
+    ),
+)
+
 
 @dataclass
 class StandInMount:
@@ -52,6 +66,7 @@ class StandInMount:
     left: int = 0
     error: Exception | None = None
     synced: list[tuple[bytes | None, float | None]] = field(default_factory=list)
+    asked: list[bytes | None] = field(default_factory=list)
     stops: list[float] = field(default_factory=list)
     hangs: bool = False
     cancelled: trio.Event = field(default_factory=trio.Event)
@@ -75,6 +90,16 @@ class StandInMount:
             progress(step)
             await trio.testing.wait_all_tasks_blocked(0.01)
         return self.left
+
+    async def locks(self, path: bytes | None) -> tuple[LockReport, ...]:
+        self.asked.append(path)
+        return LOCKS
+
+    async def unlock(self, path: bytes) -> RemoteHolder | None:
+        if self.error is not None:
+            raise self.error
+        self.asked.append(path)
+        return LOCKS[0].remote if path == b"a.lock" else None
 
     def request_stop(self, *, drain_timeout_s: float) -> None:
         self.stops.append(drain_timeout_s)

@@ -19,8 +19,8 @@ from mountfs.daemon.control_client import ControlClient
 from mountfs.daemon.errors import DaemonSilent, ReportedError
 from mountfs.daemon.messages import Progress
 from mountfs.daemon.running import DrainProgress, FailedUpload, SyncOutcome
-from mountfs.model.errors import CacheInUse, ReadOnlyCredential
-from tests.t6_system.stand_in import STATUS, StandInMount
+from mountfs.model.errors import CacheInUse, LeaseNotOverridable, ReadOnlyCredential
+from tests.t6_system.stand_in import LOCKS, STATUS, StandInMount
 
 _T = TypeVar("_T")
 
@@ -70,6 +70,24 @@ async def test_drain_tells_progress_and_what_is_left(tmp_path: Path) -> None:
     async with _served(mount, tmp_path / "s") as client:
         assert await _ask(lambda: client.drain(10, seen.append)) == 1
     assert [(each.entries_left, each.bytes_left) for each in seen] == [(3, 300), (1, 100)]
+
+
+async def test_locks_and_unlock_carry_any_path(tmp_path: Path) -> None:
+    mount = StandInMount()
+    async with _served(mount, tmp_path / "s") as client:
+        assert await _ask(lambda: client.locks(None)) == LOCKS
+        assert await _ask(lambda: client.locks(b"d\xff")) == LOCKS
+        assert await _ask(lambda: client.unlock(b"a.lock")) == LOCKS[0].remote
+        assert await _ask(lambda: client.unlock(b"free")) is None
+    assert mount.asked == [None, b"d\xff", b"a.lock", b"free"]
+
+
+async def test_lock_that_the_workspace_keeps_has_its_exit_code(tmp_path: Path) -> None:
+    mount = StandInMount(error=LeaseNotOverridable("the service has no way to end it"))
+    async with _served(mount, tmp_path / "s") as client:
+        with pytest.raises(ReportedError, match="no way") as caught:
+            await _ask(lambda: client.unlock(b"a.lock"))
+    assert exit_codes.for_error(caught.value) is ExitCode.LOCK_KEPT
 
 
 async def test_stop_and_audit(tmp_path: Path) -> None:

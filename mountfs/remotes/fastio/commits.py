@@ -28,7 +28,7 @@ class Commits(Tree, Uploads):
     async def _place(self, ask: Ask, onto: NodeId, upload: UploadId) -> RemoteNode | None:
         """Return the node as the answer tells it, if it does."""
         try:
-            return wire.changed_node(await self._http.payload(ask))
+            return wire.changed_node(await self._changed(onto, ask))
         except (NodeNotFound, RequestRefused):
             # The refusal may be about either of the two: whichever is gone says so itself.
             await self._one(onto)

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from math import ceil
 from typing import Final
 
-from mountfs.model.errors import LeaseHeld, LeaseNotHeld
+from mountfs.model.errors import LeaseHeld, LeaseNotHeld, LeaseNotOverridable
 from mountfs.model.ids import LeaseToken, NodeId
-from mountfs.model.remote import Lease
+from mountfs.model.remote import Lease, LeaseHolder
 from mountfs.remotes.fastio import wire
 from mountfs.remotes.fastio.error_map import Answer, accepted
 from mountfs.remotes.fastio.http import Http
@@ -15,6 +15,7 @@ from mountfs.remotes.fastio.request import Ask, Refusals, Repeat, form
 from mountfs.remotes.fastio.workspace_calls import WorkspaceCalls
 
 OF_ACQUIRING: Final = Refusals(conflict=LeaseHeld)
+OF_OVERRIDING: Final = Refusals(conflict=LeaseNotOverridable, invalid=LeaseNotOverridable)
 OF_HOLDING: Final = Refusals(absent=LeaseNotHeld, conflict=LeaseNotHeld, invalid=LeaseNotHeld)
 CLOCK_ERROR_S: Final = 1.5
 """Both times that a duration is read from are told in whole seconds."""
@@ -40,6 +41,7 @@ class Leases(WorkspaceCalls):
         payload = accepted(answer, ask)
         lease = Lease(wire.lease_token(payload), granted_s(asked_s, payload, answer))
         self._durations_s[lease.token] = lease.duration_s
+        self._held[node] = lease.token
         return lease
 
     async def renew_lease(self, node: NodeId, token: LeaseToken) -> Lease:
@@ -58,6 +60,23 @@ class Leases(WorkspaceCalls):
             return
         finally:
             self._durations_s.pop(token, None)
+            if self._held.get(node) == token:
+                del self._held[node]
+
+    async def lease_holder(self, node: NodeId) -> LeaseHolder | None:
+        return wire.lease_holder(await self._http.payload(Ask("GET", self._node_path(node, "lock"))))
+
+    async def override_lease(self, node: NodeId) -> None:
+        """As the port says. How the service is asked for this is not published: the release of a lock without
+        its token, by an administrator. A service that has another way says that the token is missing."""
+        path = self._node_path(node, "lock")
+        ask = Ask("DELETE", path, {"override": "true"}, refusals=OF_OVERRIDING)
+        try:
+            await self._http.payload(ask)
+        except LeaseNotOverridable as error:
+            raise LeaseNotOverridable("the service has no way to end the lock of somebody else") from error
+        if await self.lease_holder(node) is not None:
+            raise LeaseNotOverridable("the service took the request, but the file is still locked")
 
 
 def granted_s(expected_s: float, payload: wire.Wire, answer: Answer) -> float:

@@ -67,7 +67,7 @@ class Tree(WorkspaceCalls):
     async def rename(self, node: NodeId, name: str) -> RemoteNode:
         ask = self._change(node, "update", {"name": wire.sendable_name(name)})
         try:
-            payload = await self._http.payload(ask)
+            payload = await self._changed(node, ask)
         except (NameRefused, RequestRefused) as refused:
             here = await self._one(node)
             await self._raise_if_taken(here.parent, name, refused)
@@ -76,11 +76,11 @@ class Tree(WorkspaceCalls):
 
     async def move(self, node: NodeId, parent: NodeId) -> RemoteNode:
         ask = self._change(node, "move", {"parent": parent})
-        return wire.changed_node(await self._http.payload(ask)) or await self._after(ask, node)
+        return wire.changed_node(await self._changed(node, ask)) or await self._after(ask, node)
 
     async def trash(self, node: NodeId) -> None:
         try:
-            await self._http.payload(Ask("DELETE", self._node_path(node, "delete")))
+            await self._changed(node, Ask("DELETE", self._node_path(node, "delete")))
         except NodeNotFound:
             return
         except RequestRefused:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from mountfs.model.errors import NameRefused, ProtocolViolation
 from mountfs.model.ids import ROOT_NODE, ChangeCursor, LeaseToken, NodeId, UploadId, VersionId
 from mountfs.model.node import NodeKind, RemoteNode
-from mountfs.model.remote import UploadLimits, UploadState, UploadStatus
+from mountfs.model.remote import LeaseHolder, UploadLimits, UploadState, UploadStatus
 
 Wire = Mapping[str, Any]
 """One JSON object as it came."""
@@ -250,6 +250,19 @@ def lease_expiry_ns(payload: Wire) -> int:
     """Return when the lock ends by the service's clock, or 0 where it does not say."""
     info = payload.get("lock_info")
     return moment_ns((info if isinstance(info, dict) else payload).get("expires"))
+
+
+def lease_holder(payload: Wire) -> LeaseHolder | None:
+    """Read the answer about the lock of a file; the names of its keys are not published in full."""
+    info = payload.get("lock_info")
+    if not isinstance(info, dict):
+        return LeaseHolder("", 0, 0) if truth(payload.get("locked")) else None
+    client = info.get("client_info")
+    if isinstance(client, str):
+        client = json_object(client.encode())
+    told = client if isinstance(client, Mapping) else {}
+    holder = told.get("device_name") or info.get("user_id") or ""
+    return LeaseHolder(str(holder), moment_ns(info.get("acquired")), moment_ns(info.get("expires")))
 
 
 def change_cursor(payload: Wire) -> ChangeCursor:

@@ -6,8 +6,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.benchmarks.delay_proxy import Relay
 from scripts.benchmarks.processes import is_mounted, unmount
+from scripts.lib.relay import Relay
 
 Confirm = Callable[[], None]
 

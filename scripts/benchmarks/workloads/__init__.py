@@ -1,6 +1,14 @@
 """The workloads: functions over a directory, by name."""
 
-from scripts.benchmarks.workloads import cached_file, delayed, programs, records, small_files, transfers
+from scripts.benchmarks.workloads import (
+    cached_file,
+    delayed,
+    locks,
+    programs,
+    records,
+    small_files,
+    transfers,
+)
 from scripts.benchmarks.workloads.base import Unit, Workload
 
 WORKLOADS: tuple[Workload, ...] = (
@@ -8,6 +16,7 @@ WORKLOADS: tuple[Workload, ...] = (
     *cached_file.WORKLOADS,
     *programs.WORKLOADS,
     *records.WORKLOADS,
+    *locks.WORKLOADS,
     *transfers.WORKLOADS,
     *delayed.WORKLOADS,
 )

@@ -15,6 +15,7 @@ EIO_ON_PURPOSE = {
     errors.RemoteError,
     errors.WorkspaceUnknown,
     errors.LeaseNotHeld,
+    errors.LeaseNotOverridable,
     errors.UploadVanished,
     errors.UploadFailed,
     errors.RequestRefused,

@@ -1,4 +1,4 @@
-"""A TCP proxy in a process of its own: adds delay, counts bytes; and `Relay`, the handle on it.
+"""A TCP proxy in a process of its own: delays, drops, cuts and counts; and `Relay`, the handle on it.
 
 The delay is of the round trip: half of it is added to each direction, to every piece of data by itself, so
 that the throughput of a connection stays as it is.
@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Self
 
@@ -16,20 +17,34 @@ PIECE = 256 * 1024
 IN_FLIGHT = 256
 
 
-class DelayProxy:
-    """Listens on loopback and passes everything on to one port there."""
+class RelayProxy:
+    """Listens at one address and passes everything on to one port of loopback."""
 
     def __init__(self, target_port: int, delay_ms: float = 0.0) -> None:
         self.delay_ms = delay_ms
         self.received_bytes = 0
         """From the target to its clients."""
         self.sent_bytes = 0
+        self.dropping = False
+        """What comes is swallowed: both ends wait, as they do where a network loses everything."""
         self._target_port = target_port
+        self._open: set[asyncio.StreamWriter] = set()
 
-    async def listen(self) -> tuple[asyncio.Server, int]:
+    async def listen(self, host: str = "127.0.0.1") -> tuple[asyncio.Server, int]:
         """Return the server and its port."""
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=PIECE)
+        server = await asyncio.start_server(self._serve, host, 0, limit=PIECE)
         return server, int(server.sockets[0].getsockname()[1])
+
+    def cut(self) -> None:
+        """Reset every connection; new ones are taken."""
+        for writer in self._open:
+            writer.transport.abort()
+
+    def set_dropping(self, dropping: bool) -> None:
+        """Begin or end to swallow; what was swallowed is gone, so the connections end with it."""
+        if self.dropping and not dropping:
+            self.cut()
+        self.dropping = dropping
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -37,7 +52,11 @@ class DelayProxy:
         except OSError:
             writer.close()
             return
-        await asyncio.gather(self._pass(reader, back, sends=True), self._pass(there, writer, sends=False))
+        self._open |= {writer, back}
+        try:
+            await asyncio.gather(self._pass(reader, back, sends=True), self._pass(there, writer, sends=False))
+        finally:
+            self._open -= {writer, back}
 
     async def _pass(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, sends: bool) -> None:
         pending: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(IN_FLIGHT)
@@ -48,7 +67,8 @@ class DelayProxy:
                     self.sent_bytes += len(piece)
                 else:
                     self.received_bytes += len(piece)
-                await pending.put((time.monotonic() + self.delay_ms / 2000, piece))
+                if not self.dropping:
+                    await pending.put((time.monotonic() + self.delay_ms / 2000, piece))
         await pending.put((0.0, b""))
         await delivery
 
@@ -74,16 +94,17 @@ class DelayProxy:
 
 
 class Relay:
-    """A delay proxy as a child process, ruled by lines: `delay MS` and `count`."""
+    """A proxy as a child process, ruled by lines: `delay MS`, `cut`, `drop`, `pass` and `count`."""
 
     def __init__(self, process: "subprocess.Popen[str]", port: int) -> None:
         self._process = process
         self.port = port
 
     @classmethod
-    def started(cls, target_port: int) -> Self:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "scripts.benchmarks.delay_proxy", str(target_port)],
+    def started(cls, target_port: int, host: str = "127.0.0.1", prefix: Sequence[str] = ()) -> Self:
+        """Start it; `prefix` is a command that runs it elsewhere, for example in a network of its own."""
+        process = subprocess.Popen(  # noqa: S603 - our own program
+            [*prefix, sys.executable, "-m", "scripts.lib.relay", str(target_port), host],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -96,6 +117,14 @@ class Relay:
     def set_delay_ms(self, delay_ms: float) -> None:
         """Returns when it holds for what comes from now on."""
         self._ask(f"delay {delay_ms}")
+
+    def cut(self) -> None:
+        """Reset every connection."""
+        self._ask("cut")
+
+    def set_dropping(self, dropping: bool) -> None:
+        """Swallow everything, until told otherwise; then the connections that lost something are reset."""
+        self._ask("drop" if dropping else "pass")
 
     def received_bytes(self) -> int:
         """Bytes that came from the server so far."""
@@ -117,18 +146,23 @@ class Relay:
         return self._process.stdout.readline()
 
 
-async def _main(target_port: int) -> None:
-    proxy = DelayProxy(target_port)
-    _server, port = await proxy.listen()
+async def _main(target_port: int, host: str) -> None:
+    proxy = RelayProxy(target_port)
+    _server, port = await proxy.listen(host)
     print(port, flush=True)
     orders = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), os.fdopen(0, "rb"))
     while line := (await orders.readline()).decode():
-        if line.startswith("delay "):
-            proxy.delay_ms = float(line.split()[1])
+        match line.split():
+            case ["delay", delay_ms]:
+                proxy.delay_ms = float(delay_ms)
+            case ["cut"]:
+                proxy.cut()
+            case ["drop" | "pass" as order]:
+                proxy.set_dropping(order == "drop")
         print(proxy.received_bytes, flush=True)
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(int(sys.argv[1])))
+    asyncio.run(_main(int(sys.argv[1]), sys.argv[2]))
