@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ FLOCK = f"""i=0; while [ $i -lt $2 ]; do flock "$1.lock" sh -c '{COUNT_ON}' sh "
 
 LOOP = """
 import sys
+from collections.abc import Callable
 from pathlib import Path
 {setup}
 counter = Path(sys.argv[1])
@@ -74,6 +76,7 @@ def test_count_that_is_locked_by_it_is_exact(world: World, user: str) -> None:
         )
 
 
+@pytest.mark.timeout(PATIENCE_S * 2 + ROWS)
 @pytest.mark.parametrize(
     "names",
     [
@@ -82,7 +85,8 @@ def test_count_that_is_locked_by_it_is_exact(world: World, user: str) -> None:
     ],
     ids=["one mount", "two mounts"],
 )
-def test_sqlite_loses_no_row(world: World, names: list[str]) -> None:
+def test_sqlite_loses_no_row(make_world: Callable[[], World], names: list[str]) -> None:
+    world = make_world()  # its programs have a limit of their own
     mounts = [world.mount(name) for name in names]
     with sqlite3.connect(mounts[0] / "rows.db") as database:
         database.execute("PRAGMA journal_mode = DELETE")
