@@ -14,7 +14,9 @@ from mountfs.daemon.log_setup import log_to_file
 from mountfs.daemon.runner import prepare_cache_dir, run
 from mountfs.daemon.running import shown
 from mountfs.daemon.settings import MountSettings
+from mountfs.model.disk import Disk
 from mountfs.model.errors import MountfsError
+from mountfs.storage.system_disk import SYSTEM_DISK
 
 log = logging.getLogger(__name__)
 
@@ -38,14 +40,14 @@ class _Launcher:
             self._descriptor = None
 
 
-def main() -> int:
+def main(disk: Disk = SYSTEM_DISK) -> int:
     launcher = _Launcher()
     settings = MountSettings.load(sys.stdin.read())
     _detach()
     try:
         prepare_cache_dir(settings.cache_dir)
         log_to_file(settings.cache_dir, settings.log_level, settings.token)
-        run(settings, lambda: launcher.tell({"ready": True}))
+        run(settings, lambda: launcher.tell({"ready": True}), disk=disk)
     except MountfsError as error:
         log.exception("the mount failed")
         launcher.tell(

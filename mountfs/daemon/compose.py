@@ -23,6 +23,7 @@ from mountfs.kernel.notifier import Notifier
 from mountfs.kernel.preflight import check_mountpoint
 from mountfs.kernel.session import MountOptions, mount
 from mountfs.locks.file_locks import FileLocks
+from mountfs.model.disk import Disk
 from mountfs.model.errors import FuseUnavailable, MountfsError, ReadOnlyCredential, RemoteUnavailable
 from mountfs.model.ids import NodeId
 from mountfs.model.remote import Remote, Workspace
@@ -33,6 +34,7 @@ from mountfs.storage.content import ContentFiles
 from mountfs.storage.journal import SqliteJournal
 from mountfs.storage.layout import CacheDirectory, CacheLayout
 from mountfs.storage.saved_copies import SavedFiles
+from mountfs.storage.system_disk import SYSTEM_DISK
 from mountfs.sync.conflict_resolution import ConflictResolution
 from mountfs.sync.connection import Connection
 from mountfs.sync.content import FileContent
@@ -59,7 +61,11 @@ WORKSPACE_FACT: Final = "workspace"
 
 
 async def run_mount(
-    settings: MountSettings, *, ready: Callable[[], None], stopping: Callable[[float], None]
+    settings: MountSettings,
+    *,
+    ready: Callable[[], None],
+    stopping: Callable[[float], None],
+    disk: Disk = SYSTEM_DISK,
 ) -> StopReport:
     """Mount, call `ready` when the mount answers, serve until it is stopped or unmounted.
 
@@ -72,7 +78,7 @@ async def run_mount(
     directory = CacheDirectory.claim(settings.cache_dir)
     try:
         content_files = await trio.to_thread.run_sync(
-            ContentFiles, directory.layout.content, directory.layout.index
+            partial(ContentFiles, directory.layout.content, directory.layout.index, disk=disk)
         )
         try:
             workspace, outage = await _identify(settings, content_files)
@@ -139,7 +145,7 @@ async def _identify(
 async def _journal(
     directory: CacheDirectory, content_files: ContentFiles, workspace_id: str
 ) -> AsyncIterator[SqliteJournal]:
-    journal = SqliteJournal(directory.layout.journal, workspace=workspace_id)
+    journal = SqliteJournal(directory.layout.journal, workspace=workspace_id, disk=content_files.disk)
     await trio.to_thread.run_sync(recovery.recover, journal, content_files)
     journal.start()
     try:
@@ -228,7 +234,7 @@ class Parts:
             duration_s=settings.lease_duration_s,
         )
         self.filesystem = self._filesystem(settings)
-        copies = SavedFiles(CacheLayout(settings.cache_dir).saved)
+        copies = SavedFiles(CacheLayout(settings.cache_dir).saved, disk=content_files.disk)
         self.giving_up = GivingUp(
             self.tree, self.content, self.refresher, self.changes, self.uploads, self.notifier, copies
         )

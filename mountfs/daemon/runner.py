@@ -17,7 +17,9 @@ from mountfs.daemon.running import StopReport, shown
 from mountfs.daemon.runtime_dir import MountRecord
 from mountfs.daemon.settings import MountSettings
 from mountfs.daemon.watchdog import Watchdog
+from mountfs.model.disk import Disk
 from mountfs.model.errors import CacheUnusable
+from mountfs.storage.system_disk import SYSTEM_DISK
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +38,9 @@ def prepare_cache_dir(folder: Path) -> None:
         ) from error
 
 
-def run(settings: MountSettings, announce_ready: Callable[[], None]) -> StopReport:
+def run(
+    settings: MountSettings, announce_ready: Callable[[], None], *, disk: Disk = SYSTEM_DISK
+) -> StopReport:
     """Mount, serve until stopped, and leave a record of how it ended.
 
     `announce_ready` is called once, when the mount answers. Raises one of our errors for whatever goes
@@ -56,7 +60,7 @@ def run(settings: MountSettings, announce_ready: Callable[[], None]) -> StopRepo
         announce_ready()
 
     try:
-        report = trio.run(partial(run_mount, settings, ready=ready, stopping=watchdog.expect_end))
+        report = trio.run(partial(run_mount, settings, ready=ready, stopping=watchdog.expect_end, disk=disk))
     except BaseExceptionGroup as group:
         ours = first_of_ours(group)
         if ours is None:

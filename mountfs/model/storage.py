@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import IO, Protocol
 
 from mountfs.model.conflict import Conflict
+from mountfs.model.disk import Disk, DiskStep
 from mountfs.model.entry import EntryRecord, OpenUpload
 from mountfs.model.ids import Ino, NodeId, VersionId
 
@@ -85,11 +86,14 @@ class ContentStore(Protocol):
     where the file was made or used just before.
     """
 
+    disk: Disk
+    """What the descriptors given out are to be changed by."""
+
     def open(self, ino: Ino, *, create: bool) -> int:
         """Return a new descriptor, open for reading and writing, owned by the caller."""
         ...
 
-    def remove(self, ino: Ino) -> None:
+    def remove(self, ino: Ino, *, step: DiskStep = DiskStep.REMOVE_CONTENT) -> None:
         """Remove content and index entry; absent is success."""
         ...
 

@@ -11,10 +11,12 @@ from typing import IO, Any, Final
 
 import diskcache
 
+from mountfs.model.disk import Disk, DiskStep
 from mountfs.model.entry import ContentStamp
 from mountfs.model.errors import CacheUnusable, StorageError
 from mountfs.model.ids import Ino, VersionId
 from mountfs.model.storage import Coverage, StoredContent
+from mountfs.storage.system_disk import SYSTEM_DISK
 
 FOLDERS: Final = 256
 """Content files are spread over this many folders, so that none gets too long."""
@@ -63,9 +65,10 @@ class ContentFiles:
     of anything but the content files of dirty inodes, which no call but `remove` ever deletes.
     """
 
-    def __init__(self, folder: Path, index: Path) -> None:
+    def __init__(self, folder: Path, index: Path, *, disk: Disk = SYSTEM_DISK) -> None:
         """Raises CacheUnusable."""
         self._folder = folder
+        self.disk = disk
         try:
             for number in range(FOLDERS):
                 (folder / f"{number:02x}").mkdir(mode=0o700, exist_ok=True)
@@ -86,11 +89,13 @@ class ContentFiles:
     def path(self, ino: Ino) -> Path:
         return self._folder / f"{ino % FOLDERS:02x}" / str(ino)
 
-    def open(self, ino: Ino, *, create: bool) -> int:
-        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+    def open(self, ino: Ino, *, create: bool, step: DiskStep = DiskStep.CREATE_CONTENT) -> int:
+        path = f"{self._folder}/{ino % FOLDERS:02x}/{ino}"
         with _as_storage_error(f"content of inode {ino}"):
             try:
-                return os.open(f"{self._folder}/{ino % FOLDERS:02x}/{ino}", flags, 0o600)
+                if create:
+                    return self.disk.open(step, path, os.O_RDWR | os.O_CREAT)
+                return os.open(path, os.O_RDWR | os.O_CLOEXEC)
             except FileNotFoundError as error:
                 # To a program the file exists: that its content does not is a damage.
                 raise OSError(errno.EIO, "the content is lost") from error
@@ -109,12 +114,15 @@ class ContentFiles:
         stamp = self.stamp(ino)
         return None if stamp is None else stamp.size
 
-    def remove(self, ino: Ino) -> None:
+    def remove(self, ino: Ino, *, step: DiskStep = DiskStep.REMOVE_CONTENT) -> None:
         with _as_storage_error(f"content of inode {ino}"):
             # The index first: content without an index entry is nothing, the reverse would be a lie.
-            self._index.delete(_content_key(ino))
+            self._forget(ino)
             with contextlib.suppress(FileNotFoundError):
-                self.path(ino).unlink()
+                self.disk.unlink(step, self.path(ino))
+
+    def _forget(self, ino: Ino) -> None:
+        self.disk.commit(DiskStep.FORGET_INDEX, lambda: self._index.delete(_content_key(ino)))
 
     def remove_all(self, inos: Iterable[Ino]) -> None:
         with self._index.transact():
@@ -132,10 +140,10 @@ class ContentFiles:
     def save_coverage(self, ino: Ino, coverage: Coverage | None) -> None:
         with _as_storage_error(f"index entry of inode {ino}"):
             if coverage is None:
-                self._index.delete(_content_key(ino))
+                self._forget(ino)
             else:
                 entry = {"version": coverage.version, "ranges": coverage.ranges}
-                self._index.set(_content_key(ino), entry)
+                self.disk.commit(DiskStep.SAVE_INDEX, lambda: self._index.set(_content_key(ino), entry))
 
     def save_coverages(self, coverages: Iterable[tuple[Ino, Coverage]]) -> None:
         with self._index.transact():
@@ -144,12 +152,8 @@ class ContentFiles:
 
     def sync(self, ino: Ino, descriptor: int) -> None:
         with _as_storage_error(f"content of inode {ino}"):
-            os.fsync(descriptor)
-            folder = os.open(self.path(ino).parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            self.disk.sync(DiskStep.SYNC_CONTENT, descriptor)
+            self.disk.sync_path(DiskStep.SYNC_CONTENT_FOLDER, self.path(ino).parent)
 
     def fact(self, name: str) -> Any:
         """Return what `save_fact` kept under this name, None when it kept nothing."""
@@ -159,7 +163,7 @@ class ContentFiles:
     def save_fact(self, name: str, value: Any) -> None:
         """Keep a JSON value, such as the workspace's limits, for a start without the remote."""
         with _as_storage_error(f"fact {name}"):
-            self._index.set(f"fact:{name}", value)
+            self.disk.commit(DiskStep.SAVE_INDEX, lambda: self._index.set(f"fact:{name}", value))
 
     def scratch(self) -> IO[bytes]:
         with _as_storage_error("a file for a download"):

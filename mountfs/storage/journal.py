@@ -1,23 +1,24 @@
 """The journal: a SQLite database in WAL mode, written by one thread that groups what came meanwhile."""
 
-import errno
 import logging
-import os
 import queue
 import sqlite3
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import trio
 
 from mountfs.model.conflict import Conflict
+from mountfs.model.disk import Disk, DiskStep
 from mountfs.model.entry import EntryRecord, OpenUpload
-from mountfs.model.errors import CacheTooNew, CacheUnusable, StorageError
+from mountfs.model.errors import StorageError
 from mountfs.model.ids import ROOT_INO, Ino, NodeId
+from mountfs.storage import journal_database as database
 from mountfs.storage import redo_log, schema
+from mountfs.storage.journal_database import Batch
+from mountfs.storage.system_disk import SYSTEM_DISK
 
 log = logging.getLogger(__name__)
 
@@ -27,39 +28,11 @@ INO_BLOCK: Final = 10_000
 RETRY_S: Final = 0.5
 """How long the writer waits before it tries a refused transaction again."""
 
-BUSY_TIMEOUT_S: Final = 5.0
-
 LOGGED_ROWS: Final = 1000
 """More rows than this are not worth the trio thread's time: who waits for them waits for the database."""
 
 CLEAR_BYTES: Final = 256 * 1024
 """The redo log is emptied when it is larger than this and the database has all of it."""
-
-
-@dataclass(slots=True)
-class _Batch:
-    """Rows by key, the newest of each; None erases."""
-
-    entries: dict[Ino, schema.Row | None] = field(default_factory=dict)
-    uploads: dict[Ino, schema.Row | None] = field(default_factory=dict)
-    facts: dict[str, str | None] = field(default_factory=dict)
-    sync: bool = False
-    last: bool = False
-    number: int = 0
-
-    def absorb(self, later: "_Batch") -> None:
-        self.entries.update(later.entries)
-        self.uploads.update(later.uploads)
-        self.facts.update(later.facts)
-        self.sync |= later.sync
-        self.last |= later.last
-        self.number = later.number
-
-    def is_empty(self) -> bool:
-        return not (self.entries or self.uploads or self.facts or self.sync)
-
-    def rows(self) -> int:
-        return len(self.entries) + len(self.uploads) + len(self.facts)
 
 
 class SqliteJournal:
@@ -71,28 +44,29 @@ class SqliteJournal:
     storage. What only the redo log has is brought into the database when the journal is opened.
     """
 
-    def __init__(self, path: Path, *, workspace: str) -> None:
+    def __init__(self, path: Path, *, workspace: str, disk: Disk = SYSTEM_DISK) -> None:
         """Open or create the journal. Raises CacheTooNew, CacheUnusable (damaged, of another workspace)."""
         self._path = path
-        self._reader = _connect(path)
+        self._disk = disk
+        self._reader = database.connect(path)
         self._reader_lock = threading.Lock()
-        _prepare(self._reader, path, workspace)
-        self._redo = _redo(self._reader, path)
-        self._unlogged: list[_Batch] = []
+        database.prepare(self._reader, path, workspace, disk)
+        self._redo = database.open_redo_log(self._reader, path, disk)
+        self._unlogged: list[Batch] = []
         ceiling = self._reader.execute("SELECT value FROM facts WHERE name = 'ino_ceiling'").fetchone()
         self._next_ino = int(ceiling[0]) if ceiling else 2
         self.first_new_ino = Ino(self._next_ino)
         """Every inode number of an earlier start is lower."""
         self._ino_ceiling = self._next_ino + INO_BLOCK
-        _reserve_inos(self._reader, path, self._ino_ceiling)
-        self._gathering = _Batch()
+        database.reserve_inos(self._reader, path, self._ino_ceiling, disk)
+        self._gathering = Batch()
         self._hand_over_due = False
         self._handed_over = 0
         self._done = 0
         self._synced = 0
         self._refused: StorageError | None = None
         self._waiting = trio.lowlevel.ParkingLot()
-        self._queue: queue.SimpleQueue[_Batch] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Batch] = queue.SimpleQueue()
         self._token: trio.lowlevel.TrioToken | None = None
         self._thread: threading.Thread | None = None
 
@@ -162,7 +136,7 @@ class SqliteJournal:
 
     def _hand_over(self) -> None:
         self._hand_over_due = False
-        batch, self._gathering = self._gathering, _Batch()
+        batch, self._gathering = self._gathering, Batch()
         if batch.is_empty():
             return
         self._handed_over += 1
@@ -191,7 +165,7 @@ class SqliteJournal:
             return True
         if sum(batch.rows() for batch in self._unlogged) > LOGGED_ROWS:
             return False
-        together = _Batch()
+        together = Batch()
         for batch in self._unlogged:
             together.absorb(batch)
         logged = self._redo.append(
@@ -215,7 +189,7 @@ class SqliteJournal:
             self.check_writable()
             await self._waiting.park()
 
-    def _report_done(self, batch: _Batch) -> None:
+    def _report_done(self, batch: Batch) -> None:
         self._done = batch.number
         if batch.sync:
             self._synced = batch.number
@@ -232,10 +206,10 @@ class SqliteJournal:
     # The writer thread.
 
     def _write_batches(self) -> None:
-        connection = _connect(self._path)
+        connection = database.connect(self._path)
         assert self._token is not None
         try:
-            batch = _Batch()
+            batch = Batch()
             while not batch.last:
                 batch = self._next_batch()
                 self._write_until_accepted(connection, batch)
@@ -244,8 +218,8 @@ class SqliteJournal:
         finally:
             connection.close()
 
-    def _next_batch(self) -> _Batch:
-        batch = _Batch()
+    def _next_batch(self) -> Batch:
+        batch = Batch()
         batch.absorb(self._queue.get())
         while True:
             try:
@@ -253,14 +227,14 @@ class SqliteJournal:
             except queue.Empty:
                 return batch
 
-    def _write_until_accepted(self, connection: sqlite3.Connection, batch: _Batch) -> None:
+    def _write_until_accepted(self, connection: sqlite3.Connection, batch: Batch) -> None:
         assert self._token is not None
         while True:
             try:
-                _write(self._path, connection, batch)
+                database.write(self._disk, DiskStep.COMMIT_JOURNAL, self._path, connection, batch)
             except Exception as error:
                 # Whatever it is, the records are kept, whoever waits is told, and the thread lives on.
-                refusal = _storage_error(self._path, error)
+                refusal = database.storage_error(self._path, error)
                 log.error("%s; trying again", refusal.message)
                 self._token.run_sync_soon(self._report_refused, refusal)
                 if batch.last:
@@ -334,7 +308,7 @@ class SqliteJournal:
             try:
                 return self._reader.execute(statement, arguments).fetchall()
             except sqlite3.Error as error:
-                raise _damaged(self._path, error) from error
+                raise database.damaged(self._path, error) from error
 
     def all_inos(self) -> set[Ino]:
         """Return every inode number that has an entry. Blocks; for recovery and audit."""
@@ -349,7 +323,7 @@ class SqliteJournal:
                 entries = [schema.entry_record(row) for row in self._reader.execute(schema.SELECT_ENTRY)]
                 uploads = [schema.upload_record(row) for row in self._reader.execute("SELECT * FROM uploads")]
             except (sqlite3.Error, ValueError) as error:
-                raise _damaged(self._path, error) from error
+                raise database.damaged(self._path, error) from error
             finally:
                 self._reader.rollback()
         return entries, uploads
@@ -371,12 +345,12 @@ class SqliteJournal:
         Either all are replaced or none. Raises StorageError.
         """
         assert self._thread is None, "the writer thread has its own view of what is to be written"
-        batch = _Batch(entries={entry.ino: schema.entry_row(entry) for entry in entries}, sync=True)
+        batch = Batch(entries={entry.ino: schema.entry_row(entry) for entry in entries}, sync=True)
         with self._reader_lock:
             try:
-                _write(self._path, self._reader, batch)
+                database.write(self._disk, DiskStep.RECOVER_ENTRIES, self._path, self._reader, batch)
             except (sqlite3.Error, OSError) as error:
-                raise _storage_error(self._path, error) from error
+                raise database.storage_error(self._path, error) from error
 
     async def _select(self, statement: str, arguments: tuple[object, ...]) -> list[EntryRecord]:
         def select() -> list[EntryRecord]:
@@ -384,114 +358,3 @@ class SqliteJournal:
                 return [schema.entry_record(row) for row in self._reader.execute(statement, arguments)]
 
         return await trio.to_thread.run_sync(select)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    try:
-        connection = sqlite3.connect(
-            path, check_same_thread=False, isolation_level=None, timeout=BUSY_TIMEOUT_S
-        )
-        connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-    except sqlite3.Error as error:
-        raise _damaged(path, error) from error
-    return connection
-
-
-def _prepare(connection: sqlite3.Connection, path: Path, workspace: str) -> None:
-    try:
-        connection.executescript(schema.TABLES)
-        facts = dict(connection.execute("SELECT name, value FROM facts").fetchall())
-        written_as = int(facts.get("format", schema.FORMAT))
-        if written_as > schema.FORMAT:
-            raise CacheTooNew(f"the cache {path.parent} was written by a newer mountfs")
-        if facts.get("workspace", workspace) != workspace:
-            raise CacheUnusable(
-                f"the cache {path.parent} belongs to workspace {facts['workspace']}, not {workspace}",
-                hint="choose another --cache",
-            )
-        with connection:
-            connection.execute("BEGIN IMMEDIATE")
-            for number in range(written_as, schema.FORMAT):
-                for statement in schema.MIGRATIONS[number]:
-                    connection.execute(statement)
-            for statement in schema.INDEXES:
-                connection.execute(statement)
-            connection.executemany(
-                "INSERT OR REPLACE INTO facts VALUES (?, ?)",
-                [("format", str(schema.FORMAT)), ("workspace", workspace)],
-            )
-    except sqlite3.Error as error:
-        raise _damaged(path, error) from error
-
-
-def _redo(connection: sqlite3.Connection, path: Path) -> redo_log.RedoLog:
-    """Bring into the database what only the redo log has, and begin a new one. Raises CacheUnusable."""
-    log_path = path.with_name(path.name + "-redo")
-    facts = dict(connection.execute("SELECT name, value FROM facts").fetchall())
-    run, applied = int(facts.get("run", 0)), int(facts.get("applied", 0))
-    batch = _Batch(facts={"run": str(run + 1)})
-    try:
-        for logged in redo_log.read(log_path, run=run, applied=applied):
-            batch.absorb(_Batch(logged.entries, logged.uploads, logged.facts))
-        if batch.rows() > 1:
-            log.info("%d rows of the journal come from its redo log", batch.rows() - 1)
-        _write(path, connection, batch)
-        return redo_log.RedoLog(log_path, run=run + 1)
-    except (sqlite3.Error, OSError, ValueError) as error:
-        raise _damaged(path, error) from error
-
-
-def _write(path: Path, connection: sqlite3.Connection, batch: _Batch) -> None:
-    with connection:
-        connection.execute("BEGIN IMMEDIATE")
-        connection.executemany(schema.PUT_ENTRY, [row for row in batch.entries.values() if row])
-        connection.executemany(
-            "DELETE FROM entries WHERE ino = ?", [(ino,) for ino, row in batch.entries.items() if not row]
-        )
-        connection.executemany(schema.PUT_UPLOAD, [row for row in batch.uploads.values() if row])
-        connection.executemany(
-            "DELETE FROM uploads WHERE ino = ?", [(ino,) for ino, row in batch.uploads.items() if not row]
-        )
-        connection.executemany(
-            "INSERT OR REPLACE INTO facts VALUES (?, ?)", [fact for fact in batch.facts.items() if fact[1]]
-        )
-        connection.executemany(
-            "DELETE FROM facts WHERE name = ?", [(name,) for name, value in batch.facts.items() if not value]
-        )
-        connection.execute("INSERT OR REPLACE INTO facts VALUES ('applied', ?)", [str(batch.number)])
-    if batch.sync:
-        _sync_file(path.with_name(path.name + "-wal"))
-
-
-def _reserve_inos(connection: sqlite3.Connection, path: Path, ceiling: int) -> None:
-    try:
-        connection.execute("INSERT OR REPLACE INTO facts VALUES ('ino_ceiling', ?)", [str(ceiling)])
-    except sqlite3.Error as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> CacheUnusable:
-    return CacheUnusable(
-        f"the journal {path} cannot be used: {error}",
-        hint="keep a copy of it; mountfs doctor tells more",
-    )
-
-
-def _storage_error(path: Path, error: Exception) -> StorageError:
-    if isinstance(error, OSError):
-        number = error.errno or errno.EIO
-    elif getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-        number = errno.ENOSPC
-    else:
-        number = errno.EIO
-    return StorageError(f"the journal {path} cannot be written: {error}", errno=number)
-
-
-def _sync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

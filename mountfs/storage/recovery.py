@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Final
 
+from mountfs.model.disk import DiskStep
 from mountfs.model.entry import EntryKind, EntryRecord
 from mountfs.model.ids import Ino
 from mountfs.storage.content import ContentFiles
@@ -56,7 +57,7 @@ def _remove_deleted(content: ContentFiles, inos: Iterable[Ino]) -> None:
     for ino in inos:
         if content.size(ino) is not None:
             log.info("recovery: removed the content of inode %d, which was deleted", ino)
-            content.remove(ino)
+            content.remove(ino, step=DiskStep.RECOVER_REMOVE)
 
 
 def _looked_at(content: ContentFiles, entry: EntryRecord, pending: int) -> EntryRecord:
@@ -103,7 +104,7 @@ def _repair(content: ContentFiles, entry: EntryRecord) -> EntryRecord:
 
 
 def _create_empty(content: ContentFiles, entry: EntryRecord) -> None:
-    descriptor = content.open(entry.ino, create=True)
+    descriptor = content.open(entry.ino, create=True, step=DiskStep.RECOVER_EMPTY)
     try:
         content.sync(entry.ino, descriptor)
     finally:

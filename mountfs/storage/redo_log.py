@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from mountfs.model.disk import Disk, DiskStep
 from mountfs.model.ids import Ino
+from mountfs.storage.system_disk import SYSTEM_DISK
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +40,12 @@ class LoggedBatch:
 class RedoLog:
     """The log of this run; to be used from one thread."""
 
-    def __init__(self, path: Path, *, run: int) -> None:
+    def __init__(self, path: Path, *, run: int, disk: Disk = SYSTEM_DISK) -> None:
         """Begin an empty log in place of an earlier one. Raises OSError."""
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        self._disk = disk
+        self._descriptor = disk.open(DiskStep.BEGIN_LOG, path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         self._usable = True
-        self._begin = os.write(self._descriptor, _line(run))
+        self._begin = disk.write(DiskStep.BEGIN_LOG, self._descriptor, _line(run), 0)
         self._end = self._begin
 
     def close(self) -> None:
@@ -60,7 +63,8 @@ class RedoLog:
         if not self._usable or self._end + len(content) > MOST_BYTES:
             return False
         try:
-            complete = os.pwrite(self._descriptor, content, self._end) == len(content)
+            written = self._disk.write(DiskStep.APPEND_LOG, self._descriptor, content, self._end)
+            complete = written == len(content)
         except OSError:
             complete = False
         if complete:
@@ -76,7 +80,7 @@ class RedoLog:
 
     def _cut(self) -> None:
         try:
-            os.ftruncate(self._descriptor, self._end)
+            self._disk.resize(DiskStep.CUT_LOG, self._descriptor, self._end)
         except OSError as error:
             # What is behind the end would be taken for a part of the log.
             self._usable = False

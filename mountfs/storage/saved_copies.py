@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from mountfs.model.disk import Disk, DiskStep
 from mountfs.model.errors import StorageError
+from mountfs.storage.system_disk import SYSTEM_DISK
 
 PIECE_BYTES: Final = 1024 * 1024
 
@@ -15,15 +17,16 @@ class SavedFiles:
     """Implements `mountfs.model.storage.SavedCopies`; `default` is where copies go that nobody named a folder
     for."""
 
-    def __init__(self, default: Path) -> None:
+    def __init__(self, default: Path, *, disk: Disk = SYSTEM_DISK) -> None:
         self._default = default
+        self._disk = disk
 
     def save(self, folder: str | None, path: bytes, descriptor: int) -> str:
         target = Path(folder) if folder is not None else self._default
         target = target / os.fsdecode(path)
         try:
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return _copy(descriptor, target)
+            return _copy(self._disk, descriptor, target)
         except OSError as error:
             raise StorageError(
                 f"no copy can be saved at {target}: {error.strerror or error}",
@@ -32,31 +35,29 @@ class SavedFiles:
             ) from error
 
 
-def _copy(source: int, target: Path) -> str:
+def _copy(disk: Disk, source: int, target: Path) -> str:
     for path in _free_names(target):
         try:
-            copy = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            copy = disk.open(DiskStep.SAVE_COPY, path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         except FileExistsError:
             continue
         try:
-            _copy_bytes(source, copy)
-            os.fsync(copy)
+            _copy_bytes(disk, source, copy)
+            disk.sync(DiskStep.SYNC_COPY, copy)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
         finally:
             os.close(copy)
-        _sync_folder(path.parent)
+        disk.sync_path(DiskStep.SYNC_COPY_FOLDER, path.parent)
         return str(path)
     raise AssertionError("there is no end of names")
 
 
-def _copy_bytes(source: int, target: int) -> None:
+def _copy_bytes(disk: Disk, source: int, target: int) -> None:
     position = 0
     while piece := os.pread(source, PIECE_BYTES, position):
-        position += len(piece)
-        while piece:
-            piece = piece[os.write(target, piece) :]
+        position += disk.write(DiskStep.SAVE_COPY, target, piece, position)
 
 
 def _free_names(target: Path) -> Iterator[Path]:
@@ -65,11 +66,3 @@ def _free_names(target: Path) -> Iterator[Path]:
     while True:
         yield target.with_name(f"{target.stem} ({number}){target.suffix}")
         number += 1
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,10 +7,12 @@ import stat
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import trio
 
+from mountfs.model.disk import DiskStep
 from mountfs.model.errors import MountfsError, StorageError
 from mountfs.model.ids import Ino
 from mountfs.model.node import RemoteNode
@@ -55,9 +57,10 @@ class FileContent:
     ) -> None:
         self._tree = tree
         self._store = store
+        self._disk = store.disk
         self._limit_bytes = limit_bytes
         self._fetcher = Fetcher(
-            remote, patience_s=patience_s, fetched=self._count_fetched, let_go=self._let_go
+            remote, store.disk, patience_s=patience_s, fetched=self._count_fetched, let_go=self._let_go
         )
         self.direct = DirectAccess(tree, grown=self._grow)
         self.superseding = Superseding(tree, remote, store, self.direct)
@@ -145,7 +148,15 @@ class FileContent:
         else:
             inode.present = RangeSet()
         if not inode.content_dirty and inode.descriptor is not None:
-            os.ftruncate(inode.descriptor, inode.size)
+            self._fit(inode)
+
+    def _fit(self, inode: Inode) -> None:
+        """Give the file of clean content the length of its version."""
+        assert inode.descriptor is not None
+        try:
+            self._disk.resize(DiskStep.FIT_CONTENT, inode.descriptor, inode.size)
+        except OSError as error:
+            raise _disk_error(inode, error) from error
 
     def _let_go(self, inode: Inode) -> None:
         inode.opens -= 1
@@ -239,9 +250,11 @@ class FileContent:
         assert descriptor is not None
         try:
             if len(content) <= INLINE_WRITE:
-                written = os.pwrite(descriptor, content, offset)
+                written = self._disk.write(DiskStep.WRITE_CONTENT, descriptor, content, offset)
             else:
-                written = await trio.to_thread.run_sync(os.pwrite, descriptor, content, offset)
+                written = await trio.to_thread.run_sync(
+                    self._disk.write, DiskStep.WRITE_CONTENT, descriptor, content, offset
+                )
         except OSError as error:
             raise _disk_error(inode, error) from error
         if not inode.unsealed:
@@ -263,7 +276,7 @@ class FileContent:
         descriptor = inode.descriptor
         assert descriptor is not None
         try:
-            await trio.to_thread.run_sync(os.ftruncate, descriptor, size)
+            await trio.to_thread.run_sync(self._disk.resize, DiskStep.RESIZE_CONTENT, descriptor, size)
         except OSError as error:
             raise _disk_error(inode, error) from error
         if not inode.unsealed:
@@ -281,7 +294,7 @@ class FileContent:
         inode.content_epoch += 1
         inode.present = RangeSet()
         inode.size = 0
-        os.ftruncate(inode.descriptor, 0)
+        self._fit(inode)
 
     async def disown_bytes(self, inode: Inode) -> None:
         """See to it that what is in the cache file never passes for a version that the index knew before."""
@@ -340,7 +353,7 @@ class FileContent:
             inode.present = None
             return
         inode.present = RangeSet()
-        os.ftruncate(inode.descriptor, inode.size)
+        self._fit(inode)
         self._save_later(inode)
 
     def relabelled(self, inode: Inode) -> None:
@@ -444,7 +457,7 @@ class FileContent:
             inode = self._tree.inodes.get(ino)
             if inode is not None:
                 inode.present = None
-            await trio.to_thread.run_sync(self._store.remove, ino)
+            await trio.to_thread.run_sync(partial(self._store.remove, ino, step=DiskStep.EVICT_CONTENT))
             self._stored.discard(ino)
             self.evicted += 1
         finally:

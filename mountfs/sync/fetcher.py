@@ -2,7 +2,6 @@
 
 import errno
 import logging
-import os
 import random
 from collections import deque
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from typing import Final
 
 import trio
 
+from mountfs.model.disk import Disk, DiskStep
 from mountfs.model.errors import ContentUnavailable, MountfsError, RemoteUnavailable, StorageError
 from mountfs.model.ranges import RangeSet
 from mountfs.model.remote import Remote
@@ -78,12 +78,14 @@ class Fetcher:
     def __init__(
         self,
         remote: Remote,
+        disk: Disk,
         *,
         patience_s: float,
         fetched: Callable[[Inode, int], None],
         let_go: Callable[[Inode], None],
     ) -> None:
         self._remote = remote
+        self._disk = disk
         self._patience_s = patience_s
         self._fetched = fetched
         self._let_go = let_go
@@ -263,7 +265,7 @@ class Fetcher:
         descriptor = fetch.inode.descriptor
         assert descriptor is not None
         try:
-            written = os.pwrite(descriptor, piece, fetch.position)
+            written = self._disk.write(DiskStep.FETCH_CONTENT, descriptor, piece, fetch.position)
         except OSError as error:
             raise StorageError(
                 f"the cache cannot keep {fetch.inode.path()!r}: {error.strerror}",

@@ -1,7 +1,7 @@
 """Bringing a newer version into a file that programs have open directly: in place, once all of it is here."""
 
+import errno
 import logging
-import os
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -9,6 +9,7 @@ from typing import IO, Final
 
 import trio
 
+from mountfs.model.disk import Disk, DiskStep
 from mountfs.model.errors import MountfsError, RemoteUnavailable, StorageError
 from mountfs.model.ids import Ino
 from mountfs.model.node import RemoteNode
@@ -47,6 +48,7 @@ class Superseding:
         self._tree = tree
         self._remote = remote
         self._store = store
+        self._disk = store.disk
         self._direct = direct
         self._wanted: dict[Ino, _Wanted] = {}
         self._attempts: dict[Ino, _Attempt] = {}
@@ -134,9 +136,18 @@ class Superseding:
 
     async def _download(self, node: RemoteNode, scratch: IO[bytes]) -> None:
         async with self._remote.read(node.id, node.version, 0, node.size) as pieces:
+            position = 0
             async for piece in pieces:
-                await trio.to_thread.run_sync(scratch.write, piece)
-        await trio.to_thread.run_sync(scratch.flush)
+                await trio.to_thread.run_sync(self._stage, scratch.fileno(), piece, position)
+                position += len(piece)
+
+    def _stage(self, descriptor: int, piece: bytes, position: int) -> None:
+        try:
+            written = self._disk.write(DiskStep.STAGE_CONTENT, descriptor, piece, position)
+        except OSError as error:
+            raise _disk_error(error) from error
+        if written != len(piece):
+            raise StorageError("the cache cannot keep a newer version: disk full", errno=errno.ENOSPC)
 
     async def _replace_bytes(self, inode: Inode, scratch: IO[bytes], wanted: _Wanted) -> None:
         """In an order in which no crash lets a mixture pass for a version, or for what a program wrote."""
@@ -147,24 +158,28 @@ class Superseding:
         descriptor = inode.descriptor
         assert descriptor is not None
         with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(_copy, scratch.fileno(), descriptor, wanted.node.size)
+            await trio.to_thread.run_sync(_copy, self._disk, scratch.fileno(), descriptor, wanted.node.size)
         wanted.arrived()
         self._direct.expose_again(inode)
         await self._tree.journal.committed()
 
 
-def _copy(source: int, target: int, size: int) -> None:
+def _copy(disk: Disk, source: int, target: int, size: int) -> None:
     position = 0
     try:
         while position < size:
-            copied = os.copy_file_range(source, target, size - position, position, position)
+            copied = disk.copy(DiskStep.REPLACE_CONTENT, source, target, size - position, position)
             if not copied:
                 break
             position += copied
-        os.ftruncate(target, size)
+        disk.resize(DiskStep.REPLACE_CONTENT, target, size)
     except OSError as error:
-        raise StorageError(
-            f"the cache cannot keep a newer version: {error.strerror}", errno=error.errno or 5
-        ) from error
+        raise _disk_error(error) from error
     if position < size:
-        raise StorageError("the newer version ended early", errno=5)
+        raise StorageError("the newer version ended early", errno=errno.EIO)
+
+
+def _disk_error(error: OSError) -> StorageError:
+    return StorageError(
+        f"the cache cannot keep a newer version: {error.strerror or error}", errno=error.errno or errno.EIO
+    )

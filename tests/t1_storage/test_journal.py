@@ -18,7 +18,7 @@ from mountfs.model.entry import ContentStamp, EntryKind, EntryRecord
 from mountfs.model.errors import CacheTooNew, CacheUnusable, StorageError
 from mountfs.model.ids import ROOT_INO, Ino, NodeId
 from mountfs.storage import journal as journal_module
-from mountfs.storage import redo_log, schema
+from mountfs.storage import journal_database, redo_log, schema
 from mountfs.storage.journal import INO_BLOCK, SqliteJournal
 from tests.t1_storage import journal_child
 from tests.t1_storage.records import base, dirty, entry, folder, root, upload
@@ -269,7 +269,7 @@ async def test_inode_numbers_are_new_and_start_behind_the_root(path: Path) -> No
 def limited(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Return how to set how many pages the databases may have, from now on; 0 for no limit."""
     opened: list[sqlite3.Connection] = []
-    connect = journal_module._connect
+    connect = journal_database.connect
     limits = [0]
 
     def limit(connection: sqlite3.Connection) -> None:
@@ -287,7 +287,7 @@ def limited(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
         for connection in opened[1:]:
             limit(connection)
 
-    monkeypatch.setattr(journal_module, "_connect", limiting)
+    monkeypatch.setattr(journal_database, "connect", limiting)
     monkeypatch.setattr(journal_module, "RETRY_S", 0.01)
     return change
 

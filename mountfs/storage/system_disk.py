@@ -1,0 +1,43 @@
+"""The file system as it is."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from mountfs.model.disk import DiskStep
+
+
+class SystemDisk:
+    """Implements `mountfs.model.disk.Disk`; the names of the steps are for tests."""
+
+    def open(self, step: DiskStep, path: str | Path, flags: int) -> int:
+        return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+    def write(self, step: DiskStep, descriptor: int, content: bytes, offset: int) -> int:
+        return os.pwrite(descriptor, content, offset)
+
+    def resize(self, step: DiskStep, descriptor: int, size: int) -> None:
+        os.ftruncate(descriptor, size)
+
+    def copy(self, step: DiskStep, source: int, target: int, size: int, offset: int) -> int:
+        return os.copy_file_range(source, target, size, offset, offset)
+
+    def sync(self, step: DiskStep, descriptor: int) -> None:
+        os.fsync(descriptor)
+
+    def sync_path(self, step: DiskStep, path: Path) -> None:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self.sync(step, descriptor)
+        finally:
+            os.close(descriptor)
+
+    def unlink(self, step: DiskStep, path: Path) -> None:
+        path.unlink()
+
+    def commit(self, step: DiskStep, transaction: Callable[[], object]) -> None:
+        transaction()
+
+
+SYSTEM_DISK: Final = SystemDisk()
