@@ -12,7 +12,8 @@ from mountfs.model.errors import RemoteUnavailable
 from mountfs.model.filesystem import AttributeChange
 from mountfs.remotes.memory import MemoryWorkspace
 from tests.t3_filesystem.conftest import Mounting
-from tests.t3_filesystem.workspace_mount import PATIENCE_S, OpenPath, WorkspaceMount
+from tests.t3_filesystem.path_operations import OpenPath
+from tests.t3_filesystem.workspace_mount import PATIENCE_S, WorkspaceMount
 
 
 @pytest.fixture
