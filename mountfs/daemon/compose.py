@@ -4,6 +4,7 @@ import logging
 import os
 import platform
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -56,6 +57,9 @@ START_PATIENCE_S: Final = 8.0
 
 READ_PATIENCE_S: Final = 30.0
 """How long a read waits while nothing arrives."""
+
+LEASE_CLOCK: Final = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+"""It goes on while the host sleeps, as the workspace's does: a sleep must not stretch a lease."""
 
 WORKSPACE_FACT: Final = "workspace"
 
@@ -232,6 +236,7 @@ class Parts:
             self.publisher,
             holder=self.holder,
             duration_s=settings.lease_duration_s,
+            clock=LEASE_CLOCK,
         )
         self.filesystem = self._filesystem(settings)
         copies = SavedFiles(CacheLayout(settings.cache_dir).saved, disk=content_files.disk)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, delete, exists, insert, select
+from sqlalchemy import Connection, bindparam, delete, exists, insert, literal_column, select
 
 from mountfs.server.blobs import Blob
 from mountfs.server.clock import wire_time
@@ -37,7 +37,10 @@ _segments_between = (
     .order_by(segments.c.start)
 )
 _version = select(versions).where(versions.c.id == bindparam("id"), versions.c.node_id == bindparam("node"))
-_versions_of = select(versions).where(versions.c.node_id == bindparam("node")).order_by(versions.c.id.desc())
+_versions_of = (
+    # By the order of their coming: ids and times follow the wall clock, which may step back.
+    select(versions).where(versions.c.node_id == bindparam("node")).order_by(literal_column("rowid").desc())
+)
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ class DirectAccess:
         if seen == inode.exposed:
             return
         local_changes.note_modification(self._tree, inode)
-        if time.time_ns() - seen.mtime_ns < COARSE_NS:
+        if abs(time.time_ns() - seen.mtime_ns) < COARSE_NS:
             inode.exposed = ANY_CHANGE
         else:
             inode.exposed = seen

@@ -85,8 +85,8 @@ class Faults:
                 time.sleep(fault.lasts_s)
                 mount.start()
             case "step of the clock":
-                others = [step for step in (-HOUR_S, 0, HOUR_S) if step != self._rig.clock.step_s]
-                self._rig.clock.set(others[fault.amount >= 0.5])
+                others = [step for step in (-HOUR_S, 0, HOUR_S) if step != self._rig.clocks.wall_s]
+                self._rig.clocks.set_wall(others[fault.amount >= 0.5])
                 time.sleep(fault.lasts_s)
             case "expired token":
                 mount.revoke()

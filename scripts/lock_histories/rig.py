@@ -15,7 +15,7 @@ from mountfs.daemon.processes import ProcessIdentity
 from mountfs.daemon.settings import MountSettings, Secret
 from scripts.benchmarks.processes import unmount
 from scripts.lib.relay import Relay
-from scripts.lock_histories.clock_step import WallClock
+from scripts.lock_histories.clock_step import SteppedClocks
 from scripts.lock_histories.network import Network
 
 PATIENCE_S = 90.0
@@ -171,7 +171,7 @@ class Rig:
     def _start(self) -> None:
         for name in ("run", "home"):
             (self.folder / name).mkdir(mode=0o700)
-        self.clock = WallClock(self.folder)
+        self.clocks = SteppedClocks(self.folder)
         self.network = self._ends.enter_context(Network(self.shape.mounts))
         self.server = Server(self)
         self._ends.callback(self.server.kill)
@@ -189,7 +189,7 @@ class Rig:
         """Of the server and the daemons; their wall clock can be stepped."""
         return {
             **os.environ,
-            **self.clock.environment,
+            **self.clocks.environment,
             "HOME": str(self.folder / "home"),
             "XDG_RUNTIME_DIR": str(self.folder / "run"),
             "PYTHONPATH": str(REPOSITORY),

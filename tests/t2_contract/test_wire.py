@@ -213,6 +213,8 @@ def test_lease_is_never_longer_than_the_service_says(payload: Payload) -> None:
     assert granted_s(3600, told, at_start) == 300
     assert granted_s(60, told, at_start) == 60
     assert granted_s(60, {}, at_start) == 60
+    clock_stepped_back = Answer(200, b"", server_time_ns=AT_NS + 3600 * 10**9)
+    assert granted_s(300, told, clock_stepped_back) == 300, "one clock, and it stepped between two looks"
     with pytest.raises(ProtocolViolation):
         wire.lease_token({"locked": True})
 

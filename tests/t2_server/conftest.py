@@ -1,6 +1,6 @@
 """One server for the tests that only need a workspace, and a factory for those that need their own."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
@@ -36,7 +36,8 @@ def start_server(tmp_path: Path) -> Iterator[StartServer]:
     """Starts servers on one data folder of this test; all are ended with it."""
     with ExitStack() as stack:
 
-        def start(*switches: str) -> ServerProcess:
-            return stack.enter_context(ServerProcess(tmp_path / "data", *switches))
+        def start(*switches: str, environment: Mapping[str, str] | None = None) -> ServerProcess:
+            server = ServerProcess(tmp_path / "data", *switches, environment=environment)
+            return stack.enter_context(server)
 
         yield start

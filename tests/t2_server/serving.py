@@ -1,11 +1,12 @@
 """A server as a real process on a real loopback socket, and a small client for its routes."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,12 +18,18 @@ DEADLINE_S = 15.0
 
 
 class ServerProcess:
-    """One running server; `url` is the line it announced."""
+    """One running server; `url` is the line it announced. `environment` adds to ours."""
 
-    def __init__(self, data: Path, *switches: str) -> None:
+    def __init__(self, data: Path, *switches: str, environment: Mapping[str, str] | None = None) -> None:
         self.data = data
         command = [sys.executable, "-m", "mountfs.server", "--data", str(data), *switches]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **(environment or {})},
+        )
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().strip()
         if not self.url:

@@ -3,11 +3,14 @@
 import hashlib
 import json
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.t2_server.serving import Api, checked, error_of, from_upload
+from scripts.lock_histories.clock_step import SteppedClocks
+from tests.t2_server.serving import Api, ServerProcess, checked, error_of, from_upload
 
 
 def test_ids_have_the_layout_of_the_wire_and_are_accepted_in_any_spelling(api: Api) -> None:
@@ -121,6 +124,21 @@ def test_upload_over_a_file_replaces_in_place_and_keeps_the_old_version(api: Api
     assert api.read(node) == b"new"
     assert api.read(node, version_id=old) == b"old"
     assert len(api.get(f"{api.storage}{node}/versions/")["versions"]) == 2
+
+
+def test_history_keeps_its_order_when_the_clock_steps_back(
+    start_server: Callable[..., ServerProcess], tmp_path: Path
+) -> None:
+    clocks = SteppedClocks(tmp_path)
+    with start_server(environment=clocks.environment).api() as api:
+        node = api.upload("file", b"1")
+        clocks.set_wall(-3600)
+        api.upload("file", b"22")
+        clocks.set_wall(-7200)
+        api.upload("file", b"333")
+        history = api.get(f"{api.storage}{node}/versions/")["versions"]
+    assert [version["size"] for version in history] == [3, 2, 1]
+    assert [version["current"] for version in history] == [True, False, False]
 
 
 def test_upload_over_a_folder_is_numbered(api: Api) -> None:

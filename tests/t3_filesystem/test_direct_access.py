@@ -2,6 +2,7 @@
 
 import os
 import stat
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -39,6 +40,25 @@ async def test_write_is_seen_by_stat_before_the_close(mount: WorkspaceMount) -> 
     assert (now.size, now.mtime_ns > before.mtime_ns) == (6, True)
     await file.close()
     assert await mount.stat("a") == now
+
+
+async def test_clock_that_stepped_back_since_the_last_write_makes_nothing_dirty(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    await mount.write("a", b"old")
+    file = await opened_directly(mount, "a")
+    await file.write(b"new")
+    assert file.backing is not None
+    in_an_hour_ns = time.time_ns() + 3600 * 10**9
+    os.utime(file.backing, ns=(in_an_hour_ns, in_an_hour_ns))
+    await file.fsync()
+    await mount.settle()
+    await mount.stat("a")
+    assert not mount.inode("a").content_dirty
+    await file.write(b"newer")
+    await file.close()
+    await mount.settle()
+    assert workspace.files() == {"a": b"newer"}
 
 
 async def test_opening_for_writing_alone_changes_nothing(

@@ -80,9 +80,11 @@ class Leases(WorkspaceCalls):
 
 
 def granted_s(expected_s: float, payload: wire.Wire, answer: Answer) -> float:
-    """Return how long the lock lasts: as expected, or shorter where the service's own clock says so."""
+    """Return how long the lock lasts: as expected, or shorter where the service's own clock says so.
+
+    An end before the answer itself tells of a step of that clock, and nothing of the lock."""
     expiry_ns = wire.lease_expiry_ns(payload)
     if not expiry_ns or not answer.server_time_ns:
         return expected_s
     told_s = (expiry_ns - answer.server_time_ns) / 1e9
-    return expected_s if told_s >= expected_s - CLOCK_ERROR_S else max(0.0, told_s)
+    return told_s if 0 < told_s < expected_s - CLOCK_ERROR_S else expected_s

@@ -1,5 +1,6 @@
-/* Lets the wall clock of one program step, and nothing else of it: preloaded, it adds the seconds in the file
- * that MOUNTFS_CLOCK_STEP names. The monotonic clocks stay the kernel's. */
+/* Lets the clocks of one program step, and nothing else of it: preloaded, it adds to them the two numbers of
+ * seconds in the file that MOUNTFS_CLOCK_STEP names, the first to the wall clock, the second to the time since
+ * the boot, as a host does that slept. The monotonic clock stays the kernel's. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -12,7 +13,9 @@
 #include <time.h>
 #include <unistd.h>
 
-static const volatile int64_t *step;
+enum { WALL, ASLEEP, STEPS };
+
+static const volatile int64_t *steps;
 
 __attribute__((constructor)) static void attach(void)
 {
@@ -21,8 +24,8 @@ __attribute__((constructor)) static void attach(void)
 
     if (file < 0)
         return;
-    void *place = mmap(NULL, sizeof *step, PROT_READ, MAP_SHARED, file, 0);
-    step = place == MAP_FAILED ? NULL : place;
+    void *place = mmap(NULL, STEPS * sizeof *steps, PROT_READ, MAP_SHARED, file, 0);
+    steps = place == MAP_FAILED ? NULL : place;
     close(file);
 }
 
@@ -33,8 +36,12 @@ int clock_gettime(clockid_t clock, struct timespec *now)
     if (!real)
         real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
     int outcome = real(clock, now);
-    if (!outcome && step && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
-        now->tv_sec += *step;
+    if (outcome || !steps)
+        return outcome;
+    if (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)
+        now->tv_sec += steps[WALL];
+    else if (clock == CLOCK_BOOTTIME)
+        now->tv_sec += steps[ASLEEP];
     return outcome;
 }
 
