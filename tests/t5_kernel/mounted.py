@@ -21,6 +21,9 @@ from tests.t6_system.machine import Done, Machine, Server, wait_until
 LIMIT_S = 100
 """After this long the daemons of a test are killed, so that whatever hangs in a mount fails instead."""
 
+LOG_SHOWN = 10_000
+"""So many characters of a daemon's log are shown where a test failed."""
+
 PATIENCE_S = 60
 """For one wait; only a test that fails takes so long."""
 
@@ -170,6 +173,8 @@ class World:
         return str(said.decode(errors="replace"))
 
     def clean_up(self) -> None:
+        for log in self.machine.folder.glob("*/daemon.log"):
+            print(log, log.read_text()[-LOG_SHOWN:], sep="\n")
         for program in self._programs:
             program.kill()
         self.kill_daemons()  # a program in the mount ends only now
