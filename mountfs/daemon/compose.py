@@ -45,6 +45,7 @@ from mountfs.sync.publisher import Publisher
 from mountfs.sync.refresher import Refresher
 from mountfs.sync.sender import Sender
 from mountfs.sync.step_executor import StepExecutor
+from mountfs.sync.unloader import Unloader
 from mountfs.sync.uploads import ContentUploads
 from mountfs.tree.conflicts import Conflicts
 from mountfs.tree.remote_changes import RemoteChanges
@@ -208,6 +209,7 @@ class Parts:
         self.conflicts = Conflicts(self.tree, self.notifier, host=host)
         self.changes = RemoteChanges(self.tree, self.notifier, self.content, self.conflicts)
         self.refresher = Refresher(self.tree, remote, self.changes, self.connection)
+        self.unloader = Unloader(self.tree, self.refresher)
         self.uploads = ContentUploads(remote, journal, self.content)
         executor = StepExecutor(
             self.tree,
@@ -300,6 +302,7 @@ async def _serve(
     async with trio.open_nursery() as traffic:
         await traffic.start(parts.content.run)
         await traffic.start(parts.refresher.run)
+        await traffic.start(parts.unloader.run)
         await traffic.start(parts.sender.run)
         await traffic.start(parts.follower.run)
         traffic.start_soon(parts.remove_orphans)

@@ -108,9 +108,16 @@ class WorkspaceFilesystem:
     async def _directory(self, ino: Ino) -> Inode:
         """Return the directory with its children known and true. Raises NotADirectory, FileNotFound."""
         directory = self._tree.directory(ino)
+        self._tree.uses.note(directory)
         if not (directory.loaded and self._refresher.is_fresh(directory)):
-            await self._refresher.ensure_fresh(directory)
+            with self._tree.uses.keeping(directory):
+                await self._refresher.ensure_fresh(directory)
         return directory
+
+    async def _inode(self, ino: Ino) -> Inode:
+        """Return the entry, also one that the kernel knows and that is not in memory. Raises FileNotFound."""
+        inode = self._tree.inodes.get(ino)
+        return inode if inode is not None else await self._tree.bring(ino)
 
     async def _writable_directory(self, ino: Ino) -> Inode:
         if self._read_only:
@@ -136,8 +143,11 @@ class WorkspaceFilesystem:
     def forget(self, references: Iterable[tuple[Ino, int]]) -> None:
         for ino, count in references:
             inode = self._tree.inodes.get(ino)
-            if inode is not None:
-                inode.lookups -= count
+            if inode is None:
+                self._tree.forget_reference(ino)
+            else:
+                # Those from before it was out of memory are counted as one.
+                inode.lookups = max(inode.lookups - count, 0)
                 if not inode.lookups:
                     self._content.dropped(inode)
 
@@ -185,7 +195,8 @@ class WorkspaceFilesystem:
 
     async def remove_directory(self, parent: Ino, name: bytes) -> None:
         directory = await self._writable_directory(parent)
-        await self._make_children_known(directory, name)
+        with self._tree.uses.keeping(directory):
+            await self._make_children_known(directory, name)
         self._content.dropped(local_changes.remove(self._tree, directory, name, directory=True))
         await self._tree.journal.committed()
 
@@ -193,8 +204,10 @@ class WorkspaceFilesystem:
         self, parent: Ino, name: bytes, new_parent: Ino, new_name: bytes, flag: RenameFlag
     ) -> None:
         directory = await self._writable_directory(parent)
-        new_directory = await self._writable_directory(new_parent)
-        await self._make_children_known(new_directory, new_name)
+        with self._tree.uses.keeping(directory):
+            new_directory = await self._writable_directory(new_parent)
+            with self._tree.uses.keeping(new_directory):
+                await self._make_children_known(new_directory, new_name)
         replaced = local_changes.rename(self._tree, directory, name, new_directory, new_name, flag)
         if replaced is not None:
             self._content.dropped(replaced)
@@ -209,12 +222,12 @@ class WorkspaceFilesystem:
     # Attributes.
 
     async def attributes(self, ino: Ino) -> Attributes:
-        return self._attributes(self._tree.get(ino))
+        return self._attributes(await self._inode(ino))
 
     async def set_attributes(self, ino: Ino, change: AttributeChange, handle: Handle | None) -> Attributes:
         if self._read_only:
             raise ReadOnlyMount()
-        inode = self._tree.get(ino)
+        inode = await self._inode(ino)
         # What was written before must not move the times that are set now.
         self._content.notice(inode)
         if change.size is not None:
@@ -235,7 +248,7 @@ class WorkspaceFilesystem:
                 local_changes.seal(self._tree, inode)
 
     async def read_symlink(self, ino: Ino) -> bytes:
-        inode = self._tree.get(ino)
+        inode = await self._inode(ino)
         if inode.kind is not EntryKind.SYMLINK:
             raise InvalidArgument()
         return inode.target
@@ -278,7 +291,7 @@ class WorkspaceFilesystem:
         return await self._open(inode, flags), self._referred(inode)
 
     async def open(self, ino: Ino, flags: int) -> OpenedFile:
-        inode = self._tree.get(ino)
+        inode = await self._inode(ino)
         if inode.is_directory:
             raise IsADirectory()
         if not inode.is_file:

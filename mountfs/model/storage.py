@@ -40,6 +40,10 @@ class Journal(Protocol):
         """Tell whether `children`, `by_node` and `by_ino` see all that was recorded."""
         ...
 
+    def unwritten(self) -> set[Ino]:
+        """Return the entries of which these do not see yet what was recorded last."""
+        ...
+
     async def committed(self) -> None:
         """Wait until all that was recorded before survives the death of this process.
 

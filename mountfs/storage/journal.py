@@ -4,6 +4,7 @@ import logging
 import queue
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -60,6 +61,8 @@ class SqliteJournal:
         self._ino_ceiling = self._next_ino + INO_BLOCK
         database.reserve_inos(self._reader, path, self._ino_ceiling, disk)
         self._gathering = Batch()
+        self._outstanding: deque[Batch] = deque()
+        """What the writer thread has not reported yet, oldest first."""
         self._hand_over_due = False
         self._handed_over = 0
         self._done = 0
@@ -142,12 +145,16 @@ class SqliteJournal:
         self._handed_over += 1
         batch.number = self._handed_over
         self._unlogged.append(batch)
+        self._outstanding.append(batch)
         self._queue.put(batch)
 
     # Waiting for the disk.
 
     def is_readable(self) -> bool:
         return self._gathering.is_empty() and self._done == self._handed_over
+
+    def unwritten(self) -> set[Ino]:
+        return set(self._gathering.entries).union(*(batch.entries for batch in self._outstanding))
 
     async def committed(self) -> None:
         self._hand_over()
@@ -194,6 +201,8 @@ class SqliteJournal:
         if batch.sync:
             self._synced = batch.number
         self._refused = None
+        while self._outstanding and self._outstanding[0].number <= batch.number:
+            self._outstanding.popleft()
         self._unlogged = [waiting for waiting in self._unlogged if waiting.number > batch.number]
         if self._done == self._handed_over and self._redo.bytes_used > CLEAR_BYTES:
             self._redo.clear()

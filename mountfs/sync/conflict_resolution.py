@@ -170,6 +170,7 @@ class ConflictResolution:
             return
         async with self._fetched(conflict.theirs) as old:
             # Ours became the newest version: theirs comes out of the history as a file beside it.
+            await self._tree.ensure_loaded(ours.parent)
             copy = self._new_file_beside(ours)
             await self._overwrite(copy, old)
 

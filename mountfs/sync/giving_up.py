@@ -88,11 +88,12 @@ class GivingUp:
         return saved
 
     async def _discard_directory(self, directory: Inode, folder: str | None) -> list[str]:
-        await self._tree.ensure_loaded(directory)
         saved: list[str] = []
-        for child in list(directory.children.values()):
-            if child.pending is not None:
-                saved += await self.discard(child, folder)
+        with self._tree.uses.keeping(directory):
+            await self._tree.ensure_loaded(directory)
+            for child in list(directory.children.values()):
+                if child.pending is not None:
+                    saved += await self.discard(child, folder)
         if directory.base is None:
             if directory.children:
                 raise DirectoryNotEmpty(f"{directory.path()!r} holds what exists here only: move it first")

@@ -55,6 +55,7 @@ class Refresher:
         self._comparing: dict[Ino, _Comparison] = {}
         self._asking: list[float] = []
         """When the calls under way began whose answers are to be merged."""
+        self._merged = trio.Event()
         self._nursery: trio.Nursery | None = None
         self.lookup = NodeLookup(remote)
         self.live_since: float | None = None
@@ -83,6 +84,11 @@ class Refresher:
         async with trio.open_nursery() as self._nursery:
             task_status.started()
             await trio.sleep_forever()
+
+    async def wait_merged(self) -> None:
+        """Return when no answer of the remote is awaited that is to be merged, or being merged."""
+        while self._asking:
+            await self._merged.wait()
 
     def is_fresh(self, folder: Inode) -> bool:
         """Tell whether the children of this directory need no comparing."""
@@ -143,7 +149,8 @@ class Refresher:
 
     async def _run_comparison(self, folder: Inode, comparison: "_Comparison") -> None:
         try:
-            await self._compare(folder)
+            with self._tree.uses.keeping(folder):
+                await self._compare(folder)
         except MountfsError as error:
             comparison.error = error
         finally:
@@ -200,11 +207,15 @@ class Refresher:
     def _asked(self) -> Iterator[float]:
         """Remember, while the remote is asked and its answer merged, which nodes went meanwhile."""
         began = trio.current_time()
+        if not self._asking:
+            self._merged = trio.Event()
         self._asking.append(began)
         try:
             yield began
         finally:
             self._asking.remove(began)
+            if not self._asking:
+                self._merged.set()
             self._tree.forget_gone(before=min(self._asking, default=inf))
 
     def _is_overtaken(self, node: NodeId, asked: float) -> bool:

@@ -160,19 +160,23 @@ class Sender:
 
     async def _work(self, queue: DueQueue) -> None:
         while True:
-            await self._connection.wait_worth_trying()
-            inode = await queue.take()
-            await self._let_programs_go_first()
-            if inode.pending is None:
-                continue
-            if inode.sending:
-                self._due_again.add(inode.ino)
-                continue
-            folder, others = self._due_with(inode, queue)
-            if folder is not None and others:
-                await self._send_together(folder, [inode, *others])
-            else:
-                await self._send(inode)
+            # What was sent is not referred to while there is nothing to send.
+            await self._send_next(queue)
+
+    async def _send_next(self, queue: DueQueue) -> None:
+        await self._connection.wait_worth_trying()
+        inode = await queue.take()
+        await self._let_programs_go_first()
+        if inode.pending is None:
+            return
+        if inode.sending:
+            self._due_again.add(inode.ino)
+            return
+        folder, others = self._due_with(inode, queue)
+        if folder is not None and others:
+            await self._send_together(folder, [inode, *others])
+        else:
+            await self._send(inode)
 
     async def _let_programs_go_first(self) -> None:
         last = trio.current_time() + GIVE_WAY_MOST_S

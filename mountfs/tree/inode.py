@@ -38,6 +38,7 @@ class Inode:
     """
 
     __slots__ = (
+        "__weakref__",
         "atime_ns",
         "base",
         "cached_opens",
@@ -133,6 +134,18 @@ class Inode:
     @property
     def is_linked(self) -> bool:
         return self.parent is not None or self.is_root
+
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether nothing is known of it here that the journal does not have, but who refers to it."""
+        return (
+            self.pending is None
+            and not (self.content_dirty or self.unsealed or self.sending or self.unanswered)
+            and self.exposed is None
+            and not self.opens
+            # Its next content has to get another time than those that the kernel saw.
+            and not self.content_epoch
+        )
 
     @property
     def node(self) -> NodeId | None:

@@ -2,9 +2,11 @@
 
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Final
 
 import trio
 
@@ -13,20 +15,30 @@ from mountfs.model.entry import Base, EntryKind, EntryRecord
 from mountfs.model.errors import FileNotFound, NotADirectory
 from mountfs.model.ids import ROOT_INO, ROOT_NODE, Ino, NodeId
 from mountfs.model.storage import Journal
+from mountfs.tree.folder_uses import FolderUses
+from mountfs.tree.ino_set import InoSet
 from mountfs.tree.inode import Inode
 
 Place = tuple[NodeId, str]
 
+MOST_RESIDENT: Final = 30_000
+"""So many entries may be in memory that nobody uses, some 30 MiB of them."""
+
+MISSES: Final = 3
+"""So many entries of a folder are brought back one by one, then all of them."""
+
 
 class Tree:
-    """All inodes in memory, by number, by node, and by place.
+    """All inodes in memory, by number, by node, and by place; the journal knows more.
 
+    What is pending is in memory always, and so is a folder from when it was first used, but of files that
+    nobody uses no more than `most_resident`; see `unloading`.
     `pending` holds the entries that the remote has something to learn of, oldest first. `displaced` maps a
     place on the remote to the pending entry that still occupies it there though it has left it here.
     Every method but the loading ones is synchronous: nothing else happens between its begin and its end.
     """
 
-    def __init__(self, journal: Journal, *, uid: int, gid: int) -> None:
+    def __init__(self, journal: Journal, *, uid: int, gid: int, most_resident: int = MOST_RESIDENT) -> None:
         self.journal = journal
         self.uid = uid
         self.gid = gid
@@ -46,11 +58,19 @@ class Tree:
         """Called whenever there is something new for the remote to learn of an entry."""
         self.when_clean: Callable[[], object] = lambda: None
         """Called whenever the remote has nothing to learn of an entry any more, by whatever cause."""
+        self.most_resident = most_resident
+        self.crowded_at = most_resident
+        self.when_crowded: Callable[[], None] = lambda: None
+        """Called when there are more inodes than `crowded_at`."""
+        self.uses = FolderUses()
         self.knows_more_nodes = False
         """Whether the journal may know nodes that are not in memory: false in a cache that was new."""
         self._last_pending = 0
         self._loading: dict[Ino, trio.Event] = {}
         self._reading = 0
+        self._unloads = 0
+        self._referred = InoSet()
+        """What is not in memory but known to the kernel."""
         self._erased: set[Ino] = set()
         """Erased in memory, but what is read from the journal may still have them."""
 
@@ -91,16 +111,37 @@ class Tree:
         return self._attach_loaded(record, parent)
 
     async def _load_ino(self, ino: Ino) -> Inode | None:
-        if ino in self.inodes:
-            return self.inodes[ino]
-        record = await self.journal.by_ino(ino)
-        return None if record is None else await self._load_entry(record)
+        with self._reading_journal():
+            while ino not in self.inodes:
+                unloads = self._unloads
+                record = await self.journal.by_ino(ino)
+                if record is None or ino in self._erased:
+                    return None
+                if record.parent is not None:
+                    await self._load_ino(record.parent)
+                if self._unloads == unloads:
+                    return await self._load_entry(record)
+        return self.inodes[ino]
 
     def _attach_loaded(self, record: EntryRecord, parent: Inode | None) -> Inode:
         inode = Inode(record, parent)
         if parent is not None:
             parent.children[inode.name] = inode
+            self.uses.note(parent)
+        if inode.ino in self._referred:
+            inode.lookups = 1
+            self._referred.discard(inode.ino)
         self.insert(inode)
+        return inode
+
+    async def bring(self, ino: Ino) -> Inode:
+        """Return the entry, from the journal where it is not in memory. Raises FileNotFound."""
+        inode = await self._load_ino(ino)
+        if inode is None:
+            raise FileNotFound(f"inode {ino}")
+        folder = inode.parent
+        if folder is not None and self.uses.missed(folder) >= MISSES:
+            await self.ensure_loaded(folder)
         return inode
 
     async def ensure_loaded(self, directory: Inode) -> None:
@@ -113,13 +154,25 @@ class Tree:
             self._loading[directory.ino] = done = trio.Event()
             try:
                 with self._reading_journal():
-                    for record in await self.journal.children(directory.ino):
+                    for record in await self._children(directory):
                         if record.ino not in self.inodes and record.ino not in self._erased:
                             self._attach_loaded(record, directory)
                 directory.loaded = True
+                self.uses.loaded(directory, trio.current_time())
             finally:
                 del self._loading[directory.ino]
                 done.set()
+
+    async def _children(self, directory: Inode) -> Sequence[EntryRecord]:
+        """Return what the journal has, as young as what was unloaded meanwhile."""
+        while True:
+            unloads = self._unloads
+            records = await self.journal.children(directory.ino)
+            if self._unloads == unloads:
+                return records
+
+    def is_loading(self, directory: Inode) -> bool:
+        return directory.ino in self._loading
 
     async def find_node(self, node: NodeId) -> Inode | None:
         """Return the entry of this node, from the journal where it is not in memory."""
@@ -127,8 +180,7 @@ class Tree:
             return self.by_node[node]
         with self._reading_journal():
             for record in await self.journal.by_node([node]):
-                if record.ino not in self._erased:
-                    await self._load_entry(record)
+                await self._load_ino(record.ino)
         return self.by_node.get(node)
 
     @contextmanager
@@ -143,6 +195,32 @@ class Tree:
     def _forget_erased(self) -> None:
         if not self._reading and self.journal.is_readable():
             self._erased.clear()
+
+    def unload(self, folder: Inode, name: bytes) -> None:
+        """Let a child that is idle, and in the journal as it is, go out of memory, unless something refers to
+        it."""
+        inode = folder.children.pop(name)
+        ino, node, is_referred = inode.ino, inode.node, inode.lookups > 0
+        del self.inodes[ino]
+        if node is not None:
+            del self.by_node[node]
+        reference = weakref.ref(inode)
+        del inode
+        inode_in_use = reference()
+        if inode_in_use is not None:
+            folder.children[name] = self.inodes[ino] = inode_in_use
+            if node is not None:
+                self.by_node[node] = inode_in_use
+            return
+        folder.loaded = False
+        self.knows_more_nodes = True
+        self._unloads += 1
+        if is_referred:
+            self._referred.add(ino)
+
+    def forget_reference(self, ino: Ino) -> None:
+        """The kernel knows this entry no more, which is not in memory."""
+        self._referred.discard(ino)
 
     # Finding.
 
@@ -201,6 +279,8 @@ class Tree:
             self.pending[inode.ino] = inode
             self._last_pending = max(self._last_pending, inode.pending)
         self.track_displacement(inode)
+        if len(self.inodes) > self.crowded_at:
+            self.when_crowded()
 
     def save(self, *inodes: Inode) -> None:
         self.journal.record(*(inode.record() for inode in inodes))
@@ -209,6 +289,7 @@ class Tree:
         inode.parent = parent
         inode.name = name
         parent.children[name] = inode
+        self.uses.note(parent)
 
     def detach(self, inode: Inode) -> None:
         """Take the name away; the inode stays as long as somebody needs it."""
@@ -302,6 +383,7 @@ class Tree:
         if inode.opens or inode.lookups:
             return False
         self.inodes.pop(inode.ino, None)
+        self.uses.forget(inode)
         return True
 
 

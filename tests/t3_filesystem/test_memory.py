@@ -11,18 +11,34 @@ from mountfs.model.entry import Base, EntryKind, EntryRecord
 from mountfs.model.ids import ROOT_INO, ROOT_NODE, Ino, NodeId, VersionId
 from mountfs.storage.journal import SqliteJournal
 from mountfs.tree.inode import Inode
-from mountfs.tree.tree import Tree
+from mountfs.tree.tree import MOST_RESIDENT, Tree
+from mountfs.tree.unloading import make_room
 
 FILES = 5000
-LIMIT_BYTES = 960
+LIMIT_BYTES = 1000
 """For one file with a name of 14 bytes; its strings alone take 400."""
 
 
-def _record(tree: Tree, ino: int) -> EntryRecord:
-    """Return a clean file with identifiers as long as real ones."""
+KNOWN, FOLDER_FILES = 10_000, 250
+KNOWN_LIMIT_BYTES = 40 * 2**20 // 100_000
+"""For each of the files that were visited, a tenth of 100,000 with a tenth of a mount's limit."""
+
+
+def _node(ino: int) -> NodeId:
+    return NodeId(f"2{ino:029}")
+
+
+def _folder(tree: Tree, ino: Ino) -> EntryRecord:
+    record = tree.new_record(ino, ROOT_INO, b"%d" % ino, EntryKind.DIRECTORY, 0o40755)
+    return replace(record, base=Base(_node(ino), ROOT_NODE, f"{ino}"))
+
+
+def _record(tree: Tree, ino: int, parent: Ino = ROOT_INO) -> EntryRecord:
+    """Return a clean file with identifiers as long as real ones; `parent` is the root or a folder of ours."""
     name = f"file{ino:06}.txt"
-    record = tree.new_record(Ino(ino), ROOT_INO, name.encode(), EntryKind.FILE, 0o100644)
-    base = Base(NodeId(f"2{ino:029}"), ROOT_NODE, name, VersionId(f"3{ino:029}"), f"{ino:064x}", 1_000_000)
+    record = tree.new_record(Ino(ino), parent, name.encode(), EntryKind.FILE, 0o100644)
+    parent_node = ROOT_NODE if parent == ROOT_INO else _node(parent)
+    base = Base(_node(ino), parent_node, name, VersionId(f"3{ino:029}"), f"{ino:064x}", 1_000_000)
     return replace(record, base=base, size=1_000_000)
 
 
@@ -50,6 +66,37 @@ async def test_memory_of_a_folder_that_the_journal_knows(tmp_path: Path) -> None
     finally:
         await journal.aclose()
     assert taken / FILES < LIMIT_BYTES
+
+
+async def test_memory_of_many_folders_that_were_visited(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / "journal.db", workspace="4")
+    tree = Tree(journal, uid=1000, gid=1000, most_resident=MOST_RESIDENT // 10)
+    root = tree.new_record(ROOT_INO, None, b"", EntryKind.DIRECTORY, 0o40755)
+    root = replace(root, base=Base(ROOT_NODE, ROOT_NODE, ""))
+    folders = [Ino(number) for number in range(2, 2 + KNOWN // FOLDER_FILES)]
+    records = [_folder(tree, ino) for ino in folders]
+    for folder in folders:
+        begin = folder * FOLDER_FILES
+        records += [_record(tree, ino, folder) for ino in range(begin, begin + FOLDER_FILES)]
+    journal.repair([root, *records])
+    del records
+    journal.start()
+    try:
+        await tree.load([])
+        await tree.ensure_loaded(tree.inodes[ROOT_INO])
+        gc.collect()
+        tracemalloc.start()
+        try:
+            for folder in folders:
+                await tree.ensure_loaded(tree.inodes[folder])
+                if len(tree.inodes) > tree.crowded_at:
+                    make_room(tree)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    finally:
+        await journal.aclose()
+    assert peak / KNOWN < KNOWN_LIMIT_BYTES
 
 
 def test_sharing_keeps_what_differs() -> None:

@@ -32,11 +32,12 @@ from mountfs.sync.publisher import Publisher
 from mountfs.sync.refresher import Refresher
 from mountfs.sync.sender import Sender
 from mountfs.sync.step_executor import ConflictPolicy, StepExecutor
+from mountfs.sync.unloader import Unloader
 from mountfs.sync.uploads import ContentUploads
 from mountfs.tree.conflicts import Conflicts
 from mountfs.tree.inode import Inode
 from mountfs.tree.remote_changes import RemoteChanges
-from mountfs.tree.tree import Tree
+from mountfs.tree.tree import MOST_RESIDENT, Tree
 from tests.t3_filesystem.path_operations import PathOperations, path_names
 
 PATIENCE_S = 200.0
@@ -74,6 +75,7 @@ class MountOptions:
     durable_remotely: bool = False
     always_ask: bool = False
     passthrough: bool = True
+    most_resident: int = MOST_RESIDENT
 
 
 class RecordingNotifier:
@@ -114,7 +116,7 @@ class Parts:
     ) -> None:
         self.kernel = RecordingNotifier()
         self.connection = Connection()
-        self.tree = Tree(journal, uid=os.getuid(), gid=os.getgid())
+        self.tree = Tree(journal, uid=os.getuid(), gid=os.getgid(), most_resident=options.most_resident)
         self.content = FileContent(
             self.tree, content_files, remote, limit_bytes=options.cache_limit_bytes, patience_s=30.0
         )
@@ -122,6 +124,7 @@ class Parts:
         self.conflicts = Conflicts(self.tree, self.kernel, host=name)
         self.changes = RemoteChanges(self.tree, self.kernel, self.content, self.conflicts)
         self.refresher = Refresher(self.tree, remote, self.changes, self.connection)
+        self.unloader = Unloader(self.tree, self.refresher)
         self.uploads = ContentUploads(remote, journal, self.content)
         executor = StepExecutor(
             self.tree,
@@ -229,6 +232,7 @@ class WorkspaceMount(PathOperations):
                 self._scope = traffic.cancel_scope
                 await traffic.start(self.parts.content.run)
                 await traffic.start(self.parts.refresher.run)
+                await traffic.start(self.parts.unloader.run)
                 await traffic.start(self.parts.sender.run)
                 await traffic.start(self.parts.follower.run)
                 await traffic.start(self.parts.locks.run)
