@@ -30,6 +30,7 @@ from mountfs.model.ids import NodeId
 from mountfs.model.remote import Remote, Workspace
 from mountfs.remotes.fastio.service import FastioService
 from mountfs.remotes.fastio.settings import FastioSettings
+from mountfs.rules.fence import Fence
 from mountfs.storage import recovery
 from mountfs.storage.content import ContentFiles
 from mountfs.storage.journal import SqliteJournal
@@ -44,6 +45,7 @@ from mountfs.sync.giving_up import GivingUp
 from mountfs.sync.publisher import Publisher
 from mountfs.sync.refresher import Refresher
 from mountfs.sync.sender import Sender
+from mountfs.sync.setting_aside import SettingAside
 from mountfs.sync.step_executor import StepExecutor
 from mountfs.sync.uploads import ContentUploads
 from mountfs.tree.conflicts import Conflicts
@@ -209,6 +211,7 @@ class Parts:
         self.changes = RemoteChanges(self.tree, self.notifier, self.content, self.conflicts)
         self.refresher = Refresher(self.tree, remote, self.changes, self.connection)
         self.uploads = ContentUploads(remote, journal, self.content)
+        self.fence = Fence()
         executor = StepExecutor(
             self.tree,
             remote,
@@ -216,7 +219,10 @@ class Parts:
             self.refresher,
             self.content,
             self.uploads,
+            SettingAside(self.tree, content_files, self.content, self.refresher, self.changes, self.uploads),
+            self.fence,
             conflict=settings.conflict,
+            lease_clock=LEASE_CLOCK,
         )
         self.sender = Sender(
             self.tree, executor, self.content, self.connection, delay_s=settings.upload_delay_s
@@ -229,11 +235,13 @@ class Parts:
             self.follower,
             self.connection,
             self.content,
+            self.fence,
             self.notifier,
         )
         self.locks = FileLocks(
             remote,
             self.publisher,
+            self.fence,
             holder=self.holder,
             duration_s=settings.lease_duration_s,
             clock=LEASE_CLOCK,
