@@ -30,6 +30,7 @@ from mountfs.model.ids import NodeId
 from mountfs.model.remote import Remote, Workspace
 from mountfs.remotes.fastio.service import FastioService
 from mountfs.remotes.fastio.settings import FastioSettings
+from mountfs.rules.fence import Fence
 from mountfs.storage import recovery
 from mountfs.storage.content import ContentFiles
 from mountfs.storage.journal import SqliteJournal
@@ -44,6 +45,7 @@ from mountfs.sync.giving_up import GivingUp
 from mountfs.sync.publisher import Publisher
 from mountfs.sync.refresher import Refresher
 from mountfs.sync.sender import Sender
+from mountfs.sync.setting_aside import SettingAside
 from mountfs.sync.step_executor import StepExecutor
 from mountfs.sync.unloader import Unloader
 from mountfs.sync.uploads import ContentUploads
@@ -211,6 +213,7 @@ class Parts:
         self.refresher = Refresher(self.tree, remote, self.changes, self.connection)
         self.unloader = Unloader(self.tree, self.refresher)
         self.uploads = ContentUploads(remote, journal, self.content)
+        self.fence = Fence()
         executor = StepExecutor(
             self.tree,
             remote,
@@ -218,7 +221,10 @@ class Parts:
             self.refresher,
             self.content,
             self.uploads,
+            SettingAside(self.tree, content_files, self.content, self.refresher, self.changes, self.uploads),
+            self.fence,
             conflict=settings.conflict,
+            lease_clock=LEASE_CLOCK,
         )
         self.sender = Sender(
             self.tree, executor, self.content, self.connection, delay_s=settings.upload_delay_s
@@ -231,11 +237,13 @@ class Parts:
             self.follower,
             self.connection,
             self.content,
+            self.fence,
             self.notifier,
         )
         self.locks = FileLocks(
             remote,
             self.publisher,
+            self.fence,
             holder=self.holder,
             duration_s=settings.lease_duration_s,
             clock=LEASE_CLOCK,

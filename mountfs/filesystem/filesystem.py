@@ -231,6 +231,8 @@ class WorkspaceFilesystem:
         # What was written before must not move the times that are set now.
         self._content.notice(inode)
         if change.size is not None:
+            if handle is not None:
+                self._locks.check(handle)
             await self._truncate(inode, change.size, handle)
         local_changes.set_attributes(self._tree, inode, change)
         await self._tree.journal.committed()
@@ -332,10 +334,12 @@ class WorkspaceFilesystem:
             raise
 
     async def read(self, handle: Handle, offset: int, size: int) -> bytes:
+        self._locks.check(handle)
         file = self._files.get(handle)
         return await self._content.read(file.inode, offset, size, file.ahead)
 
     async def write(self, handle: Handle, offset: int, content: bytes) -> int:
+        self._locks.check(handle)
         return await self._content.write(self._files.get(handle).inode, offset, content)
 
     async def flush(self, handle: Handle) -> None:
@@ -344,6 +348,7 @@ class WorkspaceFilesystem:
         sealed = local_changes.seal(self._tree, inode)
         if sealed:
             await self._tree.journal.committed()
+        self._locks.check(handle)
         if self._publish_on_close and inode.is_linked and inode.pending is not None:
             await self._publish(inode)
 
@@ -360,6 +365,7 @@ class WorkspaceFilesystem:
         # Pages of a mapping come after the flush.
         sealed = not inode.writers and local_changes.seal(self._tree, inode)
         self._content.close(inode)
+        self._locks.closed(inode.ino, handle)
         if sealed:
             await self._tree.journal.committed()
 
@@ -370,6 +376,7 @@ class WorkspaceFilesystem:
         if inode.content_dirty:
             await self._content.sync(inode)
         await self._tree.journal.synced()
+        self._locks.check(handle)
         if self._publish_on_close and inode.is_linked and inode.pending is not None:
             await self._publish(inode)
 
@@ -397,9 +404,11 @@ class WorkspaceFilesystem:
 
     # Locks.
 
-    async def flock(self, ino: Ino, owner: LockOwner, kind: LockKind | None, *, wait: bool) -> None:
+    async def flock(
+        self, ino: Ino, handle: Handle, owner: LockOwner, kind: LockKind | None, *, wait: bool
+    ) -> None:
         self._check_lockable(ino)
-        await self._locks.flock(ino, owner, kind, wait=wait)
+        await self._locks.flock(ino, handle, owner, kind, wait=wait)
 
     def drop_flock(self, ino: Ino, owner: LockOwner) -> None:
         self._locks.drop_flock(ino, owner)

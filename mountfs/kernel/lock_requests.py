@@ -44,7 +44,7 @@ class LockRequests:
     def _flock_arrived(self, request: int, ino: int, handle: int, owner: int, operation: int) -> None:
         async def flock() -> None:
             kind, wait = translate.lock_request(operation)
-            await self._filesystem.flock(Ino(ino), LockOwner(owner), kind, wait=wait)
+            await self._filesystem.flock(Ino(ino), Handle(handle), LockOwner(owner), kind, wait=wait)
 
         self._begin(request, "flock", flock)
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import trio
 
-from mountfs.model.errors import MountfsError, RemoteUnavailable, WouldBlock, WouldDeadlock
+from mountfs.model.errors import LeaseLost, MountfsError, WouldBlock, WouldDeadlock
 from mountfs.model.filesystem import WHOLE_FILE, ByteSpan, LockHolder, LockKind
 from mountfs.model.ids import Ino
 from mountfs.model.remote import Lease
@@ -54,10 +54,20 @@ class GiveBack:
 class FileLock:
     """Used by any number of calls and by one agent."""
 
-    def __init__(self, ino: Ino, clock: Callable[[], float], owners: RecordOwners) -> None:
+    def __init__(
+        self,
+        ino: Ino,
+        clock: Callable[[], float],
+        owners: RecordOwners,
+        *,
+        when_lost: Callable[["FileLock", set[LockHolder]], None] = lambda lock, holders: None,
+    ) -> None:
+        """`when_lost` hears of a lost lease on which somebody relied, and who holds a lock under it."""
         self.ino = ino
         self.table = LocalLocks(owners)
         self.lease = FileLease()
+        self.betrayed: set[LockHolder] = set()
+        """Hold a lock here whose lease was lost since they took it."""
         self.turn: Turn | None = None
         self.yielding = False
         """The turn of this mount is over: nobody is admitted until others had their chance."""
@@ -66,6 +76,7 @@ class FileLock:
         self.closed = False
         self._clock = clock
         self._owners = owners
+        self._when_lost = when_lost
         self._queued: dict[LockRequest, Call] = {}
         self._hasty: list[Call] = []
         """New calls that do not want to wait, until the table had its say."""
@@ -87,11 +98,6 @@ class FileLock:
     def waiting(self) -> int:
         """The number of calls that were not answered yet."""
         return len(self._queued) + len(self._granted)
-
-    def holds_last_without_lease(self, holder: LockHolder) -> bool:
-        """Say whether it is the only holder, of a lock whose lease was lost."""
-        covered = self.lease.in_hand or self.lease.state is LeaseState.LOCAL
-        return not covered and self.table.holders == {holder} == self.holders.keys()
 
     @property
     def wanted(self) -> bool:
@@ -160,6 +166,7 @@ class FileLock:
         self._granted.clear()
         for holder in self.table.holders:
             self.table.release(holder)
+        self.betrayed.clear()
         self._advance()
 
     def wake(self) -> None:
@@ -199,11 +206,13 @@ class FileLock:
         """The lease can no longer be relied on. Harmless when it is not in hand any more."""
         if not self.lease.in_hand:
             return
+        holders = set(self.holders)
         relied_on = self.lease.lapse()
         self._end_yielding()
         if relied_on:
             logger.warning("lost the lock on inode %d: %s", self.ino, reason)
-        self._finish_give_back(RemoteUnavailable(f"the lock was lost before its content was safe: {reason}"))
+            self._betray(holders)
+        self._finish_give_back(LeaseLost(f"the lock was lost before its content was safe: {reason}"))
         self._advance()
 
     def refuse(self, error: MountfsError, *, patient_too: bool) -> None:
@@ -287,9 +296,21 @@ class FileLock:
         self._release(holder_of(request), span_of(request))
 
     def _release(self, holder: LockHolder, span: ByteSpan) -> None:
-        """Release what the holder has, unless another call of its owner was granted it meanwhile."""
-        if self.table.release(holder, span, needed_by=self._granted):
+        """Release what the holder has, unless another call of its owner was granted it meanwhile. What was
+        lost was lost as a whole."""
+        lost = WHOLE_FILE if holder in self.betrayed else span
+        if self.table.release(holder, lost, needed_by=self._granted):
             self._last_holder = holder
+        if holder not in self.table.holders:
+            self.betrayed.discard(holder)
+
+    def _betray(self, holders: set[LockHolder]) -> None:
+        self.betrayed |= holders
+        for call in [call for call in self._queued.values() if holder_of(call.request) in holders]:
+            del self._queued[call.request]
+            self.table.withdraw(call.request)
+            call.fail(LeaseLost(f"inode {self.ino}: the lock that was to be converted is lost"))
+        self._when_lost(self, holders)
 
     def _finish_give_back(self, error: MountfsError | None) -> None:
         if self._give_back:

@@ -10,7 +10,7 @@ import trio
 
 from mountfs.locks.file_lock import Call, FileLock, GiveBack
 from mountfs.locks.lease_agent import LeaseAgent
-from mountfs.model.errors import Interrupted, RemoteUnavailable
+from mountfs.model.errors import Interrupted, LeaseLost, RemoteUnavailable
 from mountfs.model.filesystem import (
     WHOLE_FILE,
     ByteSpan,
@@ -24,6 +24,7 @@ from mountfs.model.filesystem import (
 from mountfs.model.ids import Ino, NodeId
 from mountfs.model.publishing import Publishing
 from mountfs.model.remote import Remote
+from mountfs.rules.fence import Fence
 from mountfs.rules.flock_table import FlockRequest
 from mountfs.rules.lease import LeaseState
 from mountfs.rules.local_locks import LockRequest, holder_of, kind_of
@@ -41,6 +42,8 @@ class LockUse:
 
     kind: LockKind
     since_s: float
+    lost: bool = False
+    """The lease ended under it; it was not unlocked or closed since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +76,15 @@ class LockStatistics:
 class FileLocks:
     """Answers `flock` and record locks for one mount, named `holder` to the others.
 
-    Locks work while `run` runs. `clock` must not stand still while the remote's goes on: pass one that
-    counts suspended time where the host may sleep.
+    Locks work while `run` runs. `fence` is told of every lease and of every loss. `clock` must not stand
+    still while the remote's goes on: pass one that counts suspended time where the host may sleep.
     """
 
     def __init__(
         self,
         remote: Remote,
         publishing: Publishing,
+        fence: Fence,
         *,
         holder: str,
         duration_s: float = 60.0,
@@ -90,6 +94,7 @@ class FileLocks:
     ) -> None:
         self._remote = remote
         self._publishing = publishing
+        self._fence = fence
         self._holder = holder
         self._duration_s = duration_s
         self._publish_patience_s = publish_patience_s
@@ -100,6 +105,7 @@ class FileLocks:
         self._locked_through: dict[Ino, dict[Handle, set[LockOwner]]] = {}
         """Through which open file descriptions record locks were asked for, by which owners, since the owner
         last closed a descriptor of the file."""
+        self._flocked_through: dict[tuple[Ino, LockOwner], Handle] = {}
         self._held_since: dict[tuple[Ino, LockHolder], float] = {}
         self._waiting_since: dict[Call, tuple[Ino, float]] = {}
         self._lost_before = 0
@@ -136,26 +142,31 @@ class FileLocks:
         self._closing.set()
         await self._closed.wait()
 
-    async def flock(self, ino: Ino, owner: LockOwner, kind: LockKind | None, *, wait: bool) -> None:
+    async def flock(
+        self, ino: Ino, handle: Handle, owner: LockOwner, kind: LockKind | None, *, wait: bool
+    ) -> None:
         """Take, convert, or (`kind` None) give up the lock of `owner`, as `Filesystem.flock` promises.
 
         On return from taking it, what every earlier holder anywhere wrote is visible here. On return from
         giving it up, what was written here is confirmed by the workspace, unless the lock went on to
         another local holder. A conversion may lose the old lock: also one that fails or is cancelled.
 
-        Raises WouldBlock; RemoteUnavailable where `wait` is false and the remote does not answer, and from
-        an unlock whose content could not be confirmed in time, or ever (then the error that says why): the
-        owner is without the lock then, and the mount keeps the lease while it goes on trying. Interrupted
-        when the mount ends. Cancelling an unlock gives up only the wait for its confirmation.
+        Raises WouldBlock; LeaseLost as the port says; RemoteUnavailable where `wait` is false and the remote
+        does not answer, and from an unlock whose content could not be confirmed in time, or ever (then the
+        error that says why): the owner is without the lock then, and the mount keeps the lease while it goes
+        on trying. Interrupted when the mount ends. Cancelling an unlock gives up only the wait for its
+        confirmation.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         if kind is None:
             await self._unlock(ino, LockHolder(LockFamily.FLOCK, owner))
         else:
+            self._flocked_through[ino, owner] = handle
             await self._take(ino, FlockRequest(owner, kind), wait=wait)
 
     def drop_flock(self, ino: Ino, owner: LockOwner) -> None:
         """Give the lock of `owner` up, in the background; later calls for the inode find it given up."""
+        self._flocked_through.pop((ino, owner), None)
         self._drop(ino, LockHolder(LockFamily.FLOCK, owner))
 
     async def lock_record(
@@ -195,6 +206,31 @@ class FileLocks:
         owners = self._locked_through.get(ino, {}).get(handle, set())
         for owner in list(owners):
             self.drop_records(ino, owner)
+
+    def check(self, handle: Handle) -> None:
+        """Raise LeaseLost where a lock was lost that was taken through this open file description."""
+        if self._fence.fails(handle):
+            raise LeaseLost("the lock that was taken through this descriptor is lost")
+
+    def closed(self, ino: Ino, handle: Handle) -> None:
+        """The open file description is gone, after all that it brings was told."""
+        if self._fence.closed(handle):
+            self._note_told(ino)
+
+    def _note_lost(self, lock: FileLock, holders: set[LockHolder]) -> None:
+        for holder in holders:
+            self._fence.fail(lock.ino, holder, self._locked_handles(lock.ino, holder))
+        self._note_told(lock.ino)
+
+    def _note_told(self, ino: Ino) -> None:
+        self._publishing.lease_lost(ino, told=not self._fence.has_failing(ino))
+
+    def _locked_handles(self, ino: Ino, holder: LockHolder) -> list[Handle]:
+        if holder.family is LockFamily.FLOCK:
+            handle = self._flocked_through.get((ino, holder.owner))
+            return [] if handle is None else [handle]
+        handles = self._locked_through.get(ino, {})
+        return [handle for handle, owners in handles.items() if holder.owner in owners]
 
     def has_records(self, ino: Ino) -> bool:
         """Say whether a close of any descriptor of the file may have record locks to give up."""
@@ -238,6 +274,8 @@ class FileLocks:
 
     async def _take(self, ino: Ino, request: LockRequest, *, wait: bool) -> None:
         lock = self._lock_in_use(ino)
+        if holder_of(request) in lock.betrayed:
+            raise LeaseLost("the lock is lost: unlock it first")
         call = lock.take(request, wait=wait)
         if call.done.is_set():
             await trio.lowlevel.cancel_shielded_checkpoint()
@@ -269,13 +307,15 @@ class FileLocks:
         if lock is None:
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
-        without_lease = lock.holds_last_without_lease(holder)
+        betrayed = holder in lock.betrayed
         back = lock.unlock(holder, span)
         self._note_given_up(lock, holder)
+        if betrayed:
+            self._fence.lift(ino, holder)
+            self._note_told(ino)
+            raise LeaseLost("the lock was lost: what was not published is kept as a conflict copy")
         if back:
             await self._wait_given_back(back)
-        elif without_lease:
-            await self._publish_without_lease(ino)
         else:
             await trio.lowlevel.cancel_shielded_checkpoint()
 
@@ -283,19 +323,11 @@ class FileLocks:
         with trio.move_on_after(self._publish_patience_s):
             await back.done.wait()
         if not back.done.is_set():
-            raise back.last_failure or self._unconfirmed()
+            raise back.last_failure or RemoteUnavailable(
+                f"not confirmed by the workspace within {self._publish_patience_s:g} s"
+            )
         if back.error:
             raise back.error
-
-    async def _publish_without_lease(self, ino: Ino) -> None:
-        """An unlock promises that the content is safe, even where the lock it was written under is lost."""
-        with trio.move_on_after(self._publish_patience_s):
-            await self._publishing.publish(ino)
-            return
-        raise self._unconfirmed()
-
-    def _unconfirmed(self) -> RemoteUnavailable:
-        return RemoteUnavailable(f"not confirmed by the workspace within {self._publish_patience_s:g} s")
 
     def _lock_in_use(self, ino: Ino) -> FileLock:
         """Return the lock of the inode, with an agent at work for it."""
@@ -304,7 +336,9 @@ class FileLocks:
         assert self._agents is not None, "FileLocks.run must be running"
         lock = self._locks.get(ino)
         if lock is None:
-            lock = self._locks[ino] = FileLock(ino, self._clock, self._record_owners)
+            lock = FileLock(ino, self._clock, self._record_owners, when_lost=self._note_lost)
+            self._locks[ino] = lock
+            self._fence.watch(ino, lock.lease)
             self._agents.start_soon(self._tend, lock)
         return lock
 
@@ -320,6 +354,7 @@ class FileLocks:
         )
         await agent.run()
         del self._locks[lock.ino]
+        self._fence.forget(lock.ino)
         self._lost_before += lock.lease.lost
         self._note_idle()
 
@@ -345,7 +380,7 @@ class FileLocks:
             node=lock.lease.node,
             holders=tuple(lock.holders.items()),
             held=tuple(
-                LockUse(kind, now - self._held_since.get((lock.ino, holder), now))
+                LockUse(kind, now - self._held_since.get((lock.ino, holder), now), holder in lock.betrayed)
                 for holder, kind in lock.holders.items()
             ),
             waiters=tuple(

@@ -27,6 +27,8 @@ class DiskStep(StrEnum):
     """A newer version, or a sealed state, arrives in a file without a name."""
     REPLACE_CONTENT = "replace-content"
     """A newer version goes in place of the older one."""
+    COPY_ASIDE = "copy-aside"
+    """Content that is in conflict gets a file of its own, which no entry has yet."""
 
     SAVE_INDEX = "save-index"
     FORGET_INDEX = "forget-index"

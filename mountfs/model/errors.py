@@ -214,6 +214,18 @@ class Interrupted(FileOperationError):
     """A signal ended the wait."""
 
 
+class LeaseLost(MountfsError):
+    """The lock may have gone to another host while it was relied on here."""
+
+    default_hint = "unlock or close the file; what was not published is kept as a conflict copy"
+
+
+class ContentSetAside(MountfsError):
+    """The remote has other content: ours is kept as a conflict copy, and is not what others see."""
+
+    default_hint = "see mountfs conflicts"
+
+
 class ContentUnavailable(MountfsError):
     """Bytes that are not in the cache could not be fetched in time."""
 

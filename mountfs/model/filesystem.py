@@ -236,11 +236,15 @@ class Filesystem(Protocol):
 
     async def remove_xattr(self, ino: Ino, name: bytes) -> None: ...
 
-    async def flock(self, ino: Ino, owner: LockOwner, kind: LockKind | None, *, wait: bool) -> None:
-        """Take, convert, or (`kind` None) give up the lock of `owner`.
+    async def flock(
+        self, ino: Ino, handle: Handle, owner: LockOwner, kind: LockKind | None, *, wait: bool
+    ) -> None:
+        """Take, convert, or (`kind` None) give up the lock of `owner`, through its open file description.
 
         Waits as long as it takes; cancel it to give up waiting, which leaves no trace. Unlocking what is
-        not held is harmless. Raises WouldBlock where `wait` is false and the lock is held elsewhere.
+        not held is harmless. Raises WouldBlock where `wait` is false and the lock is held elsewhere,
+        LeaseLost where the lock was lost since it was taken: until it is unlocked, which raises it once
+        more, or the file is closed, everything through this description fails that way.
         """
         ...
 

@@ -25,7 +25,13 @@ class Publishing(Protocol):
     async def publish(self, ino: Ino) -> None:
         """On return, the content of this file as it stood at the call, and everything that this mount had
         queued before, is confirmed by the workspace. Raises when it cannot be: RemoteUnavailable where
-        trying later may help."""
+        trying later may help, ContentSetAside where something of it became a conflict copy instead."""
+        ...
+
+    def lease_lost(self, ino: Ino, *, told: bool) -> None:
+        """The lease under which this file was changed is lost: what the remote has not confirmed of it never
+        becomes its content there, and is kept as a conflict copy, as soon as all who relied on the lease
+        were `told` and write no more. To be repeated then."""
         ...
 
     def has_unpublished(self, ino: Ino) -> bool:

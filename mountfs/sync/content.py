@@ -245,18 +245,12 @@ class FileContent:
 
     async def write(self, inode: Inode, offset: int, content: bytes) -> int:
         """Write to the cache file. The inode must be held."""
-        await self._begin_modification(inode)
-        descriptor = inode.descriptor
-        assert descriptor is not None
-        try:
-            if len(content) <= INLINE_WRITE:
-                written = self._disk.write(DiskStep.WRITE_CONTENT, descriptor, content, offset)
-            else:
-                written = await trio.to_thread.run_sync(
-                    self._disk.write, DiskStep.WRITE_CONTENT, descriptor, content, offset
-                )
-        except OSError as error:
-            raise _disk_error(inode, error) from error
+        epoch = None
+        while epoch != inode.content_epoch:
+            # Once more where what was there was set aside in favour of the remote's while the thread wrote.
+            await self._begin_modification(inode)
+            epoch = inode.content_epoch
+            written = await self._write_here(inode, offset, content)
         if not inode.unsealed:
             # Sealed by a close of another descriptor while the thread wrote: this is the next state.
             local_changes.begin_modification(self._tree, inode)
@@ -267,6 +261,18 @@ class FileContent:
         _touch(inode)
         self.direct.changed_by_us(inode)
         return written
+
+    async def _write_here(self, inode: Inode, offset: int, content: bytes) -> int:
+        descriptor = inode.descriptor
+        assert descriptor is not None
+        try:
+            if len(content) <= INLINE_WRITE:
+                return self._disk.write(DiskStep.WRITE_CONTENT, descriptor, content, offset)
+            return await trio.to_thread.run_sync(
+                self._disk.write, DiskStep.WRITE_CONTENT, descriptor, content, offset
+            )
+        except OSError as error:
+            raise _disk_error(inode, error) from error
 
     async def truncate(self, inode: Inode, size: int) -> None:
         """Set the size. The inode must be held."""
@@ -355,6 +361,10 @@ class FileContent:
         inode.present = RangeSet()
         self._fit(inode)
         self._save_later(inode)
+
+    def disowned(self, inode: Inode) -> None:
+        """What programs have open directly is of no version; the one that is superseding it will be."""
+        inode.present = RangeSet()
 
     def relabelled(self, inode: Inode) -> None:
         if inode.present is not None:

@@ -1,12 +1,20 @@
 """Waiting until the workspace has confirmed what is here, and the reverse. Implements `Publishing`."""
 
+import logging
 from collections.abc import Callable, Iterable
 
 import trio
 
-from mountfs.model.errors import MountfsError, OperationNotSupported, RemoteUnavailable, RequestRefused
+from mountfs.model.errors import (
+    ContentSetAside,
+    MountfsError,
+    OperationNotSupported,
+    RemoteUnavailable,
+    RequestRefused,
+)
 from mountfs.model.filesystem import KernelNotifier
 from mountfs.model.ids import Ino, NodeId
+from mountfs.rules.fence import Fence
 from mountfs.sync.connection import Connection
 from mountfs.sync.content import FileContent
 from mountfs.sync.follower import Follower
@@ -15,6 +23,8 @@ from mountfs.sync.sender import Sender
 from mountfs.tree import local_changes
 from mountfs.tree.inode import Inode
 from mountfs.tree.tree import Tree
+
+log = logging.getLogger(__name__)
 
 
 class Publisher:
@@ -29,6 +39,7 @@ class Publisher:
         follower: Follower,
         connection: Connection,
         content: FileContent,
+        fence: Fence,
         kernel: KernelNotifier,
     ) -> None:
         self._tree = tree
@@ -37,6 +48,7 @@ class Publisher:
         self._follower = follower
         self._connection = connection
         self._content = content
+        self._fence = fence
         self._kernel = kernel
 
     def pending_below(self, top: Inode | None) -> list[Inode]:
@@ -96,13 +108,48 @@ class Publisher:
         inode = self._tree.get(ino)
         await self._follower.catch_up()
         await self._refresher.check_file(inode)
+        await self._settle_own_changes(inode)
         await self._content.superseding.ended(inode)
         await self._kernel.drained()
+
+    async def _settle_own_changes(self, inode: Inode) -> None:
+        """What was changed here before may be based on another version than the newest: it becomes one, or a
+        conflict copy. What can be neither stays, but where it was changed under a lease that was lost."""
+        self._content.notice(inode)
+        if not inode.content_dirty or inode.base is None:
+            return
+        self._seal(inode)
+        try:
+            await self._settle_or_raise([inode], inode)
+        except RequestRefused:
+            if self._fence.is_condemned(inode.ino):
+                raise
 
     async def publish(self, ino: Ino) -> None:
         inode = self._tree.get(ino)
         self._seal(inode)
-        await self._settle_or_raise(list(self._tree.pending.values()), inode)
+        wanted = list(self._tree.pending.values())
+        known = set(self._tree.conflicts.values())
+        concerned = {ino, *(each.ino for each in wanted)}
+        nodes = {each.node for each in (inode, *wanted) if each.node is not None}
+        await self._settle_or_raise(wanted, inode)
+        for conflict in self._tree.conflicts.values():
+            theirs = conflict.theirs.node if conflict.theirs is not None else None
+            if conflict not in known and (conflict.ino in concerned or theirs in nodes):
+                raise ContentSetAside(f"{conflict.path!r} was changed on another host as well")
+
+    def lease_lost(self, ino: Ino, *, told: bool) -> None:
+        inode = self._tree.inodes.get(ino)
+        if inode is None or inode.base is None:
+            return
+        self._content.notice(inode)
+        if not inode.content_dirty or not inode.is_linked:
+            return
+        log.warning("%r was changed under a lock that was lost", inode.path())
+        self._fence.condemn(ino)
+        if told:
+            self._seal(inode)
+            self._sender.expedite([inode])
 
     def has_unpublished(self, ino: Ino) -> bool:
         inode = self._tree.inodes.get(ino)

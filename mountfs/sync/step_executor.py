@@ -15,19 +15,22 @@ from mountfs.model.errors import (
     NameRefused,
     NameTaken,
     NodeNotFound,
+    OutcomeUnknown,
     RemoteUnavailable,
     UploadFailed,
     VersionMismatch,
 )
-from mountfs.model.ids import NodeId
+from mountfs.model.ids import NodeId, VersionId
 from mountfs.model.node import RemoteNode
 from mountfs.model.remote import NewFile, Remote
+from mountfs.rules.fence import Fence
 from mountfs.rules.relocation import MoveTo, RenameTo, next_call
 from mountfs.rules.steps import Situation, Step, next_step
 from mountfs.sync.batches import Batch
 from mountfs.sync.cached_range import ContentChanged
 from mountfs.sync.content import FileContent
 from mountfs.sync.refresher import Refresher
+from mountfs.sync.setting_aside import SettingAside
 from mountfs.sync.uploads import ContentUploads, Sent
 from mountfs.tree import local_changes
 from mountfs.tree.conflicts import base_of
@@ -72,8 +75,11 @@ class StepExecutor:
         refresher: Refresher,
         content: FileContent,
         uploads: ContentUploads,
+        aside: SettingAside,
+        fence: Fence,
         *,
         conflict: ConflictPolicy,
+        lease_clock: Callable[[], float] = trio.current_time,
     ) -> None:
         self._tree = tree
         self._remote = remote
@@ -81,6 +87,9 @@ class StepExecutor:
         self._refresher = refresher
         self._content = content
         self._uploads = uploads
+        self._fence = fence
+        self._lease_clock = lease_clock
+        self._aside = aside
         self._conflict = conflict
         self._trashed_folders: set[NodeId] = set()
         self._actions: dict[Step, Callable[[Inode, Situation], Awaitable[Outcome | WaitFor]]] = {
@@ -372,6 +381,8 @@ class StepExecutor:
         return self._confirm(inode, node, sent)
 
     async def _upload_version(self, inode: Inode, _: Situation) -> Outcome | WaitFor:
+        if self._fence.is_condemned(inode.ino):
+            return await self._settle_lost_lease(inode)
         if await self._is_what_the_remote_had(inode):
             return Outcome.AGAIN
         return await self._place(inode, await self._uploads.send(inode, None))
@@ -409,15 +420,53 @@ class StepExecutor:
             node = await self._remote.add_file(situation.parent_node, situation.name, sent.upload)
             return self._confirm(inode, node, sent)
         if step is Step.UPLOAD_VERSION and base is not None and base.version is not None:
-            try:
-                node = await self._remote.commit(base.node, sent.upload, base.version)
-            except VersionMismatch:
-                return await self._settle_mismatch(inode, sent)
-            return self._confirm(inode, node, sent)
+            window_s = self._fence.commit_window_s(inode.ino, self._lease_clock())
+            if window_s:
+                return await self._commit(inode, sent, base.node, base.version, window_s)
         if not self._uploads.has_session(inode):
             await self._remote.cancel_upload(sent.upload)
+        if step is Step.UPLOAD_VERSION and base is not None and base.version is not None:
+            # The lease is doubtful: it will be renewed, or what was made under it is set aside.
+            return Outcome.LATER
         if step is Step.UPLOAD_VERSION:
             await self._refresher.check_file(inode)
+        return Outcome.AGAIN
+
+    async def _commit(
+        self, inode: Inode, sent: Sent, node: NodeId, base: VersionId, window_s: float
+    ) -> Outcome:
+        """Raises OutcomeUnknown where the lease ends while the commit is on its way."""
+        assert sent.upload is not None
+        with trio.move_on_after(window_s):
+            try:
+                committed = await self._remote.commit(node, sent.upload, base)
+            except VersionMismatch:
+                return await self._settle_mismatch(inode, sent)
+            return self._confirm(inode, committed, sent)
+        raise OutcomeUnknown(f"the lock on {inode.path()!r} ended before its new version was confirmed")
+
+    async def _settle_lost_lease(self, inode: Inode) -> Outcome:
+        """What was changed under a lease that was lost must not become a version: somebody may have read the
+        last one under the lock since."""
+        if self._fence.has_failing(inode.ino):
+            # Who relied on the lease may still write.
+            return Outcome.WAIT_FOR_CLOSE
+        base = inode.base
+        assert base is not None
+        theirs = await self._refresher.lookup.node(base.node)
+        if theirs is None or theirs.trashed:
+            self._fence.absolve(inode.ino)
+            self._changes.remove(inode)
+            return Outcome.AGAIN
+        sent = await self._sent_before(inode, theirs)
+        if inode.base is not base or not inode.content_dirty or not inode.is_linked:
+            return Outcome.AGAIN
+        if _has(theirs, sent):
+            # It was confirmed before, with the answer lost.
+            self._fence.absolve(inode.ino)
+            self._record_content(inode, theirs, sent)
+        else:
+            await self._aside.keep_both(inode, theirs, lambda: self._fence.absolve(inode.ino))
         return Outcome.AGAIN
 
     def _confirm(self, inode: Inode, node: RemoteNode | None, sent: Sent) -> Outcome:
@@ -467,9 +516,11 @@ class StepExecutor:
         elif self._conflict == "last-writer-wins":
             self._changes.conflicts.note(inode, ConflictKind.EDIT_EDIT, theirs, base=base)
             self._tree.set_base(inode, replace(base, version=theirs.version))
+        elif inode.unsealed or inode.generation != sent.generation:
+            # A program changes it just now: what is kept aside is what it leaves.
+            raise ContentChanged
         else:
-            self._changes.conflicts.step_aside(inode, theirs)
-            await self._refresher.look_at([theirs.id])
+            await self._aside.keep_both(inode, theirs)
         return Outcome.AGAIN
 
     async def _settle_rival(self, inode: Inode, rival: RemoteNode) -> bool:
@@ -484,8 +535,7 @@ class StepExecutor:
             self._changes.give_node_to(inode, theirs)
             self._changes.conflicts.note(inode, ConflictKind.CREATE_CREATE, theirs)
         else:
-            self._changes.conflicts.step_aside(inode, theirs)
-            await self._refresher.look_at([theirs.id])
+            await self._aside.keep_both(inode, theirs)
         return True
 
     async def _sent_before(self, inode: Inode, theirs: RemoteNode) -> Sent:

@@ -147,7 +147,7 @@ class Superseding:
         except OSError as error:
             raise _disk_error(error) from error
         if written != len(piece):
-            raise StorageError("the cache cannot keep a newer version: disk full", errno=errno.ENOSPC)
+            raise StorageError("the cache cannot keep another version: disk full", errno=errno.ENOSPC)
 
     async def _replace_bytes(self, inode: Inode, scratch: IO[bytes], wanted: _Wanted) -> None:
         """In an order in which no crash lets a mixture pass for a version, or for what a program wrote."""
@@ -158,28 +158,32 @@ class Superseding:
         descriptor = inode.descriptor
         assert descriptor is not None
         with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(_copy, self._disk, scratch.fileno(), descriptor, wanted.node.size)
+            source, size = scratch.fileno(), wanted.node.size
+            await trio.to_thread.run_sync(
+                copy_bytes, self._disk, DiskStep.REPLACE_CONTENT, source, descriptor, size
+            )
         wanted.arrived()
         self._direct.expose_again(inode)
         await self._tree.journal.committed()
 
 
-def _copy(disk: Disk, source: int, target: int, size: int) -> None:
+def copy_bytes(disk: Disk, step: DiskStep, source: int, target: int, size: int) -> None:
+    """Let the target have the first `size` bytes of the source, and no more. Raises StorageError."""
     position = 0
     try:
         while position < size:
-            copied = disk.copy(DiskStep.REPLACE_CONTENT, source, target, size - position, position)
+            copied = disk.copy(step, source, target, size - position, position)
             if not copied:
                 break
             position += copied
-        disk.resize(DiskStep.REPLACE_CONTENT, target, size)
+        disk.resize(step, target, size)
     except OSError as error:
         raise _disk_error(error) from error
     if position < size:
-        raise StorageError("the newer version ended early", errno=errno.EIO)
+        raise StorageError("a version ended early", errno=errno.EIO)
 
 
 def _disk_error(error: OSError) -> StorageError:
     return StorageError(
-        f"the cache cannot keep a newer version: {error.strerror or error}", errno=error.errno or errno.EIO
+        f"the cache cannot keep another version: {error.strerror or error}", errno=error.errno or errno.EIO
     )

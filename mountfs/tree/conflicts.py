@@ -2,12 +2,13 @@
 
 import logging
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from mountfs.model.conflict import Conflict, ConflictKind
 from mountfs.model.entry import Base
 from mountfs.model.filesystem import KernelNotifier
-from mountfs.model.ids import ROOT_NODE
+from mountfs.model.ids import ROOT_NODE, Ino
 from mountfs.model.node import RemoteNode
 from mountfs.rules import names
 from mountfs.tree.inode import Inode
@@ -74,6 +75,34 @@ class Conflicts:
         self._tree.save(ours)
         self._kernel.entry_changed(parent.ino, old_name)
         self._kernel.entry_changed(parent.ino, name)
+
+    def split(self, ours: Inode, theirs: RemoteNode, ino: Ino) -> None:
+        """Both sides changed a file that programs have open: our content, of which `ino` has a copy, becomes
+        a new file beside it. The file itself stays what programs have open, and is to take theirs."""
+        parent, path, base = ours.parent, ours.path(), ours.base
+        assert parent is not None
+        name = self.free_name(parent, ours.name)
+        log.warning("%r: this host's content is kept as %r", path, name)
+        record = replace(
+            ours.record(),
+            ino=ino,
+            name=name,
+            base=None,
+            generation=0,
+            pending=None,
+            failure=None,
+            exposed=None,
+        )
+        copy = Inode(record, parent)
+        self._tree.attach(copy, parent, name)
+        self._tree.insert(copy)
+        edited = base is not None and base.node == theirs.id
+        kind = ConflictKind.EDIT_EDIT if edited else ConflictKind.CREATE_CREATE
+        self.note(copy, kind, theirs, base=base if edited else None, path=path)
+        self._tree.mark_pending(copy)
+        self._tree.save(copy)
+        self._kernel.entry_changed(parent.ino, name)
+        self.touch(parent)
 
     def free_name(self, parent: Inode, wanted: bytes, *, side: str = "") -> bytes:
         """Return the name itself where nobody has it here, else that of a conflict copy; `side` says whose,

@@ -44,6 +44,10 @@ class CachedContent(Protocol):
         """The file has the bytes, and the inode size and version now."""
         ...
 
+    def disowned(self, inode: Inode) -> None:
+        """Nothing of what is cached is of the version that the inode has."""
+        ...
+
     def replaced(self, inode: Inode) -> None:
         """The remote has other bytes, and the inode other size and version now: drop what is cached."""
         ...
@@ -290,12 +294,30 @@ class RemoteChanges:
         else:
             self._take_content(inode, node)
 
-    def give_up_edit(self, inode: Inode, node: RemoteNode) -> None:
-        """Let the file have the content that the remote has, in place of ours, which nobody has open."""
+    def give_up_edit(
+        self, inode: Inode, node: RemoteNode, arrived: Callable[[], None] = lambda: None
+    ) -> None:
+        """Let the file have the content that the remote has, in place of ours, and call `arrived` then: at
+        once, or where programs have it open directly when it is here. What they write meanwhile is an edit of
+        its own, and `arrived` is never called."""
         inode.content_dirty = False
         inode.unsealed = False
         self._tree.mark_pending(inode)
-        self._take_content(inode, node)
+        if not inode.direct_opens:
+            self._take_content(inode, node)
+            arrived()
+            return
+
+        def take() -> None:
+            self._take_content(inode, node)
+            arrived()
+
+        assert inode.base is not None
+        # It must not pass for the bytes of its base, which are not there.
+        self._tree.set_base(inode, replace(inode.base, sha256=None))
+        self._content.disowned(inode)
+        self._tree.save(inode)
+        self._content.supersede(inode, node, take)
 
     def _take_content(self, inode: Inode, node: RemoteNode) -> None:
         base = inode.base

@@ -17,6 +17,7 @@ from mountfs.locks.file_locks import FileLocks
 from mountfs.model.ids import ROOT_INO, Ino, NodeId
 from mountfs.remotes.faulty import FaultyRemote
 from mountfs.remotes.memory import MemoryRemote, MemoryWorkspace
+from mountfs.rules.fence import Fence
 from mountfs.storage import recovery
 from mountfs.storage.audit import audit
 from mountfs.storage.content import ContentFiles
@@ -31,6 +32,7 @@ from mountfs.sync.giving_up import GivingUp
 from mountfs.sync.publisher import Publisher
 from mountfs.sync.refresher import Refresher
 from mountfs.sync.sender import Sender
+from mountfs.sync.setting_aside import SettingAside
 from mountfs.sync.step_executor import ConflictPolicy, StepExecutor
 from mountfs.sync.unloader import Unloader
 from mountfs.sync.uploads import ContentUploads
@@ -126,6 +128,7 @@ class Parts:
         self.refresher = Refresher(self.tree, remote, self.changes, self.connection)
         self.unloader = Unloader(self.tree, self.refresher)
         self.uploads = ContentUploads(remote, journal, self.content)
+        self.fence = Fence()
         executor = StepExecutor(
             self.tree,
             remote,
@@ -133,6 +136,8 @@ class Parts:
             self.refresher,
             self.content,
             self.uploads,
+            SettingAside(self.tree, content_files, self.content, self.refresher, self.changes, self.uploads),
+            self.fence,
             conflict=options.conflict,
         )
         self.sender = Sender(
@@ -148,9 +153,10 @@ class Parts:
             self.follower,
             self.connection,
             self.content,
+            self.fence,
             self.kernel,
         )
-        self.locks = FileLocks(remote, self.publisher, holder=name)
+        self.locks = FileLocks(remote, self.publisher, self.fence, holder=name)
         copies = SavedFiles(CacheLayout(folder).saved)
         self.giving_up = GivingUp(
             self.tree, self.content, self.refresher, self.changes, self.uploads, self.kernel, copies

@@ -256,7 +256,9 @@ class MemoryFilesystem:
         await self.get_xattr(ino, name)
         del self.nodes[ino].xattrs[name]
 
-    async def flock(self, ino: Ino, owner: LockOwner, kind: LockKind | None, *, wait: bool) -> None:
+    async def flock(
+        self, ino: Ino, handle: Handle, owner: LockOwner, kind: LockKind | None, *, wait: bool
+    ) -> None:
         lock = self.locks.setdefault(ino, Lock())
         if kind is None:
             self._unlock(ino, owner)

@@ -1,0 +1,78 @@
+"""What a lost lease forbids: which descriptors fail, and which content must not be committed.
+
+One object for a mount: the locks tell it of leases and losses, the traffic asks it right before a commit.
+"""
+
+from collections.abc import Iterable
+from math import inf
+
+from mountfs.model.filesystem import Handle, LockHolder
+from mountfs.model.ids import Ino
+from mountfs.rules.lease import FileLease, LeaseState
+
+
+class Fence:
+    """Times are those of the clock that the leases count by."""
+
+    def __init__(self) -> None:
+        self._leases: dict[Ino, FileLease] = {}
+        self._failing: dict[Handle, tuple[Ino, LockHolder]] = {}
+        self._condemned: set[Ino] = set()
+
+    # Leases
+
+    def watch(self, ino: Ino, lease: FileLease) -> None:
+        """From now on commits of this file need what the lease allows."""
+        self._leases[ino] = lease
+
+    def forget(self, ino: Ino) -> None:
+        """Nobody uses the lock of this file any more."""
+        self._leases.pop(ino, None)
+
+    def commit_window_s(self, ino: Ino, now: float) -> float:
+        """Return for how long from now a new version of this file may be committed: 0 for not at all, without
+        an end where no lease is involved."""
+        if ino in self._condemned:
+            return 0.0
+        lease = self._leases.get(ino)
+        if lease is None:
+            return inf
+        if lease.in_hand:
+            return max(0.0, lease.term.valid_until - now)
+        return 0.0 if lease.state is LeaseState.LOST else inf
+
+    # Content
+
+    def condemn(self, ino: Ino) -> None:
+        """The content of this file was changed under a lease that was lost: it is never committed there."""
+        self._condemned.add(ino)
+
+    def is_condemned(self, ino: Ino) -> bool:
+        return ino in self._condemned
+
+    def absolve(self, ino: Ino) -> None:
+        """The content is kept elsewhere by now, or the remote had it before the lease was lost."""
+        self._condemned.discard(ino)
+
+    # Descriptors
+
+    def fail(self, ino: Ino, holder: LockHolder, handles: Iterable[Handle]) -> None:
+        """The holder's lock is lost: what it locked through fails, until it unlocks or closes."""
+        for handle in handles:
+            self._failing[handle] = ino, holder
+
+    def fails(self, handle: Handle) -> bool:
+        return handle in self._failing
+
+    def has_failing(self, ino: Ino) -> bool:
+        """Say whether somebody who was not told yet may still write to the file under the lost lock."""
+        return any(found == ino for found, _ in self._failing.values())
+
+    def lift(self, ino: Ino, holder: LockHolder) -> None:
+        """The holder unlocked."""
+        for handle in [handle for handle, found in self._failing.items() if found == (ino, holder)]:
+            del self._failing[handle]
+
+    def closed(self, handle: Handle) -> bool:
+        """The open file description is gone; say whether it was a failing one."""
+        return self._failing.pop(handle, None) is not None

@@ -1,0 +1,84 @@
+"""Keeping both contents of a file: ours goes into a conflict copy, the file takes theirs."""
+
+import os
+from collections.abc import Callable
+
+import trio
+
+from mountfs.model.disk import DiskStep
+from mountfs.model.ids import Ino
+from mountfs.model.node import RemoteNode
+from mountfs.model.storage import ContentStore
+from mountfs.sync.cached_range import ContentChanged
+from mountfs.sync.content import FileContent
+from mountfs.sync.refresher import Refresher
+from mountfs.sync.superseding import copy_bytes
+from mountfs.sync.uploads import ContentUploads
+from mountfs.tree.inode import Inode
+from mountfs.tree.remote_changes import RemoteChanges
+from mountfs.tree.tree import Tree
+
+
+class SettingAside:
+    """Descriptors stay with the path, as its locks do: a program that goes on with a descriptor that it has
+    open reads theirs, and what it writes from then on is an edit of theirs. Only a file that nobody has open
+    goes aside as the inode that it is."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        store: ContentStore,
+        content: FileContent,
+        refresher: Refresher,
+        changes: RemoteChanges,
+        uploads: ContentUploads,
+    ) -> None:
+        self._tree = tree
+        self._store = store
+        self._content = content
+        self._refresher = refresher
+        self._changes = changes
+        self._uploads = uploads
+
+    async def keep_both(
+        self, inode: Inode, theirs: RemoteNode, done: Callable[[], None] = lambda: None
+    ) -> None:
+        """Call `done` when nothing of ours is in the file any more; not where it is changed before that.
+
+        Raises ContentChanged, with nothing done, where programs write to it just now; StorageError where our
+        disk has no room for the copy; and what the remote says. A crash leaves the file as it was, or both.
+        """
+        if not (inode.direct_opens or inode.cached_opens):
+            self._changes.conflicts.step_aside(inode, theirs)
+            done()
+            await self._refresher.look_at([theirs.id])
+            return
+        await self._uploads.forget(inode)
+        async with self._content.held(inode):
+            await self._content.settle(inode)
+            before = _state(inode)
+            ino = self._tree.journal.new_ino()
+            assert inode.descriptor is not None
+            await trio.to_thread.run_sync(self._copy, inode.descriptor, ino, inode.size)
+            await self._content.disown_bytes(inode)
+            self._content.notice(inode)
+            if inode.unsealed or not inode.is_linked or _state(inode) != before:
+                self._content.remove_orphans([ino])
+                raise ContentChanged
+            self._changes.conflicts.split(inode, theirs, ino)
+            if inode.base is None:
+                self._changes.give_node_to(inode, theirs)
+            self._changes.give_up_edit(inode, theirs, done)
+        await self._tree.journal.committed()
+
+    def _copy(self, descriptor: int, ino: Ino, size: int) -> None:
+        copy = self._store.open(ino, create=True)
+        try:
+            copy_bytes(self._store.disk, DiskStep.COPY_ASIDE, descriptor, copy, size)
+            self._store.sync(ino, copy)
+        finally:
+            os.close(copy)
+
+
+def _state(inode: Inode) -> tuple[object, ...]:
+    return inode.generation, inode.base, inode.content_epoch

@@ -1,0 +1,171 @@
+"""`FileLocks`: the lease under a lock, in time."""
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from mountfs.model.errors import LeaseLost, WouldBlock
+from mountfs.model.filesystem import ByteSpan, LockKind, RecordLock
+from mountfs.remotes.memory import MemoryRemote
+from mountfs.rules.lease import LeaseState
+from tests.t3_filesystem.lock_world import EXCLUSIVE, FILE, OFFLINE, SHARED, flocking, handle, owner, running
+
+
+async def test_the_heartbeat_keeps_a_lease_over_many_durations(autojump_clock: MockClock) -> None:
+    async with running() as (world, _):
+        await world.a.take(1)
+        for _ in range(100):
+            await trio.sleep(17)
+            with pytest.raises(WouldBlock):
+                await world.b.take(1, wait=False)
+        assert 1700 / 30 - 1 <= world.a.memory.calls["renew_lease"] <= 1700 / 20 + 1
+        assert world.a.locks.statistics().leases_lost == 0
+
+
+@pytest.mark.parametrize("way", ["fails", "hangs"])
+async def test_one_failed_heartbeat_is_no_loss(autojump_clock: MockClock, way: str) -> None:
+    async with running() as (world, _):
+        await world.a.take(1)
+        if way == "fails":
+            world.a.remote.fail("renew_lease", OFFLINE)
+        else:
+            world.a.memory.renewals_that_hang = 1
+        await trio.sleep(300)
+        assert world.a.locks.statistics().leases_lost == 0
+        assert world.lease_holder() == "a"
+
+
+async def test_the_lease_of_a_dead_mount_goes_to_the_next_when_it_expires(autojump_clock: MockClock) -> None:
+    async with running() as (world, _):
+        await MemoryRemote(world.workspace).acquire_lease(world.node, duration_s=60, holder="dead")
+        started = trio.current_time()
+        await world.b.take(1)
+        assert 60 <= trio.current_time() - started <= 62.5
+
+
+async def test_a_lease_that_cannot_be_renewed_is_lost_before_the_remote_frees_it(
+    autojump_clock: MockClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with running() as (world, _):
+        await world.a.take(1)
+        world.a.remote.go_offline()
+        with trio.fail_after(61):
+            while world.a.locks.holding:
+                assert world.lease_holder() == "a", "the remote must not be the first to know"
+                await trio.sleep(0.5)
+        assert world.lease_holder() == "a"
+        told = world.a.locks.statistics()
+        assert (told.leases_held, told.leases_lost) == (0, 1)
+        assert told.files[0].lease is LeaseState.LOST
+        assert told.files[0].holders == ((flocking(owner(1)), EXCLUSIVE),)
+        assert "lost the lock on inode 7" in caplog.text
+
+        world.a.remote.heal()
+        await world.b.take(1)
+        await world.b.unlock(1)
+        with pytest.raises(LeaseLost):
+            await world.a.unlock(1)
+        await world.a.take(2, wait=False)
+        assert world.a.locks.statistics().leases_lost == 1
+
+
+async def test_a_lost_lease_fails_its_descriptors_until_they_unlock(autojump_clock: MockClock) -> None:
+    async with running() as (world, _):
+        await world.a.take(1)
+        world.a.file.write(b"8")
+        world.workspace.drop_leases()
+        await trio.sleep(60)
+        assert world.events[-1] == "a lost its lease"
+        assert world.a.locks.statistics().files[0].held[0].lost
+        with pytest.raises(LeaseLost):
+            world.a.locks.check(handle(1))
+        world.a.locks.check(handle(2))
+        with pytest.raises(LeaseLost):
+            await world.a.take(1)
+        with pytest.raises(WouldBlock):
+            await world.a.take(2, wait=False)
+        with pytest.raises(LeaseLost):
+            await world.a.unlock(1)
+        assert world.events[-1] == "a lost its lease, all know"
+        world.a.locks.check(handle(1))
+        await world.a.take(1, wait=False)
+        await world.a.unlock(1)
+        assert "a published" not in world.events[: world.events.index("a lost its lease, all know")]
+
+
+async def test_a_lost_lease_fails_its_descriptors_until_they_are_closed(autojump_clock: MockClock) -> None:
+    async with running() as (world, _):
+        await world.a.take(1)
+        world.workspace.drop_leases()
+        await trio.sleep(60)
+        world.a.drop(1)
+        with pytest.raises(LeaseLost):
+            world.a.locks.check(handle(1))
+        assert world.events[-1] == "a lost its lease"
+        world.a.locks.closed(FILE, handle(1))
+        assert world.events[-1] == "a lost its lease, all know"
+        world.a.locks.check(handle(1))
+        await world.a.take(2, wait=False)
+
+
+async def test_record_locks_are_lost_as_a_whole(autojump_clock: MockClock) -> None:
+    async with running() as (world, _):
+        first, second = (RecordLock(EXCLUSIVE, ByteSpan(n, n + 1), pid=1) for n in (0, 5))
+        for number, lock in enumerate((first, second)):
+            await world.a.locks.lock_record(FILE, handle(number), owner(1), lock, wait=False)
+        world.workspace.drop_leases()
+        await trio.sleep(60)
+        for number in (0, 1):
+            with pytest.raises(LeaseLost):
+                world.a.locks.check(handle(number))
+        with pytest.raises(LeaseLost):
+            await world.a.locks.unlock_record(FILE, owner(1), first.span)
+        for number in (0, 1):
+            world.a.locks.check(handle(number))
+        await world.a.locks.lock_record(FILE, handle(2), owner(2), second, wait=False)
+
+
+async def test_a_conversion_that_waits_fails_with_the_lease(autojump_clock: MockClock) -> None:
+    async with running() as (world, nursery):
+        failed: list[type[BaseException]] = []
+
+        async def convert() -> None:
+            try:
+                await lock_record(EXCLUSIVE, 1, wait=True)
+            except LeaseLost as error:
+                failed.append(type(error))
+
+        async def lock_record(kind: LockKind, number: int, *, wait: bool) -> None:
+            lock = RecordLock(kind, ByteSpan(0, 1), pid=number)
+            await world.a.locks.lock_record(FILE, handle(number), owner(number), lock, wait=wait)
+
+        await lock_record(SHARED, 1, wait=False)
+        await lock_record(SHARED, 2, wait=False)
+        nursery.start_soon(convert)
+        await wait_all_tasks_blocked()
+        world.workspace.drop_leases()
+        await trio.sleep(60)
+        assert failed == [LeaseLost]
+
+
+async def test_a_lease_is_not_passed_on_after_the_host_slept(autojump_clock: MockClock) -> None:
+    asleep_s = 0.0
+    async with running(clock=lambda: trio.current_time() + asleep_s) as (world, _):
+        await world.a.take(1, SHARED)
+        asleep_s = 3600.0
+        world.workspace.drop_leases()
+        await world.b.take(1)
+        with pytest.raises(WouldBlock):
+            await world.a.take(2, SHARED, wait=False)
+        assert world.a.locks.statistics().leases_lost == 1
+
+
+async def test_a_mount_holds_from_the_grant_to_the_release(autojump_clock: MockClock) -> None:
+    async with running() as (world, _):
+        await world.a.take(1)
+        assert world.a.locks.holding
+        assert world.a.locks.statistics().files[0].lease_valid_s == pytest.approx(54, abs=0.1)
+        assert not world.b.locks.holding
+        await world.a.unlock(1)
+        assert world.a.locks.statistics().leases_held == 0
