@@ -42,6 +42,7 @@ from mountfs.sync.content import FileContent
 from mountfs.sync.follower import Follower
 from mountfs.sync.giving_up import GivingUp
 from mountfs.sync.publisher import Publisher
+from mountfs.sync.ranges import ContentRanges
 from mountfs.sync.refresher import Refresher
 from mountfs.sync.sender import Sender
 from mountfs.sync.step_executor import StepExecutor
@@ -262,6 +263,7 @@ class Parts:
         return WorkspaceFilesystem(
             self.tree,
             self.content,
+            ContentRanges(self.content, self._content_files.disk),
             self.refresher,
             self.publisher,
             self.locks,

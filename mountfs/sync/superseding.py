@@ -168,7 +168,7 @@ def _copy(disk: Disk, source: int, target: int, size: int) -> None:
     position = 0
     try:
         while position < size:
-            copied = disk.copy(DiskStep.REPLACE_CONTENT, source, target, size - position, position)
+            copied = disk.copy(DiskStep.REPLACE_CONTENT, source, position, target, position, size - position)
             if not copied:
                 break
             position += copied
