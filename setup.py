@@ -30,10 +30,12 @@ setup(
                 "mountfs/kernel/_extras.c",
                 "mountfs/kernel/_device.c",
                 "mountfs/kernel/_locks.c",
+                "mountfs/kernel/_ranges.c",
             ],
             depends=[
                 "mountfs/kernel/_device.h",
                 "mountfs/kernel/_locks.h",
+                "mountfs/kernel/_ranges.h",
                 "mountfs/kernel/_requests.h",
             ],
             extra_compile_args=[*pkg_config("--cflags"), "-Wall", "-Wextra"],

@@ -43,6 +43,7 @@ from mountfs.sync.content import FileContent
 from mountfs.sync.follower import Follower
 from mountfs.sync.giving_up import GivingUp
 from mountfs.sync.publisher import Publisher
+from mountfs.sync.ranges import ContentRanges
 from mountfs.sync.refresher import Refresher
 from mountfs.sync.sender import Sender
 from mountfs.sync.setting_aside import SettingAside
@@ -272,6 +273,7 @@ class Parts:
         return WorkspaceFilesystem(
             self.tree,
             self.content,
+            ContentRanges(self.content, self._content_files.disk),
             self.refresher,
             self.publisher,
             self.locks,

@@ -11,6 +11,7 @@ import trio
 
 from mountfs.filesystem.handles import HandleTable, OpenDirectory, OpenFile
 from mountfs.locks.file_locks import FileLocks
+from mountfs.model.allocation import Allocation, SeekTarget
 from mountfs.model.entry import EntryKind
 from mountfs.model.errors import (
     AttributeMissing,
@@ -41,6 +42,7 @@ from mountfs.model.filesystem import (
 from mountfs.model.ids import Ino
 from mountfs.sync.content import FileContent
 from mountfs.sync.publisher import Publisher
+from mountfs.sync.ranges import ContentRanges
 from mountfs.sync.refresher import Refresher
 from mountfs.tree import local_changes
 from mountfs.tree.inode import Inode
@@ -68,6 +70,7 @@ class WorkspaceFilesystem:
         self,
         tree: Tree,
         content: FileContent,
+        ranges: ContentRanges,
         refresher: Refresher,
         publisher: Publisher,
         locks: FileLocks,
@@ -80,6 +83,7 @@ class WorkspaceFilesystem:
     ) -> None:
         self._tree = tree
         self._content = content
+        self._ranges = ranges
         self._refresher = refresher
         self._publisher = publisher
         self._locks = locks
@@ -341,6 +345,33 @@ class WorkspaceFilesystem:
     async def write(self, handle: Handle, offset: int, content: bytes) -> int:
         self._locks.check(handle)
         return await self._content.write(self._files.get(handle).inode, offset, content)
+
+    async def allocate(self, handle: Handle, allocation: Allocation, caller: Caller) -> None:
+        self._locks.check(handle)
+        inode = self._files.get(handle).inode
+        self._content.notice(inode)
+        await self._ranges.allocate(inode, allocation)
+
+    async def seek(self, handle: Handle, offset: int, target: SeekTarget) -> int:
+        inode = self._files.get(handle).inode
+        self._content.notice(inode)
+        return await self._ranges.seek(inode, offset, target)
+
+    async def copy_range(
+        self,
+        source: Handle,
+        source_offset: int,
+        target: Handle,
+        target_offset: int,
+        size: int,
+        caller: Caller,
+    ) -> int:
+        self._locks.check(source)
+        self._locks.check(target)
+        origin, into = self._files.get(source).inode, self._files.get(target).inode
+        self._content.notice(origin)
+        self._content.notice(into)
+        return await self._ranges.copy(origin, source_offset, into, target_offset, size)
 
     async def flush(self, handle: Handle) -> None:
         inode = self._files.get(handle).inode

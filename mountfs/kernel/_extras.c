@@ -1,5 +1,5 @@
-/* What pyfuse3 lacks, added from outside it: the locks of _locks.c, reads that never block, and passthrough: reads
- * and writes that the kernel takes to a file of ours without asking.
+/* What pyfuse3 lacks, added from outside it: the locks of _locks.c, the ranges of _ranges.c, reads that never block,
+ * and passthrough: reads and writes that the kernel takes to a file of ours without asking.
  *
  * Loaded RTLD_GLOBAL before pyfuse3, so that the libfuse functions defined at the end of this file
  * stand before libfuse's own and call them in turn.
@@ -24,6 +24,7 @@
 
 #include "_device.h"
 #include "_locks.h"
+#include "_ranges.h"
 #include "_requests.h"
 
 static LIST_HEAD(, pending) pending_requests = LIST_HEAD_INITIALIZER(pending_requests);
@@ -269,9 +270,12 @@ static PyObject *libfuse_version(PyObject *module, PyObject *unused)
 
 static PyMethodDef functions[] = {
     {"install_locks", install_locks, METH_VARARGS, NULL},
+    {"install_ranges", install_ranges, METH_VARARGS, NULL},
     {"interrupt_event", get_interrupt_event, METH_NOARGS, NULL},
     {"reply", reply, METH_VARARGS, NULL},
     {"reply_lock", reply_lock, METH_VARARGS, NULL},
+    {"reply_position", reply_position, METH_VARARGS, NULL},
+    {"reply_count", reply_count, METH_VARARGS, NULL},
     {"interrupted", interrupted, METH_NOARGS, NULL},
     {"take_device", take_device, METH_VARARGS, NULL},
     {"passthrough_agreed", passthrough_agreed, METH_NOARGS, NULL},
@@ -330,6 +334,7 @@ static void extend(const struct fuse_lowlevel_ops *given, size_t size)
         operations.getxattr = handle_getxattr;
     }
     extend_locks(&operations);
+    extend_ranges(&operations);
 }
 
 struct fuse_session *extended_session_new(struct fuse_args *arguments, const struct fuse_lowlevel_ops *given,

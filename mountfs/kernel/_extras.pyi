@@ -24,6 +24,22 @@ def install_locks(
     Takes effect at the next `pyfuse3.init`.
     """
 
+def install_ranges(
+    on_allocate: Callable[[int, int, int, int, int, int, tuple[int, int, int]], None],
+    on_seek: Callable[[int, int, int, int], None],
+    on_copy: Callable[[int, int, int, int, int, int, int, tuple[int, int, int]], None],
+    /,
+) -> None:
+    """Have requests about ranges of bytes told; the caller is given as uid, gid and pid:
+
+    `on_allocate(request, ino, handle, mode, offset, length, caller)`, to be answered by `reply`;
+    `on_seek(request, handle, offset, whence)`, for SEEK_DATA and SEEK_HOLE only, by `reply_position`;
+    `on_copy(request, from_handle, from_offset, to_ino, to_handle, to_offset, length, caller)`, by
+    `reply_count`.
+
+    Takes effect at the next `pyfuse3.init`.
+    """
+
 def interrupt_event() -> int:
     """An event descriptor that becomes readable when a waiting request was interrupted."""
 
@@ -35,6 +51,12 @@ def reply(request: int, errno: int, /) -> bool:
 
 def reply_lock(request: int, kind: int, start: int, length: int, pid: int, /) -> bool:
     """Like `reply`: this lock stands against the one that was asked about; of kind F_UNLCK: none does."""
+
+def reply_position(request: int, position: int, /) -> bool:
+    """Like `reply`, to a seek: this is where data, or a hole, begins."""
+
+def reply_count(request: int, count: int, /) -> bool:
+    """Like `reply`, to a copy: so many bytes were copied."""
 
 def interrupted() -> list[int]:
     """The waiting requests that were interrupted since the last call."""

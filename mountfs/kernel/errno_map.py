@@ -29,6 +29,7 @@ ERRNOS: Final[dict[type[MountfsError], int]] = {
     errors.OperationNotSupported: errno.ENOTSUP,
     errors.InvalidArgument: errno.EINVAL,
     errors.NameTooLong: errno.ENAMETOOLONG,
+    errors.NothingThere: errno.ENXIO,
     errors.AttributeMissing: errno.ENODATA,
     errors.ReadOnlyMount: errno.EROFS,
     errors.HandleUnknown: errno.EBADF,

@@ -28,6 +28,7 @@ if extension.AVAILABLE:
     from mountfs.kernel.deferred_requests import DeferredRequests
     from mountfs.kernel.lock_requests import LockRequests
     from mountfs.kernel.passthrough import PassthroughFiles
+    from mountfs.kernel.range_requests import RangeRequests
     from mountfs.kernel.request_loop import EagerRequests
 
 _T = TypeVar("_T")
@@ -115,6 +116,7 @@ class Session:
         if extension.AVAILABLE:
             self._deferred = DeferredRequests(on_arrival=self._rest)
             self._locks = LockRequests(self._filesystem, self._deferred)
+            RangeRequests(self._filesystem, self._deferred)
             self._open_files = PassthroughFiles(wanted=self._options.passthrough)
         place = os.path.abspath(self._options.mountpoint)
         try:

@@ -1,11 +1,13 @@
 """Between pyfuse3's types and ours. Nothing here decides anything."""
 
 import fcntl
+import os
 import stat
 
 import pyfuse3
 
-from mountfs.model.errors import InvalidArgument
+from mountfs.model.allocation import Allocation, AllocationKind, SeekTarget
+from mountfs.model.errors import InvalidArgument, OperationNotSupported
 from mountfs.model.filesystem import (
     WHOLE_FILE,
     AttributeChange,
@@ -30,6 +32,12 @@ _RENAME_FLAGS = {
     pyfuse3.RENAME_NOREPLACE: RenameFlag.NO_REPLACE,
     pyfuse3.RENAME_EXCHANGE: RenameFlag.EXCHANGE,
 }
+
+_KEEP_SIZE = 0x01
+_ALLOCATION_KINDS = {0: AllocationKind.RESERVE, 0x02: AllocationKind.HOLE, 0x10: AllocationKind.ZEROS}
+"""The modes of `fallocate(2)`, from linux/falloc.h."""
+
+_SEEK_TARGETS = {os.SEEK_DATA: SeekTarget.DATA, os.SEEK_HOLE: SeekTarget.HOLE}
 
 _LOCK_KINDS = {fcntl.LOCK_SH: LockKind.SHARED, fcntl.LOCK_EX: LockKind.EXCLUSIVE, fcntl.LOCK_UN: None}
 
@@ -91,6 +99,22 @@ def rename_flag(flags: int) -> RenameFlag:
         return _RENAME_FLAGS[flags]
     except KeyError:
         raise InvalidArgument(f"rename flags {flags:#x}") from None
+
+
+def allocation(mode: int, offset: int, length: int) -> Allocation:
+    """Raises OperationNotSupported for modes that move bytes within the file, and those still to come."""
+    try:
+        kind = _ALLOCATION_KINDS[mode & ~_KEEP_SIZE]
+    except KeyError:
+        raise OperationNotSupported(f"fallocate mode {mode:#x}") from None
+    return Allocation(kind, offset, offset + length, keeps_size=bool(mode & _KEEP_SIZE))
+
+
+def seek_target(whence: int) -> SeekTarget:
+    try:
+        return _SEEK_TARGETS[whence]
+    except KeyError:
+        raise InvalidArgument(f"lseek by {whence}") from None
 
 
 def lock_request(operation: int) -> tuple[LockKind | None, bool]:

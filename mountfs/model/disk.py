@@ -8,6 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from mountfs.model.allocation import Allocation
+
 
 class DiskStep(StrEnum):
     """What is done, and so what a crash in front of it, within it or behind it leaves."""
@@ -15,6 +17,10 @@ class DiskStep(StrEnum):
     CREATE_CONTENT = "create-content"
     WRITE_CONTENT = "write-content"
     RESIZE_CONTENT = "resize-content"
+    ALLOCATE_CONTENT = "allocate-content"
+    """Room is reserved, a hole made, or a range zeroed."""
+    COPY_CONTENT = "copy-content"
+    """A program copies from file to file."""
     SYNC_CONTENT = "sync-content"
     SYNC_CONTENT_FOLDER = "sync-content-folder"
     REMOVE_CONTENT = "remove-content"
@@ -69,8 +75,12 @@ class Disk(Protocol):
 
     def resize(self, step: DiskStep, descriptor: int, size: int) -> None: ...
 
-    def copy(self, step: DiskStep, source: int, target: int, size: int, offset: int) -> int:
-        """Copy up to `size` bytes at one offset of both; return how many were."""
+    def allocate(self, step: DiskStep, descriptor: int, allocation: Allocation) -> None: ...
+
+    def copy(
+        self, step: DiskStep, source: int, offset: int, target: int, target_offset: int, size: int
+    ) -> int:
+        """Copy up to `size` bytes, sharing them where the disk can; return how many were."""
         ...
 
     def sync(self, step: DiskStep, descriptor: int) -> None: ...

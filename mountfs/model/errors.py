@@ -193,6 +193,10 @@ class InvalidArgument(FileOperationError): ...
 class NameTooLong(FileOperationError): ...
 
 
+class NothingThere(FileOperationError):
+    """There is no data, or no hole, from that place on."""
+
+
 class AttributeMissing(FileOperationError): ...
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple, NewType, Protocol
 
+from mountfs.model.allocation import Allocation, SeekTarget
 from mountfs.model.ids import Ino
 
 Handle = NewType("Handle", int)
@@ -214,6 +215,24 @@ class Filesystem(Protocol):
     async def release(self, handle: Handle) -> None: ...
 
     async def fsync(self, handle: Handle, *, data_only: bool) -> None: ...
+
+    async def allocate(self, handle: Handle, allocation: Allocation, caller: Caller) -> None: ...
+
+    async def seek(self, handle: Handle, offset: int, target: SeekTarget) -> int:
+        """Return where data, or a hole, begins from `offset` on. Raises NothingThere."""
+        ...
+
+    async def copy_range(
+        self,
+        source: Handle,
+        source_offset: int,
+        target: Handle,
+        target_offset: int,
+        size: int,
+        caller: Caller,
+    ) -> int:
+        """Copy up to `size` bytes from file to file, and return how many; 0 only at the source's end."""
+        ...
 
     async def open_directory(self, ino: Ino) -> Handle: ...
 

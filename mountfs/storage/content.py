@@ -134,8 +134,8 @@ class ContentFiles:
             entry = self._index.get(_content_key(ino))
             if entry is None or not self.path(ino).exists():
                 return None
-            ranges = tuple((int(start), int(end)) for start, end in entry["ranges"])
-            return Coverage(VersionId(entry["version"]), ranges)
+            known = tuple((int(start), int(end)) for start, end in entry["ranges"])
+            return Coverage(VersionId(entry["version"]), known)
 
     def save_coverage(self, ino: Ino, coverage: Coverage | None) -> None:
         with _as_storage_error(f"index entry of inode {ino}"):

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from mountfs.model.allocation import Allocation
 from mountfs.model.disk import DiskStep
+from mountfs.storage import room
 
 
 class SystemDisk:
@@ -20,8 +22,13 @@ class SystemDisk:
     def resize(self, step: DiskStep, descriptor: int, size: int) -> None:
         os.ftruncate(descriptor, size)
 
-    def copy(self, step: DiskStep, source: int, target: int, size: int, offset: int) -> int:
-        return os.copy_file_range(source, target, size, offset, offset)
+    def allocate(self, step: DiskStep, descriptor: int, allocation: Allocation) -> None:
+        room.allocate(descriptor, allocation)
+
+    def copy(
+        self, step: DiskStep, source: int, offset: int, target: int, target_offset: int, size: int
+    ) -> int:
+        return os.copy_file_range(source, target, size, offset, target_offset)
 
     def sync(self, step: DiskStep, descriptor: int) -> None:
         os.fsync(descriptor)

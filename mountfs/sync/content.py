@@ -243,23 +243,20 @@ class FileContent:
         while not inode.has_whole_content():
             await self._fetcher.require(inode, 0, inode.size, inode.size)
 
+    async def require(self, inode: Inode, start: int, end: int) -> None:
+        """Return when the bytes [start, end) are in the cache. The inode must be held."""
+        while not (inode.has_whole_content() or (inode.present and inode.present.contains(start, end))):
+            await self._fetcher.require(inode, start, end, end)
+
     async def write(self, inode: Inode, offset: int, content: bytes) -> int:
         """Write to the cache file. The inode must be held."""
         epoch = None
         while epoch != inode.content_epoch:
             # Once more where what was there was set aside in favour of the remote's while the thread wrote.
-            await self._begin_modification(inode)
+            await self.begin_modification(inode)
             epoch = inode.content_epoch
             written = await self._write_here(inode, offset, content)
-        if not inode.unsealed:
-            # Sealed by a close of another descriptor while the thread wrote: this is the next state.
-            local_changes.begin_modification(self._tree, inode)
-        grown = offset + written - inode.size
-        if grown > 0:
-            inode.size += grown
-            self._grow(grown)
-        _touch(inode)
-        self.direct.changed_by_us(inode)
+        self.modified(inode, max(inode.size, offset + written))
         return written
 
     async def _write_here(self, inode: Inode, offset: int, content: bytes) -> int:
@@ -278,18 +275,14 @@ class FileContent:
         """Set the size. The inode must be held."""
         if size == 0 and not inode.has_whole_content():
             await self._forget_bytes(inode)
-        await self._begin_modification(inode)
+        await self.begin_modification(inode)
         descriptor = inode.descriptor
         assert descriptor is not None
         try:
             await trio.to_thread.run_sync(self._disk.resize, DiskStep.RESIZE_CONTENT, descriptor, size)
         except OSError as error:
             raise _disk_error(inode, error) from error
-        if not inode.unsealed:
-            local_changes.begin_modification(self._tree, inode)
-        inode.size = size
-        _touch(inode)
-        self.direct.changed_by_us(inode)
+        self.modified(inode, size)
 
     async def _forget_bytes(self, inode: Inode) -> None:
         """Let go of a clean file's bytes in an order that no crash can turn into wrong content."""
@@ -308,8 +301,8 @@ class FileContent:
             self._unsaved.pop(inode.ino, None)
             await trio.to_thread.run_sync(self._store.save_coverage, inode.ino, None)
 
-    async def _begin_modification(self, inode: Inode) -> None:
-        """Bring the whole content here, make it dirty, and wait until the journal knows."""
+    async def begin_modification(self, inode: Inode) -> None:
+        """Bring the whole content here, make it dirty, and wait until the journal knows; for who holds it."""
         while not inode.unsealed:
             await self.require_whole(inode)
             if not local_changes.begin_modification(self._tree, inode):
@@ -322,6 +315,16 @@ class FileContent:
                 done.set()
         while inode.ino in self._uncommitted:
             await self._uncommitted[inode.ino].wait()
+
+    def modified(self, inode: Inode, size: int) -> None:
+        """The bytes were changed, after `begin_modification`; the file has this size now."""
+        if not inode.unsealed:
+            # Sealed by a close of another descriptor while a thread was at it: this is the next state.
+            local_changes.begin_modification(self._tree, inode)
+        self._grow(max(0, size - inode.size))
+        inode.size = size
+        _touch(inode)
+        self.direct.changed_by_us(inode)
 
     async def sync(self, inode: Inode) -> None:
         """Return when the content is on stable storage. The inode must be held."""

@@ -172,7 +172,7 @@ def copy_bytes(disk: Disk, step: DiskStep, source: int, target: int, size: int) 
     position = 0
     try:
         while position < size:
-            copied = disk.copy(step, source, target, size - position, position)
+            copied = disk.copy(step, source, position, target, position, size - position)
             if not copied:
                 break
             position += copied

@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
+from mountfs.model.allocation import Allocation
 from mountfs.model.disk import DiskStep
 from mountfs.storage.system_disk import SystemDisk
 
@@ -73,9 +74,14 @@ class FaultyDisk(SystemDisk):
         size = len(content)
         return self._do(step, lambda: write(size), lambda: write(size // 2))
 
-    def copy(self, step: DiskStep, source: int, target: int, size: int, offset: int) -> int:
+    def allocate(self, step: DiskStep, descriptor: int, allocation: Allocation) -> None:
+        self._do(step, lambda: super(FaultyDisk, self).allocate(step, descriptor, allocation))
+
+    def copy(
+        self, step: DiskStep, source: int, offset: int, target: int, target_offset: int, size: int
+    ) -> int:
         def copy(size: int) -> int:
-            return super(FaultyDisk, self).copy(step, source, target, size, offset)
+            return super(FaultyDisk, self).copy(step, source, offset, target, target_offset, size)
 
         return self._do(step, lambda: copy(size), lambda: copy(size // 2))
 

@@ -30,6 +30,7 @@ from mountfs.sync.content import FileContent
 from mountfs.sync.follower import Follower
 from mountfs.sync.giving_up import GivingUp
 from mountfs.sync.publisher import Publisher
+from mountfs.sync.ranges import ContentRanges
 from mountfs.sync.refresher import Refresher
 from mountfs.sync.sender import Sender
 from mountfs.sync.setting_aside import SettingAside
@@ -174,6 +175,7 @@ class Parts:
         self.filesystem = WorkspaceFilesystem(
             self.tree,
             self.content,
+            ContentRanges(self.content, content_files.disk),
             self.refresher,
             self.publisher,
             self.locks,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import trio
 
+from mountfs.model.allocation import Allocation, AllocationKind, SeekTarget
 from mountfs.model.errors import (
     AttributeMissing,
     DirectoryNotEmpty,
@@ -19,6 +20,7 @@ from mountfs.model.errors import (
     HandleUnknown,
     IsADirectory,
     NotADirectory,
+    NothingThere,
     OperationNotSupported,
     StorageError,
     WouldBlock,
@@ -107,6 +109,8 @@ class MemoryFilesystem:
         self.locks: dict[Ino, Lock] = {}
         self.dropped_locks = 0
         self.stuck_requests = 0
+        self.allocations: list[tuple[Allocation, Caller]] = []
+        self.copies = 0
         self._numbers = itertools.count(2)
         self._handles: dict[Handle, Node] = {}
 
@@ -207,6 +211,35 @@ class MemoryFilesystem:
         target.extend(bytes(max(0, offset - len(target))))
         target[offset : offset + len(content)] = content
         return len(content)
+
+    async def allocate(self, handle: Handle, allocation: Allocation, caller: Caller) -> None:
+        node = self._at(handle)
+        self.allocations.append((allocation, caller))
+        if allocation.kind is not AllocationKind.RESERVE:
+            end = min(allocation.end, len(node.content))
+            node.content[allocation.start : end] = bytes(max(0, end - allocation.start))
+        if not allocation.keeps_size:
+            node.content.extend(bytes(max(0, allocation.end - len(node.content))))
+
+    async def seek(self, handle: Handle, offset: int, target: SeekTarget) -> int:
+        if offset >= len(self._at(handle).content):
+            raise NothingThere
+        return offset if target is SeekTarget.DATA else len(self._at(handle).content)
+
+    async def copy_range(
+        self,
+        source: Handle,
+        source_offset: int,
+        target: Handle,
+        target_offset: int,
+        size: int,
+        caller: Caller,
+    ) -> int:
+        if self._at(source).is_stuck:
+            await self._hang()
+        self.copies += 1
+        content = bytes(self._at(source).content[source_offset : source_offset + size])
+        return await self.write(target, target_offset, content)
 
     async def flush(self, handle: Handle) -> None:
         self._at(handle)

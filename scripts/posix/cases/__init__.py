@@ -1,0 +1,27 @@
+"""The cases, each a function of a place and its notes: what it notes has to be equal everywhere."""
+
+from collections.abc import Callable
+
+from scripts.posix.cases import (
+    attributes,
+    content,
+    directories,
+    errors,
+    names,
+    open_files,
+    permissions,
+    ranges,
+    special,
+    xattrs,
+)
+from scripts.posix.notes import Notes, Place
+
+Case = Callable[[Place, Notes], None]
+
+MODULES = (names, directories, content, ranges, open_files, attributes, permissions, special, xattrs, errors)
+
+CASES: dict[str, Case] = {
+    f"{module.__name__.rpartition('.')[2]}.{case.__name__}": case
+    for module in MODULES
+    for case in module.CASES
+}

@@ -1,0 +1,122 @@
+"""fallocate, holes and copies through the adapter: what the file system is told, and what programs get."""
+
+import errno
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mountfs.kernel import extension
+from scripts.posix.syscalls import (
+    FALLOC_KEEP_SIZE,
+    FALLOC_PUNCH_HOLE,
+    FALLOC_ZERO_RANGE,
+    fallocate,
+)
+from tests.t5_kernel.adapter.processes import Daemon, Process
+
+pytestmark = [
+    pytest.mark.kernel,
+    pytest.mark.skipif(not extension.AVAILABLE, reason=f"NOT TESTED: {extension.REASON}"),
+]
+
+
+def test_each_mode_of_fallocate_is_told_with_its_caller(daemon: Daemon) -> None:
+    with (daemon.mountpoint / "file").open("w+b", buffering=0) as file:
+        file.write(b"x" * 10_000)
+        fallocate(file.fileno(), 0, 5_000, 10_000)
+        fallocate(file.fileno(), FALLOC_KEEP_SIZE, 0, 1 << 20)
+        fallocate(file.fileno(), FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE, 1_000, 2_000)
+        fallocate(file.fileno(), FALLOC_ZERO_RANGE, 14_000, 2_000)
+        assert os.fstat(file.fileno()).st_size == 16_000
+        expected = bytearray(16_000)
+        expected[:10_000] = b"x" * 10_000
+        expected[1_000:3_000] = bytes(2_000)
+        assert os.pread(file.fileno(), 20_000, 0) == expected
+    told = daemon.ask("[(a.kind.value, a.start, a.end, a.keeps_size) for a, _ in filesystem.allocations]")
+    assert told == [
+        ("reserve", 5_000, 15_000, False),
+        ("reserve", 0, 1 << 20, True),
+        ("hole", 1_000, 3_000, True),
+        ("zeros", 14_000, 16_000, False),
+    ]
+    assert daemon.ask("{(c.uid, c.gid, c.pid) for _, c in filesystem.allocations}") == {
+        (os.getuid(), os.getgid(), os.getpid())
+    }
+
+
+def test_holes_are_looked_for_and_nothing_behind_the_end_is_found(daemon: Daemon) -> None:
+    with (daemon.mountpoint / "file").open("w+b", buffering=0) as file:
+        file.write(b"x" * 100)
+        assert os.lseek(file.fileno(), 30, os.SEEK_DATA) == 30
+        assert os.lseek(file.fileno(), 30, os.SEEK_HOLE) == 100
+        with pytest.raises(OSError) as refused:  # noqa: PT011 - the number is checked
+            os.lseek(file.fileno(), 100, os.SEEK_DATA)
+        assert refused.value.errno == errno.ENXIO
+
+
+def test_copy_is_done_by_the_file_system(daemon: Daemon) -> None:
+    (daemon.mountpoint / "source").write_bytes(b"0123456789" * 1000)
+    with (
+        (daemon.mountpoint / "source").open("rb") as source,
+        (daemon.mountpoint / "new").open("w+b") as target,
+    ):
+        assert os.copy_file_range(source.fileno(), target.fileno(), 5_000, 5, 100) == 5_000
+        assert os.copy_file_range(source.fileno(), target.fileno(), 5_000, 10_000, 0) == 0
+    assert (daemon.mountpoint / "new").read_bytes() == bytes(100) + (b"0123456789" * 1000)[5:5_005]
+    assert daemon.ask("filesystem.copies") >= 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_copy_that_hangs_is_interrupted(
+    daemon: Daemon, start_program: Callable[..., Process], number: signal.Signals
+) -> None:
+    for name in ("stuck", "target"):
+        (daemon.mountpoint / name).write_bytes(b"x" * 100)
+    program = start_program(
+        """
+source, target = os.open(sys.argv[1], os.O_RDONLY), os.open(sys.argv[2], os.O_RDWR)
+say("begins")
+try:
+    os.copy_file_range(source, target, 100)
+except KeyboardInterrupt:
+    say("interrupted")
+""",
+        daemon.mountpoint / "stuck",
+        daemon.mountpoint / "target",
+    )
+    assert program.line() == "begins"
+    daemon.wait_until("filesystem.stuck_requests == 1")
+    os.kill(program.pid, number)
+    assert program.line() == ("interrupted" if number is signal.SIGINT else "")
+    program.wait()
+    assert (daemon.mountpoint / "target").read_bytes() == b"x" * 100
+
+
+def test_waiting_copies_do_not_eat_the_handlers(
+    daemon: Daemon, start_program: Callable[..., Process]
+) -> None:
+    """pyfuse3 runs at most 99 handlers."""
+    for name in ("stuck", "other"):
+        (daemon.mountpoint / name).write_bytes(b"x" * 100)
+    program = start_program(
+        """
+import threading
+def copy(number):
+    source = os.open(sys.argv[1], os.O_RDONLY)
+    target = os.open(sys.argv[2] + str(number), os.O_RDWR | os.O_CREAT)
+    os.copy_file_range(source, target, 100)
+for number in range(120):
+    threading.Thread(target=copy, args=[number], daemon=True).start()
+sys.stdin.readline()
+os._exit(0)
+""",
+        daemon.mountpoint / "stuck",
+        daemon.mountpoint / "target",
+    )
+    daemon.wait_until("filesystem.stuck_requests == 120")
+    assert Path(daemon.mountpoint / "other").stat().st_size == 100
+    program.tell()
+    assert program.wait() == 0

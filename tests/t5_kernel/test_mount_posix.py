@@ -1,0 +1,99 @@
+"""Every case of scripts/posix on a mount, against the same case on the directory that the cache lies in."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from scripts.posix.cases import CASES
+from scripts.posix.comparing import differences
+from tests.t5_kernel.mounted import Mount, World
+
+pytestmark = [
+    pytest.mark.kernel,
+    pytest.mark.skipif(os.getuid() != 0, reason="NOT TESTED: acting as several users needs root"),
+]
+
+EVERY_BYTE_BY_THE_DAEMON = ("content", "ranges", "open_files")
+"""The modules of cases that are also run on a mount without passthrough."""
+
+
+@dataclass
+class Sides:
+    world: World
+    mount: Mount
+    plain: Path
+
+
+@pytest.fixture(scope="module")
+def open_folder() -> Iterator[Path]:
+    """Return a folder that every user may enter: pytest's own are private."""
+    folder = Path(tempfile.mkdtemp(prefix="mountfs-posix-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def sides(open_folder: Path) -> Iterator[dict[bool, Sides]]:
+    """Return a mount and a plain directory, by whether the mount may use passthrough."""
+    world = World(open_folder)
+    made = {}
+    try:
+        for passthrough in (True, False):
+            mount = world.mount(f"mount-{passthrough}", passthrough=passthrough, allow_other=True)
+            plain = open_folder / f"plain-{passthrough}"
+            plain.mkdir()
+            for part in (mount.place, *mount.place.parents):
+                if part.is_relative_to(open_folder):
+                    part.chmod(0o755)
+            made[passthrough] = Sides(world, mount, plain)
+        yield made
+        for side in made.values():
+            side.mount.sync()
+            side.mount.audit()
+            assert "Traceback" not in side.mount.log()
+    finally:
+        world.clean_up()
+
+
+NOT_YET = {
+    "names.bytes_of_names",
+    "names.paths_of_every_length",
+    "directories.seeking_in_a_listing",
+    "content.times_of_content",
+    "open_files.unlinked",
+    "open_files.without_a_name",
+    "attributes.group_of_a_set_group_id_directory",
+    "attributes.set_id_bits_at_a_change_of_owner",
+    "attributes.set_id_bits_at_a_write",
+    "attributes.ctime",
+    "permissions.changing_attributes",
+    "xattrs.user_attributes",
+    "xattrs.refused",
+    "xattrs.sizes",
+    "xattrs.outlive_changes",
+    "errors.every_call_with_every_path",
+}
+
+
+def _runs() -> list[object]:
+    ordinary = [case for case in CASES if case.partition(".")[0] in EVERY_BYTE_BY_THE_DAEMON]
+    runs = [(case, True) for case in CASES] + [(case, False) for case in ordinary]
+    return [
+        pytest.param(*run, marks=pytest.mark.xfail(reason="not yet") if run[0] in NOT_YET else ())
+        for run in runs
+    ]
+
+
+@pytest.mark.parametrize(("case", "passthrough"), _runs())
+def test_case_is_as_on_a_plain_directory(case: str, passthrough: bool, sides: dict[bool, Sides]) -> None:
+    side = sides[passthrough]
+    with side.world.bounded():
+        assert differences(case, side.mount.place, side.plain) == []
