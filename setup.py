@@ -31,11 +31,13 @@ setup(
                 "mountfs/kernel/_device.c",
                 "mountfs/kernel/_locks.c",
                 "mountfs/kernel/_ranges.c",
+                "mountfs/kernel/_set_id.c",
             ],
             depends=[
                 "mountfs/kernel/_device.h",
                 "mountfs/kernel/_locks.h",
                 "mountfs/kernel/_ranges.h",
+                "mountfs/kernel/_set_id.h",
                 "mountfs/kernel/_requests.h",
             ],
             extra_compile_args=[*pkg_config("--cflags"), "-Wall", "-Wextra"],

@@ -1,6 +1,5 @@
 """The mounted workspace: implements `mountfs.model.filesystem.Filesystem` over tree, content and locks."""
 
-import bisect
 import os
 import stat
 from collections.abc import Iterable, Sequence
@@ -9,18 +8,20 @@ from typing import Final
 
 import trio
 
+from mountfs.filesystem import listing
+from mountfs.filesystem.callers import is_in_group, is_privileged
+from mountfs.filesystem.extended_attributes import ExtendedAttributes
 from mountfs.filesystem.handles import HandleTable, OpenDirectory, OpenFile
 from mountfs.locks.file_locks import FileLocks
 from mountfs.model.allocation import Allocation, SeekTarget
 from mountfs.model.entry import EntryKind
 from mountfs.model.errors import (
-    AttributeMissing,
     ContentUnavailable,
     FileExists,
     FileNotFound,
     InvalidArgument,
     IsADirectory,
-    OperationNotSupported,
+    OperationNotPermitted,
     ReadOnlyMount,
 )
 from mountfs.model.filesystem import (
@@ -40,6 +41,7 @@ from mountfs.model.filesystem import (
     RenameFlag,
 )
 from mountfs.model.ids import Ino
+from mountfs.rules import set_id
 from mountfs.sync.content import FileContent
 from mountfs.sync.publisher import Publisher
 from mountfs.sync.ranges import ContentRanges
@@ -55,9 +57,6 @@ WARY_TIMES: Final = CacheTimes(entry_s=5.0, attributes_s=5.0, missing_s=5.0)
 """While the feed is live, where the kernel cannot be told that everything has to be asked for again."""
 
 BLIND_TIMES: Final = CacheTimes(entry_s=1.0, attributes_s=1.0, missing_s=0.0)
-
-LISTING_PORTION: Final = 256
-"""More directory entries than one request of the kernel takes."""
 
 PUBLISH_PATIENCE_S: Final = 60.0
 """How long a close waits for the workspace where durability is remote."""
@@ -92,6 +91,7 @@ class WorkspaceFilesystem:
         self._read_only = read_only
         self._always_ask = always_ask
         self._publish_on_close = publish_on_close
+        self._xattrs = ExtendedAttributes(tree)
         self._files: HandleTable[OpenFile] = HandleTable()
         self._directories: HandleTable[OpenDirectory] = HandleTable()
         refresher.when_feed_lost = self._expire_kernel_caches
@@ -204,6 +204,15 @@ class WorkspaceFilesystem:
         self._content.dropped(local_changes.remove(self._tree, directory, name, directory=True))
         await self._tree.journal.committed()
 
+    async def link(self, ino: Ino, parent: Ino, name: bytes) -> Attributes:
+        inode = self._tree.get(ino)
+        if inode.is_linked or not inode.is_file or inode.base is not None:
+            # EPERM is what git and pip take as the sign to copy instead.
+            raise OperationNotPermitted("hard links")
+        local_changes.name_it(self._tree, inode, await self._writable_directory(parent), name)
+        await self._tree.journal.committed()
+        return self._referred(inode)
+
     async def rename(
         self, parent: Ino, name: bytes, new_parent: Ino, new_name: bytes, flag: RenameFlag
     ) -> None:
@@ -239,8 +248,19 @@ class WorkspaceFilesystem:
                 self._locks.check(handle)
             await self._truncate(inode, change.size, handle)
         local_changes.set_attributes(self._tree, inode, change)
+        if change == AttributeChange():
+            # chown(2) with neither owner nor group; the kernel tells of it by no sign.
+            local_changes.set_mode(self._tree, inode, set_id.cleared(inode.mode, in_group=True))
         await self._tree.journal.committed()
         return inode.attributes()
+
+    def clear_set_id(self, ino: Ino, caller: Caller) -> None:
+        self._clear_set_id(self._tree.get(ino), caller)
+
+    def _clear_set_id(self, inode: Inode, caller: Caller) -> None:
+        if inode.mode & (stat.S_ISUID | stat.S_ISGID):
+            mode = set_id.cleared(inode.mode, in_group=is_in_group(caller, inode.gid))
+            local_changes.set_mode(self._tree, inode, mode)
 
     async def _truncate(self, inode: Inode, size: int, handle: Handle | None) -> None:
         if inode.is_directory:
@@ -269,16 +289,24 @@ class WorkspaceFilesystem:
         )
 
     async def get_xattr(self, ino: Ino, name: bytes) -> bytes:
-        raise AttributeMissing()
+        inode = self._tree.get(ino)
+        self._content.notice(inode)
+        return self._xattrs.get(inode, name)
 
     async def set_xattr(self, ino: Ino, name: bytes, value: bytes) -> None:
-        raise OperationNotSupported("extended attributes are not kept")
+        if self._read_only:
+            raise ReadOnlyMount()
+        self._xattrs.set(self._tree.get(ino), name, value)
+        await self._tree.journal.committed()
 
     async def list_xattrs(self, ino: Ino) -> Sequence[bytes]:
-        return ()
+        return self._xattrs.names(self._tree.get(ino))
 
     async def remove_xattr(self, ino: Ino, name: bytes) -> None:
-        raise AttributeMissing()
+        if self._read_only:
+            raise ReadOnlyMount()
+        self._xattrs.remove(self._tree.get(ino), name)
+        await self._tree.journal.committed()
 
     # Files.
 
@@ -294,6 +322,15 @@ class WorkspaceFilesystem:
             inode = local_changes.find(self._tree.directory(parent), name)
             if flags & os.O_EXCL or not inode.is_file:
                 raise
+        return await self._open(inode, flags), self._referred(inode)
+
+    async def create_unnamed(
+        self, parent: Ino, mode: int, flags: int, caller: Caller
+    ) -> tuple[OpenedFile, Attributes]:
+        directory = await self._writable_directory(parent)
+        inode = local_changes.create_unnamed(
+            self._tree, directory, stat.S_IFREG | stat.S_IMODE(mode), (caller.uid, caller.gid)
+        )
         return await self._open(inode, flags), self._referred(inode)
 
     async def open(self, ino: Ino, flags: int) -> OpenedFile:
@@ -315,6 +352,8 @@ class WorkspaceFilesystem:
         try:
             if flags & os.O_TRUNC and inode.size:
                 await self._content.truncate(inode, 0)
+            elif flags & os.O_TRUNC:
+                local_changes.touch(self._tree, inode)
             keep_cache = inode.kernel_epoch == inode.content_epoch
             inode.kernel_epoch = inode.content_epoch
             direct = self._content.direct.admit(inode, writing=writing)
@@ -350,6 +389,8 @@ class WorkspaceFilesystem:
         self._locks.check(handle)
         inode = self._files.get(handle).inode
         self._content.notice(inode)
+        if not is_privileged(caller):
+            self._clear_set_id(inode, caller)
         await self._ranges.allocate(inode, allocation)
 
     async def seek(self, handle: Handle, offset: int, target: SeekTarget) -> int:
@@ -371,6 +412,8 @@ class WorkspaceFilesystem:
         origin, into = self._files.get(source).inode, self._files.get(target).inode
         self._content.notice(origin)
         self._content.notice(into)
+        if not is_privileged(caller):
+            self._clear_set_id(into, caller)
         return await self._ranges.copy(origin, source_offset, into, target_offset, size)
 
     async def flush(self, handle: Handle) -> None:
@@ -417,15 +460,7 @@ class WorkspaceFilesystem:
         return self._directories.add(OpenDirectory(await self._directory(ino)))
 
     def list_directory(self, handle: Handle, offset: int) -> Sequence[DirectoryEntry]:
-        directory = self._directories.get(handle)
-        if offset == 0:
-            directory.entries = sorted(directory.inode.children.values(), key=lambda child: child.ino)
-        begin = bisect.bisect_right(directory.entries, offset, key=lambda child: child.ino)
-        return [
-            DirectoryEntry(child.name, self._attributes(child), child.ino)
-            for child in directory.entries[begin : begin + LISTING_PORTION]
-            if child.parent is directory.inode
-        ]
+        return listing.portion(self._directories.get(handle), offset, self._attributes)
 
     async def release_directory(self, handle: Handle) -> None:
         self._directories.remove(handle)

@@ -8,7 +8,17 @@
 
 /* The kernel's wire format (linux/fuse.h), as far as it is read or changed here; the system's own header may
    be older than the kernel. */
-enum { OPCODE_INIT = 26 };
+enum {
+    OPCODE_SETATTR = 4,
+    OPCODE_OPEN = 14,
+    OPCODE_WRITE = 16,
+    OPCODE_INIT = 26,
+    OPCODE_CREATE = 35,
+    OPCODE_TMPFILE = 51
+};
+#define SETATTR_CLEARS_SET_ID (1u << 11)
+#define WRITE_CLEARS_SET_ID (1u << 2)
+#define OPEN_CLEARS_SET_ID (1u << 0)
 #define INIT_EXTENDED (1u << 30)
 #define INIT_HANDLE_KILLPRIV_V2 (1u << 28)
 #define INIT2_PASSTHROUGH (1u << 5)
@@ -25,6 +35,20 @@ struct wire_request {
     uint32_t length, opcode;
     uint64_t unique, node;
     uint32_t uid, gid, pid, padding;
+};
+
+/* The beginnings of what follows the header. */
+struct wire_setattr_request {
+    uint32_t fields;
+};
+
+struct wire_open_request {
+    uint32_t flags, open_flags;
+};
+
+struct wire_write_request {
+    uint64_t handle, offset;
+    uint32_t size, write_flags;
 };
 
 struct wire_init_request {
@@ -64,19 +88,56 @@ static enum passthrough passthrough;
 static uint64_t init_unique;
 static uint32_t init_flags_offered;
 static int set_id_is_cleared;
+static int last_clears_set_id;
 
 static __thread const struct open_reply *reply_being_sent;
 
-void observe_request(const struct fuse_buf *buffer, int length)
+/* Copy the beginning of what follows the header; 0 where the request is shorter. */
+static int request_body(const struct fuse_buf *buffer, int length, void *body, size_t size)
+{
+    if ((size_t)length < sizeof(struct wire_request) + size)
+        return 0;
+    memcpy(body, (const char *)buffer->mem + sizeof(struct wire_request), size);
+    return 1;
+}
+
+static int clears_set_id(uint32_t opcode, const struct fuse_buf *buffer, int length)
+{
+    struct wire_setattr_request setattr;
+    struct wire_open_request open;
+    struct wire_write_request write;
+    switch (opcode) {
+    case OPCODE_SETATTR:
+        return request_body(buffer, length, &setattr, sizeof setattr) && setattr.fields & SETATTR_CLEARS_SET_ID;
+    case OPCODE_OPEN:
+        return request_body(buffer, length, &open, sizeof open) && open.open_flags & OPEN_CLEARS_SET_ID;
+    case OPCODE_WRITE:
+        return request_body(buffer, length, &write, sizeof write) && write.write_flags & WRITE_CLEARS_SET_ID;
+    default:
+        return 0;
+    }
+}
+
+int request_clears_set_id(void)
+{
+    return last_clears_set_id;
+}
+
+void observe_request(struct fuse_buf *buffer, int length)
 {
     struct wire_request header;
     struct wire_init_request init;
-    if (length < (int)(sizeof header + sizeof init) || buffer->flags & FUSE_BUF_IS_FD)
+    last_clears_set_id = 0;
+    if (length < (int)sizeof header || buffer->flags & FUSE_BUF_IS_FD)
         return;
     memcpy(&header, buffer->mem, sizeof header);
-    if (header.opcode != OPCODE_INIT)
+    last_clears_set_id = clears_set_id(header.opcode, buffer, length);
+    if (header.opcode == OPCODE_TMPFILE) {
+        header.opcode = OPCODE_CREATE; /* what follows is laid out as for that */
+        memcpy(buffer->mem, &header, sizeof header);
+    }
+    if (header.opcode != OPCODE_INIT || !request_body(buffer, length, &init, sizeof init))
         return;
-    memcpy(&init, (const char *)buffer->mem + sizeof header, sizeof init);
     init_unique = header.unique;
     init_flags_offered = init.flags;
     if (passthrough == UNSETTLED && !(init.flags & INIT_EXTENDED && init.flags2 & INIT2_PASSTHROUGH))

@@ -27,8 +27,12 @@ int take_session_device(struct fuse_session *session, int want_passthrough, int 
 /* UNSETTLED until INIT is answered. */
 enum passthrough passthrough_state(void);
 
-/* Every request that was read is shown to this, with the length of what `buffer` holds. */
-void observe_request(const struct fuse_buf *buffer, int length);
+/* Every request that was read is shown to this, with the length of what `buffer` holds. A request for a file without
+   a name (O_TMPFILE), which libfuse does not know, is made one for a file of the name "/", which no other has. */
+void observe_request(struct fuse_buf *buffer, int length);
+
+/* The kernel says in the request that was read last that set-id bits are to be cleared. */
+int request_clears_set_id(void);
 
 /* The answers that this thread sends from here on open a file: amend them so; NULL ends it. */
 void amend_next_reply(const struct open_reply *reply);

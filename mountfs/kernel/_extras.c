@@ -25,6 +25,7 @@
 #include "_device.h"
 #include "_locks.h"
 #include "_ranges.h"
+#include "_set_id.h"
 #include "_requests.h"
 
 static LIST_HEAD(, pending) pending_requests = LIST_HEAD_INITIALIZER(pending_requests);
@@ -271,6 +272,7 @@ static PyObject *libfuse_version(PyObject *module, PyObject *unused)
 static PyMethodDef functions[] = {
     {"install_locks", install_locks, METH_VARARGS, NULL},
     {"install_ranges", install_ranges, METH_VARARGS, NULL},
+    {"install_set_id", install_set_id, METH_VARARGS, NULL},
     {"interrupt_event", get_interrupt_event, METH_NOARGS, NULL},
     {"reply", reply, METH_VARARGS, NULL},
     {"reply_lock", reply_lock, METH_VARARGS, NULL},
@@ -335,6 +337,7 @@ static void extend(const struct fuse_lowlevel_ops *given, size_t size)
     }
     extend_locks(&operations);
     extend_ranges(&operations);
+    extend_set_id(&operations);
 }
 
 struct fuse_session *extended_session_new(struct fuse_args *arguments, const struct fuse_lowlevel_ops *given,

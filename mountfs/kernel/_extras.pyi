@@ -40,6 +40,11 @@ def install_ranges(
     Takes effect at the next `pyfuse3.init`.
     """
 
+def install_set_id(on_clear: Callable[[int, int, int, int], None], /) -> None:
+    """Have told that set-id bits of a file are to be cleared, before the request that says so is handled:
+    `on_clear(ino, uid, gid, pid)`; see `take_device`. Takes effect at the next `pyfuse3.init`.
+    """
+
 def interrupt_event() -> int:
     """An event descriptor that becomes readable when a waiting request was interrupted."""
 

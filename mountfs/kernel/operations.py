@@ -27,7 +27,7 @@ from pyfuse3 import (
 
 from mountfs.kernel import translate
 from mountfs.kernel.errno_map import errno_for
-from mountfs.model.errors import FileNotFound, MountfsError, OperationNotPermitted
+from mountfs.model.errors import FileNotFound, MountfsError
 from mountfs.model.filesystem import Filesystem, Handle, OpenedFile
 from mountfs.model.ids import Ino
 
@@ -147,8 +147,8 @@ class Operations(pyfuse3.Operations):
     async def link(
         self, inode: InodeT, new_parent_inode: InodeT, new_name: FileNameT, ctx: RequestContext
     ) -> EntryAttributes:
-        # EPERM, not ENOSYS: it is what git and pip take as the sign to copy instead.
-        raise OperationNotPermitted("hard links")
+        attributes = await self._filesystem.link(Ino(inode), Ino(new_parent_inode), new_name)
+        return translate.entry_attributes(attributes, self._filesystem.cache_times())
 
     @_with_errno
     async def unlink(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
@@ -176,7 +176,11 @@ class Operations(pyfuse3.Operations):
         self, parent_inode: InodeT, name: FileNameT, mode: ModeT, flags: FlagT, ctx: RequestContext
     ) -> tuple[FileInfo, EntryAttributes]:
         bits, caller = stat.S_IMODE(mode), translate.caller(ctx)
-        opened, attributes = await self._filesystem.create(Ino(parent_inode), name, bits, flags, caller)
+        parent = Ino(parent_inode)
+        if name == translate.UNNAMED:
+            opened, attributes = await self._filesystem.create_unnamed(parent, bits, flags, caller)
+        else:
+            opened, attributes = await self._filesystem.create(parent, name, bits, flags, caller)
         times = self._filesystem.cache_times()
         info = await self._answer(Ino(attributes.ino), opened)
         return info, translate.entry_attributes(attributes, times)
@@ -222,7 +226,8 @@ class Operations(pyfuse3.Operations):
                 attributes = translate.entry_attributes(entry.attributes, times)
                 if not pyfuse3.readdir_reply(token, entry.name, attributes, entry.next_offset):
                     return
-                self._filesystem.remember(entry.attributes.ino)
+                if entry.name not in translate.DOTS:  # to these the kernel does not refer
+                    self._filesystem.remember(entry.attributes.ino)
                 offset = entry.next_offset
 
     @_with_errno

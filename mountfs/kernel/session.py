@@ -30,6 +30,7 @@ if extension.AVAILABLE:
     from mountfs.kernel.passthrough import PassthroughFiles
     from mountfs.kernel.range_requests import RangeRequests
     from mountfs.kernel.request_loop import EagerRequests
+    from mountfs.kernel.set_id_notices import SetIdNotices
 
 _T = TypeVar("_T")
 
@@ -45,8 +46,8 @@ class MountOptions:
     """`source` names the workspace in the mount table. `handlers_limit_s`: at the end, how long requests
     that are being served may go on before they are cancelled. `passthrough`: let the kernel serve open files
     by itself where it can. `clears_set_id`: the file system clears the set-user-id and set-group-id bits when
-    it writes or truncates, and offers no backing file for a file that has them; the kernel then does not ask
-    for file capabilities before each write."""
+    it is told to, and offers no backing file for a file that has them; the kernel then does not ask for file
+    capabilities before each write."""
 
     mountpoint: str
     source: str = SUBTYPE
@@ -117,6 +118,7 @@ class Session:
             self._deferred = DeferredRequests(on_arrival=self._rest)
             self._locks = LockRequests(self._filesystem, self._deferred)
             RangeRequests(self._filesystem, self._deferred)
+            SetIdNotices(self._filesystem)
             self._open_files = PassthroughFiles(wanted=self._options.passthrough)
         place = os.path.abspath(self._options.mountpoint)
         try:

@@ -27,6 +27,11 @@ BLOCK_BYTES = 512
 
 IO_BYTES = 4096
 
+UNNAMED = b"/"
+"""The name by which the C extension tells of a file that is to have none (O_TMPFILE)."""
+
+DOTS = (b".", b"..")
+
 _RENAME_FLAGS = {
     0: RenameFlag.REPLACE,
     pyfuse3.RENAME_NOREPLACE: RenameFlag.NO_REPLACE,

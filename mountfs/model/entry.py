@@ -44,6 +44,7 @@ class EntryRecord:
     remote has something to learn of it. `mode` includes the file type. `generation` counts the states of
     the content, `content_dirty` says that the remote lacks this one. `pending` orders the entries that the
     remote has something to learn of, None when there is nothing; `failure` says why that cannot succeed.
+    `xattrs` are the names and values that programs set, in no order.
     `listed` says of a directory that all its children are known. `exposed` is the state in which the content
     was last known while programs may write to it without the daemon (FUSE passthrough), None otherwise.
     """
@@ -68,6 +69,7 @@ class EntryRecord:
     failure: str | None
     listed: bool
     exposed: ContentStamp | None = None
+    xattrs: tuple[tuple[bytes, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

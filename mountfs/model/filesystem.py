@@ -182,6 +182,10 @@ class Filesystem(Protocol):
         self, ino: Ino, change: AttributeChange, handle: Handle | None
     ) -> Attributes: ...
 
+    def clear_set_id(self, ino: Ino, caller: Caller) -> None:
+        """What this caller is about to do to the file costs it its set-id bits."""
+        ...
+
     async def read_symlink(self, ino: Ino) -> bytes: ...
 
     async def make_node(
@@ -196,6 +200,10 @@ class Filesystem(Protocol):
 
     async def remove_directory(self, parent: Ino, name: bytes) -> None: ...
 
+    async def link(self, ino: Ino, parent: Ino, name: bytes) -> Attributes:
+        """Give a name to a file that was made by `create_unnamed`; OperationNotPermitted for all others."""
+        ...
+
     async def rename(
         self, parent: Ino, name: bytes, new_parent: Ino, new_name: bytes, flag: RenameFlag
     ) -> None: ...
@@ -203,6 +211,12 @@ class Filesystem(Protocol):
     async def create(
         self, parent: Ino, name: bytes, mode: int, flags: int, caller: Caller
     ) -> tuple[OpenedFile, Attributes]: ...
+
+    async def create_unnamed(
+        self, parent: Ino, mode: int, flags: int, caller: Caller
+    ) -> tuple[OpenedFile, Attributes]:
+        """Create a file that goes with its last use, on the file system of this directory."""
+        ...
 
     async def open(self, ino: Ino, flags: int) -> OpenedFile: ...
 
@@ -237,8 +251,8 @@ class Filesystem(Protocol):
     async def open_directory(self, ino: Ino) -> Handle: ...
 
     def list_directory(self, handle: Handle, offset: int) -> Sequence[DirectoryEntry]:
-        """Return the entries behind `offset` (0: from the start), `.` and `..` left out, at most a
-        reasonable portion of them; empty at the end."""
+        """Return the entries behind `offset` (0: from the start), `.` and `..` first, at most a reasonable
+        portion of them; empty at the end."""
         ...
 
     async def release_directory(self, handle: Handle) -> None: ...

@@ -94,7 +94,8 @@ def open_redo_log(connection: sqlite3.Connection, path: Path, disk: Disk) -> red
     batch = Batch(facts={"run": str(run + 1)})
     try:
         for logged in redo_log.read(log_path, run=run, applied=applied):
-            batch.absorb(Batch(logged.entries, logged.uploads, logged.facts))
+            entries = {ino: row and schema.completed(row) for ino, row in logged.entries.items()}
+            batch.absorb(Batch(entries, logged.uploads, logged.facts))
         if batch.rows() > 1:
             log.info("%d rows of the journal come from its redo log", batch.rows() - 1)
         write(disk, DiskStep.RECOVER_LOG, path, connection, batch)

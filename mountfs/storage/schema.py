@@ -5,13 +5,14 @@ This is the canonical description of what is on disk. A change of it needs a new
 
 import json
 import sqlite3
+from base64 import b64decode, b64encode
 from typing import Any, Final
 
 from mountfs.model.conflict import Conflict, ConflictKind
 from mountfs.model.entry import Base, ContentStamp, EntryKind, EntryRecord, OpenUpload
 from mountfs.model.ids import Ino, NodeId, UploadId, VersionId
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 
 TABLES: Final = """
 CREATE TABLE IF NOT EXISTS facts (
@@ -45,7 +46,8 @@ CREATE TABLE IF NOT EXISTS entries (
     failure       TEXT,              -- why that cannot succeed
     listed        INTEGER NOT NULL,  -- 1: all children of this directory are known
     exposed_mtime_ns INTEGER,        -- while programs may write past the daemon: the content as last known
-    exposed_size  INTEGER
+    exposed_size  INTEGER,
+    xattrs        TEXT               -- NULL: none; else JSON, each name (latin-1) with its value (base64)
 );
 CREATE TABLE IF NOT EXISTS uploads (
     ino         INTEGER PRIMARY KEY,
@@ -71,16 +73,21 @@ MIGRATIONS: Final = {
     1: (
         "ALTER TABLE entries ADD COLUMN exposed_mtime_ns INTEGER",
         "ALTER TABLE entries ADD COLUMN exposed_size INTEGER",
-    )
+    ),
+    2: ("ALTER TABLE entries ADD COLUMN xattrs TEXT",),
 }
 """What leads from a format to the next."""
 
 ENTRY_COLUMNS: Final = (
     "ino, parent, name, kind, mode, uid, gid, rdev, size, atime_ns, mtime_ns, ctime_ns, target,"
     " node, base_parent, base_name, base_version, base_sha256, base_size,"
-    " generation, content_dirty, pending, failure, listed, exposed_mtime_ns, exposed_size"
+    " generation, content_dirty, pending, failure, listed, exposed_mtime_ns, exposed_size,"
+    " xattrs"
 )
-PUT_ENTRY: Final = f"INSERT OR REPLACE INTO entries ({ENTRY_COLUMNS}) VALUES ({', '.join('?' * 26)})"  # noqa: S608 - constants only
+ENTRY_VALUES: Final = ENTRY_COLUMNS.count(",") + 1
+PUT_ENTRY: Final = (
+    f"INSERT OR REPLACE INTO entries ({ENTRY_COLUMNS}) VALUES ({', '.join('?' * ENTRY_VALUES)})"  # noqa: S608 - constants only
+)
 PUT_UPLOAD: Final = "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 SELECT_ENTRY: Final = f"SELECT {ENTRY_COLUMNS} FROM entries"  # noqa: S608 - constants only
 SELECT_PENDING: Final = f"{SELECT_ENTRY} WHERE pending IS NOT NULL ORDER BY pending"
@@ -121,7 +128,25 @@ def entry_row(entry: EntryRecord) -> Row:
         entry.failure,
         int(entry.listed),
         *(entry.exposed or (None, None)),
+        _xattrs_text(entry.xattrs),
     )
+
+
+def completed(row: Row) -> Row:
+    """Return the row of an entry, which an older format may have written, with all values of this one."""
+    return (*row, *(None,) * (ENTRY_VALUES - len(row)))
+
+
+def _xattrs_text(xattrs: tuple[tuple[bytes, bytes], ...]) -> str | None:
+    if not xattrs:
+        return None
+    return json.dumps({name.decode("latin-1"): b64encode(value).decode() for name, value in xattrs})
+
+
+def _xattrs(text: str | None) -> tuple[tuple[bytes, bytes], ...]:
+    if text is None:
+        return ()
+    return tuple((name.encode("latin-1"), b64decode(value)) for name, value in json.loads(text).items())
 
 
 def _storable(time_ns: int) -> int:
@@ -161,6 +186,7 @@ def entry_record(row: sqlite3.Row) -> EntryRecord:
         failure=row["failure"],
         listed=bool(row["listed"]),
         exposed=_stamp(row),
+        xattrs=_xattrs(row["xattrs"]),
     )
 
 

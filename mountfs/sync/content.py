@@ -3,7 +3,6 @@
 import errno
 import logging
 import os
-import stat
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -487,9 +486,6 @@ def _coverage(inode: Inode) -> tuple[Ino, Coverage] | None:
 
 def _touch(inode: Inode) -> None:
     inode.mtime_ns = inode.ctime_ns = time.time_ns()
-    inode.mode &= ~stat.S_ISUID
-    if inode.mode & stat.S_IXGRP:
-        inode.mode &= ~stat.S_ISGID
 
 
 def _disk_error(inode: Inode, error: OSError) -> StorageError:

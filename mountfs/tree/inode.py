@@ -75,6 +75,7 @@ class Inode:
         "unanswered",
         "unsealed",
         "writers",
+        "xattrs",
     )
 
     def __init__(self, record: EntryRecord, parent: "Inode | None") -> None:
@@ -98,6 +99,7 @@ class Inode:
         self.failure = record.failure
         self.listed = record.listed
         self.exposed = record.exposed
+        self.xattrs = record.xattrs
         self.children: dict[bytes, Inode] = {} if self.is_directory else NO_CHILDREN
         self.loaded = record.kind is not EntryKind.DIRECTORY
         self.unsealed = False
@@ -173,6 +175,7 @@ class Inode:
             failure=self.failure,
             listed=self.listed,
             exposed=self.exposed,
+            xattrs=self.xattrs,
         )
 
     def attributes(self) -> Attributes:

@@ -1,28 +1,38 @@
 """What programs do to the tree. Each function changes memory and journal in one synchronous stretch."""
 
+import errno
 import stat
 import time
 from dataclasses import replace
+from typing import Final
 
 from mountfs.model.entry import Base, EntryKind
 from mountfs.model.errors import (
+    AttributeMissing,
     DirectoryNotEmpty,
     FileExists,
     FileNotFound,
     InvalidArgument,
     IsADirectory,
+    NameTooLong,
     NotADirectory,
+    StorageError,
 )
 from mountfs.model.filesystem import AttributeChange, RenameFlag
 from mountfs.rules import names
 from mountfs.tree.inode import Inode
 from mountfs.tree.tree import Tree
 
+XATTRS_MAX_BYTES: Final = 64 * 1024 + 255
+"""Names and values of one entry: one attribute as large as Linux lets it be. Each save writes all of them."""
+
 
 def find(directory: Inode, name: bytes) -> Inode:
-    """Return the child. Raises FileNotFound."""
+    """Return the child. Raises FileNotFound, NameTooLong."""
     child = directory.children.get(name)
     if child is None:
+        if len(name) > names.NAME_MAX_BYTES:
+            raise NameTooLong()
         raise FileNotFound(name.decode(errors="replace"))
     return child
 
@@ -46,6 +56,9 @@ def create(
     if name in parent.children:
         raise FileExists()
     uid, gid = owner
+    if parent.mode & stat.S_ISGID:
+        gid = parent.gid
+        mode |= stat.S_ISGID if kind is EntryKind.DIRECTORY else 0
     record = replace(
         tree.new_record(tree.journal.new_ino(), parent.ino, name, kind, mode),
         uid=uid,
@@ -66,6 +79,42 @@ def create(
         tree.mark_pending(inode)
     tree.save(inode)
     return inode
+
+
+def create_unnamed(tree: Tree, parent: Inode, mode: int, owner: tuple[int, int]) -> Inode:
+    """Create a file that has no name, and goes with its last use unless `name_it` gives it one.
+
+    Raises FileNotFound, StorageError.
+    """
+    tree.journal.check_writable()
+    if not parent.is_linked:
+        raise FileNotFound("the directory was removed")
+    uid, gid = owner
+    if parent.mode & stat.S_ISGID:
+        gid = parent.gid
+    record = tree.new_record(tree.journal.new_ino(), None, b"", EntryKind.FILE, mode)
+    inode = Inode(replace(record, uid=uid, gid=gid, content_dirty=True), None)
+    tree.insert(inode)
+    return inode
+
+
+def name_it(tree: Tree, inode: Inode, parent: Inode, name: bytes) -> None:
+    """Give a name to a file that was made without one.
+
+    Raises FileExists, NameTooLong, FileNotFound, StorageError.
+    """
+    tree.journal.check_writable()
+    names.check_local(name)
+    if not parent.is_linked:
+        raise FileNotFound("the directory was removed")
+    if name in parent.children:
+        raise FileExists()
+    tree.attach(inode, parent, name)
+    inode.ctime_ns = time.time_ns()
+    inode.unsealed = True
+    _touch(tree, parent)
+    tree.mark_pending(inode)
+    tree.save(inode)
 
 
 def remove(tree: Tree, parent: Inode, name: bytes, *, directory: bool) -> Inode:
@@ -242,6 +291,49 @@ def set_attributes(tree: Tree, inode: Inode, change: AttributeChange) -> None:
         inode.atime_ns = change.atime_ns
     if change.mtime_ns is not None:
         inode.mtime_ns = change.mtime_ns
+    inode.ctime_ns = time.time_ns()
+    if inode.is_linked:
+        tree.save(inode)
+
+
+def touch(tree: Tree, inode: Inode) -> None:
+    """Move the times as a change of the content does, where there is nothing to change."""
+    tree.journal.check_writable()
+    inode.mtime_ns = inode.ctime_ns = time.time_ns()
+    if inode.is_linked:
+        tree.save(inode)
+
+
+def set_mode(tree: Tree, inode: Inode, mode: int) -> None:
+    """Set a mode that follows from something else that was done. Raises StorageError."""
+    if mode == inode.mode:
+        return
+    tree.journal.check_writable()
+    inode.mode = mode
+    if inode.is_linked:
+        tree.save(inode)
+
+
+def set_xattr(tree: Tree, inode: Inode, name: bytes, value: bytes) -> None:
+    """Raises StorageError, with ENOSPC where an entry would have more than XATTRS_MAX_BYTES."""
+    others = tuple((known, kept) for known, kept in inode.xattrs if known != name)
+    xattrs = (*others, (name, value))
+    if sum(len(known) + len(kept) for known, kept in xattrs) > XATTRS_MAX_BYTES:
+        raise StorageError("no room for more extended attributes", errno=errno.ENOSPC)
+    _set_xattrs(tree, inode, xattrs)
+
+
+def remove_xattr(tree: Tree, inode: Inode, name: bytes) -> None:
+    """Raises AttributeMissing, StorageError."""
+    others = tuple((known, kept) for known, kept in inode.xattrs if known != name)
+    if len(others) == len(inode.xattrs):
+        raise AttributeMissing()
+    _set_xattrs(tree, inode, others)
+
+
+def _set_xattrs(tree: Tree, inode: Inode, xattrs: tuple[tuple[bytes, bytes], ...]) -> None:
+    tree.journal.check_writable()
+    inode.xattrs = xattrs
     inode.ctime_ns = time.time_ns()
     if inode.is_linked:
         tree.save(inode)

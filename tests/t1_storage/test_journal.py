@@ -58,7 +58,8 @@ def on_disk(path: Path) -> dict[int, EntryRecord]:
                 connection.execute("DELETE FROM found WHERE ino = ?", (ino,))
                 if row is not None:
                     connection.execute(
-                        f"INSERT INTO found ({schema.ENTRY_COLUMNS}) VALUES ({', '.join('?' * 26)})", row
+                        f"INSERT INTO found ({schema.ENTRY_COLUMNS}) VALUES ({', '.join('?' * len(row))})",
+                        row,
                     )
         select = schema.SELECT_ENTRY.replace("FROM entries", "FROM found ORDER BY ino")
         rows = [schema.entry_record(row) for row in connection.execute(select)]
@@ -440,14 +441,20 @@ async def test_older_format_is_brought_to_the_newest(path: Path) -> None:
         "DROP INDEX entries_exposed",
         "ALTER TABLE entries DROP COLUMN exposed_mtime_ns",
         "ALTER TABLE entries DROP COLUMN exposed_size",
+        "ALTER TABLE entries DROP COLUMN xattrs",
         "UPDATE facts SET value = '1' WHERE name = 'format'",
     ):
         altered(path, statement)
-    written = dirty(2, exposed=ContentStamp(7, 8))
+    written = dirty(2, exposed=ContentStamp(7, 8), xattrs=((b"user.\xff", b"\x00\xff"), (b"user.b", b"")))
     async with started(path) as journal:
         assert journal.everything()[0] == [root(), dirty(2)]
         journal.record(written)
     assert SqliteJournal(path, workspace="4").exposed_entries() == [written]
+
+
+def test_row_of_an_older_format_is_completed() -> None:
+    row = schema.entry_row(dirty(2))
+    assert schema.completed(row[:-1]) == row == schema.completed(row)
 
 
 async def test_journal_of_another_workspace_is_refused(path: Path) -> None:

@@ -63,33 +63,9 @@ def sides(open_folder: Path) -> Iterator[dict[bool, Sides]]:
         world.clean_up()
 
 
-NOT_YET = {
-    "names.bytes_of_names",
-    "names.paths_of_every_length",
-    "directories.seeking_in_a_listing",
-    "content.times_of_content",
-    "open_files.unlinked",
-    "open_files.without_a_name",
-    "attributes.group_of_a_set_group_id_directory",
-    "attributes.set_id_bits_at_a_change_of_owner",
-    "attributes.set_id_bits_at_a_write",
-    "attributes.ctime",
-    "permissions.changing_attributes",
-    "xattrs.user_attributes",
-    "xattrs.refused",
-    "xattrs.sizes",
-    "xattrs.outlive_changes",
-    "errors.every_call_with_every_path",
-}
-
-
-def _runs() -> list[object]:
+def _runs() -> list[tuple[str, bool]]:
     ordinary = [case for case in CASES if case.partition(".")[0] in EVERY_BYTE_BY_THE_DAEMON]
-    runs = [(case, True) for case in CASES] + [(case, False) for case in ordinary]
-    return [
-        pytest.param(*run, marks=pytest.mark.xfail(reason="not yet") if run[0] in NOT_YET else ())
-        for run in runs
-    ]
+    return [(case, True) for case in CASES] + [(case, False) for case in ordinary]
 
 
 @pytest.mark.parametrize(("case", "passthrough"), _runs())

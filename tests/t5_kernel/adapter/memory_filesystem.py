@@ -21,6 +21,7 @@ from mountfs.model.errors import (
     IsADirectory,
     NotADirectory,
     NothingThere,
+    OperationNotPermitted,
     OperationNotSupported,
     StorageError,
     WouldBlock,
@@ -111,6 +112,7 @@ class MemoryFilesystem:
         self.stuck_requests = 0
         self.allocations: list[tuple[Allocation, Caller]] = []
         self.copies = 0
+        self.cleared_set_ids: list[tuple[Ino, int]] = []
         self._numbers = itertools.count(2)
         self._handles: dict[Handle, Node] = {}
 
@@ -194,6 +196,19 @@ class MemoryFilesystem:
             await self._hang()
         node = self.add(parent, name, stat.S_IFREG | mode, caller=caller)
         return self._opened(node), self._referenced(node)
+
+    async def create_unnamed(
+        self, parent: Ino, mode: int, flags: int, caller: Caller
+    ) -> tuple[OpenedFile, Attributes]:
+        node = Node(Ino(next(self._numbers)), stat.S_IFREG | mode, uid=caller.uid, gid=caller.gid)
+        self.nodes[node.ino] = node
+        return self._opened(node), self._referenced(node)
+
+    async def link(self, ino: Ino, parent: Ino, name: bytes) -> Attributes:
+        raise OperationNotPermitted
+
+    def clear_set_id(self, ino: Ino, caller: Caller) -> None:
+        self.cleared_set_ids.append((ino, caller.uid))
 
     async def open(self, ino: Ino, flags: int) -> OpenedFile:
         if flags & os.O_TRUNC:
