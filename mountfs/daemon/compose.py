@@ -213,7 +213,7 @@ class Parts:
         self.changes = RemoteChanges(self.tree, self.notifier, self.content, self.conflicts)
         self.refresher = Refresher(self.tree, remote, self.changes, self.connection)
         self.unloader = Unloader(self.tree, self.refresher)
-        self.uploads = ContentUploads(remote, journal, self.content)
+        self.uploads = ContentUploads(self.tree, remote, self.content)
         self.fence = Fence()
         executor = StepExecutor(
             self.tree,

@@ -101,9 +101,13 @@ def _listed(inos: Iterable[Ino]) -> str:
 
 
 def _uploads(entries: Entries, uploads: Iterable[OpenUpload]) -> Iterator[str]:
-    """An upload of an earlier generation may wait to be given up, until the content is sent again."""
+    """An upload of an earlier generation may wait to be given up, until the content is sent again; one of a
+    file that is gone is kept until nothing is pending."""
+    something_pending = any(entry.pending is not None for entry in entries.values())
     for upload in uploads:
         entry = entries.get(upload.ino)
+        if entry is None and something_pending:
+            continue
         if entry is None:
             yield f"upload {upload.upload}: its inode {upload.ino} does not exist"
         elif upload.generation > entry.generation or (

@@ -103,7 +103,6 @@ class SqliteJournal:
 
     def erase(self, ino: Ino) -> None:
         self._gathering.entries[ino] = None
-        self._gathering.uploads[ino] = None
         self._schedule_hand_over()
 
     def record_upload(self, upload: OpenUpload) -> None:

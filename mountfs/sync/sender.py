@@ -205,6 +205,9 @@ class Sender:
 
         def fits(other: Inode) -> bool:
             nonlocal room
+            if other is inode:
+                # Programs used it again while they went first: it is not to be sent beside itself.
+                return False
             if other.pending is None or other.sending or folder_of_new_file(other) != folder:
                 return False
             if other.size > room:

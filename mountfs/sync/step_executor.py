@@ -487,6 +487,7 @@ class StepExecutor:
         elif owner is not None:
             # A file renamed over this one has its node by now.
             self._tree.set_base(owner, base_of(node))
+            self._tree.save(owner)
             return
         else:
             # This file took over another node while it was created.
@@ -510,6 +511,9 @@ class StepExecutor:
             self._record_content(inode, theirs, sent)
         elif base.sha256 is not None and (base.sha256, base.size) == (theirs.sha256, theirs.size):
             self._tree.set_base(inode, replace(base, version=theirs.version))
+        elif self._tree.is_own_attempt(theirs):
+            # Sent for the file that this one replaced, before its answer was lost.
+            self._tree.set_base(inode, base_of(theirs))
         elif not inode.is_linked or inode.base is not base:
             # What a program did meanwhile is looked at anew.
             pass

@@ -4,7 +4,7 @@ import hashlib
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import trio
@@ -13,7 +13,6 @@ from mountfs.model.entry import OpenUpload
 from mountfs.model.errors import UploadFailed, UploadVanished
 from mountfs.model.ids import Ino, NodeId, UploadId
 from mountfs.model.remote import BatchFile, NewFile, Remote, Unplaced, UploadLimits, UploadState, UploadStatus
-from mountfs.model.storage import Journal
 from mountfs.rules import chunks
 from mountfs.sync.batches import Batch
 from mountfs.sync.cached_range import CachedRange, ContentChanged, is_unchanged
@@ -57,14 +56,13 @@ class Sent:
 class ContentUploads:
     """Sends exactly what stood at the last seal of a file, or raises ContentChanged."""
 
-    def __init__(self, remote: Remote, journal: Journal, content: FileContent) -> None:
+    def __init__(self, tree: Tree, remote: Remote, content: FileContent) -> None:
         self._remote = remote
-        self._journal = journal
+        self._journal = tree.journal
         self._content = content
         self._limits: UploadLimits | None = None
         self._asking_limits = trio.Lock()
-        self.open_uploads: dict[Ino, OpenUpload] = {}
-        """Uploads begun and not known to have ended, as the journal has them."""
+        self._open_uploads = tree.open_uploads
         self.transfers: dict[Ino, Transfer] = {}
         self._batches: dict[Ino, Batch] = {}
         self._small_reads = trio.CapacityLimiter(SMALL_READS_AT_ONCE)
@@ -72,7 +70,7 @@ class ContentUploads:
     def load(self, uploads: Iterable[OpenUpload], tree: Tree) -> None:
         """Take up what an earlier run began; the entries are in the tree."""
         for upload in uploads:
-            self.open_uploads[upload.ino] = upload
+            self._open_uploads[upload.ino] = upload
             inode = tree.inodes.get(upload.ino)
             if inode is not None and upload.place is not None:
                 inode.unanswered = True
@@ -129,30 +127,31 @@ class ContentUploads:
 
     def ended(self, inode: Inode) -> None:
         """The content is where it belongs: a chunked upload of it need not be gone on with."""
-        if self.open_uploads.pop(inode.ino, None) is not None:
+        if self._open_uploads.pop(inode.ino, None) is not None:
             self._journal.erase_upload(inode.ino)
 
     def earlier_attempt(self, inode: Inode, size: int, sha256: str | None) -> Sent | None:
         """Return what was sent of this file before, if the remote has just that; its answer was lost."""
-        known = self.open_uploads.get(inode.ino)
+        known = self._open_uploads.get(inode.ino)
         if known is None or (known.size, known.sha256) != (size, sha256):
             return None
         return Sent(None, None, known.generation, known.size, known.sha256)
 
     def unanswered_place(self, inode: Inode) -> tuple[NodeId, str] | None:
         """Return where an earlier call may have created this file, unknown to us."""
-        known = self.open_uploads.get(inode.ino)
+        known = self._open_uploads.get(inode.ino)
         return known.place if known is not None and inode.unanswered else None
 
     def has_session(self, inode: Inode) -> bool:
         """Tell whether a chunked upload of this file can be gone on with."""
-        known = self.open_uploads.get(inode.ino)
+        known = self._open_uploads.get(inode.ino)
         return known is not None and known.upload != NO_SESSION
 
     async def forget(self, inode: Inode) -> None:
         """Give up a chunked upload that is of no use any more."""
-        known = self.open_uploads.pop(inode.ino, None)
+        known = self._open_uploads.pop(inode.ino, None)
         if known is not None:
+            self._keep_loose(known)
             self._journal.erase_upload(inode.ino)
             if known.upload != NO_SESSION:
                 await self._remote.cancel_upload(known.upload)
@@ -213,7 +212,7 @@ class ContentUploads:
         self, inode: Inode, generation: int, size: int, sha256: str, limits: UploadLimits
     ) -> tuple[OpenUpload, dict[int, int]]:
         """Return the session to send to, and the chunks that it has already."""
-        known = self.open_uploads.get(inode.ino)
+        known = self._open_uploads.get(inode.ino)
         if known is not None and known.upload != NO_SESSION:
             if (known.generation, known.size, known.sha256) == (generation, size, sha256):
                 try:
@@ -235,8 +234,17 @@ class ContentUploads:
         await self._note(session)
         return session, {}
 
+    def _keep_loose(self, attempt: OpenUpload) -> None:
+        """Nobody learnt what became of this, and the node it was for may be another entry's by now."""
+        loose = replace(attempt, ino=self._journal.new_ino(), upload=NO_SESSION, place=None)
+        self._open_uploads[loose.ino] = loose
+        self._journal.record_upload(loose)
+
     async def _note(self, attempt: OpenUpload) -> None:
-        self.open_uploads[attempt.ino] = attempt
+        earlier = self._open_uploads.get(attempt.ino)
+        if earlier is not None and (earlier.size, earlier.sha256) != (attempt.size, attempt.sha256):
+            self._keep_loose(earlier)
+        self._open_uploads[attempt.ino] = attempt
         self._journal.record_upload(attempt)
         await self._journal.committed()
 

@@ -93,7 +93,9 @@ class RemoteChanges:
             return self._insert(node, parent)
         self._content.notice(inode)
         if not inode.is_linked and inode.is_file and _is_edited(inode, node):
-            return self._bring_back(inode, node)
+            if not self._tree.is_own_attempt(node):
+                return self._bring_back(inode, node)
+            self._tree.set_base(inode, base_of(node))
         blocked_by = self._follow_place(inode, node, parent)
         if blocked_by is None and self._tree.by_node.get(node.id) is inode:
             self._follow_content(inode, node)

@@ -11,9 +11,10 @@ from typing import Final
 import trio
 
 from mountfs.model.conflict import Conflict
-from mountfs.model.entry import Base, EntryKind, EntryRecord
+from mountfs.model.entry import Base, EntryKind, EntryRecord, OpenUpload
 from mountfs.model.errors import FileNotFound, NotADirectory
 from mountfs.model.ids import ROOT_INO, ROOT_NODE, Ino, NodeId
+from mountfs.model.node import RemoteNode
 from mountfs.model.storage import Journal
 from mountfs.tree.folder_uses import FolderUses
 from mountfs.tree.ino_set import InoSet
@@ -46,6 +47,9 @@ class Tree:
         self.by_node: dict[NodeId, Inode] = {}
         self.pending: dict[Ino, Inode] = {}
         self.displaced: dict[Place, Inode] = {}
+        self.open_uploads: dict[Ino, OpenUpload] = {}
+        """What was sent, or is being sent, with the outcome not known yet, as the journal has it; of a file
+        that is gone from here until nothing is pending, as the remote may still show it by another entry."""
         self.unanswered: dict[Place, Inode] = {}
         """Where the remote may have created a file of ours, with the answer lost or still to come."""
         self.requested: dict[NodeId, Place] = {}
@@ -366,7 +370,22 @@ class Tree:
         inode.pending = None
         inode.failure = None
         if self.pending.pop(inode.ino, None) is not None:
+            if not self.pending:
+                self._forget_attempts()
             self.when_clean()
+
+    def _forget_attempts(self) -> None:
+        """Nothing that the remote shows can come of an earlier try any more."""
+        for ino in self.open_uploads:
+            self.journal.erase_upload(ino)
+        self.open_uploads.clear()
+
+    def is_own_attempt(self, node: RemoteNode) -> bool:
+        """Tell whether the content there may come from here, by a call whose answer was lost: then it is no
+        edit of others, whichever entry has the node by now."""
+        return any(
+            (sent.size, sent.sha256) == (node.size, node.sha256) for sent in self.open_uploads.values()
+        )
 
     def drop_if_unneeded(self, inode: Inode) -> bool:
         """Erase an entry that has no name and of which the remote has nothing to learn.

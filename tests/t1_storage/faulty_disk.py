@@ -42,11 +42,11 @@ class FaultyDisk(SystemDisk):
     def __init__(self, *, crash: CrashPoint | None = None) -> None:
         self.counts: Counter[DiskStep] = Counter()
         self.observer: Callable[[DiskStep], None] = lambda step: None
-        """Called with each step that was done, while nothing else happens on this disk."""
+        """Called with each step that was done, by the thread that did it."""
         self._crash = crash
         self._errors: dict[DiskStep, tuple[int, int | None]] = {}
         self._short: dict[DiskStep, int | None] = {}
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
 
     def fail(self, *steps: DiskStep, errno: int, times: int | None = None) -> None:
         """From now on these steps fail, so many times each."""
@@ -98,22 +98,24 @@ class FaultyDisk(SystemDisk):
         self._do(step, transaction)
 
     def _do(self, step: DiskStep, whole: Callable[[], T], half: Callable[[], T] | None = None) -> T:
+        # Never locked while it is done: one step may wait in a database for another.
         with self._lock:
             self.counts[step] += 1
             crash = self._crash
             dies = crash is not None and (crash.step, crash.occurrence) == (step, self.counts[step])
-            if dies and crash is not None and crash.moment is not Moment.AFTER:
-                if half is not None and crash.moment is Moment.WITHIN:
-                    half()
-                os.kill(os.getpid(), signal.SIGKILL)
             number = self._next_error(step)
-            if number is not None:
-                raise OSError(number, os.strerror(number))
-            result = half() if half is not None and self._is_short(step) else whole()
-            if dies:
-                os.kill(os.getpid(), signal.SIGKILL)
-            self.observer(step)
-            return result
+            is_short = half is not None and self._is_short(step)
+        if dies and crash is not None and crash.moment is not Moment.AFTER:
+            if half is not None and crash.moment is Moment.WITHIN:
+                half()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if number is not None:
+            raise OSError(number, os.strerror(number))
+        result = half() if half is not None and is_short else whole()
+        if dies:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.observer(step)
+        return result
 
     def _next_error(self, step: DiskStep) -> int | None:
         number, times = self._errors.get(step, (0, 0))

@@ -257,3 +257,26 @@ async def test_unchanged_content_does_not_hide_a_change_elsewhere(
     await mount.catch_up()
     assert b"theirs" in workspace.files().values()
     assert workspace.files() == await mount.contents()
+
+
+async def test_file_that_is_written_again_while_it_waits_its_turn_is_sent_once(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    """The worker that took it lets programs go first, and they put it into the queue once more."""
+    files = many(3)
+    await write_all(mount, files)
+    taking = trio.Event()
+
+    def is_asked() -> float:
+        taking.set()
+        return 0.0
+
+    mount.parts.sender.programs_idle_s = is_asked
+    inodes = [mount.inode(path) for path in files]
+    mount.parts.sender.expedite(inodes)
+    await taking.wait()
+    mount.parts.sender.expedite(inodes)
+    await mount.settle()
+    assert workspace.files() == files
+    assert each_has_one_version(workspace)
+    assert mount.failures() == {}

@@ -118,6 +118,80 @@ async def test_kill_around_a_call_doubles_nothing(
     assert len(workspace.versions(workspace.find("e/new"))) == 1
 
 
+async def _replace(mount: WorkspaceMount) -> None:
+    await mount.write("tmp", b"3")
+    await mount.rename("tmp", "a")
+
+
+async def _replace_another(mount: WorkspaceMount) -> None:
+    await mount.rename("a", "b")
+    await mount.append("b", b"3")
+
+
+FOLLOWING: dict[str, tuple[Operation, dict[str, bytes]]] = {
+    "replaced": (_replace, {"a": b"3", "b": b"b"}),
+    "removed": (lambda mount: mount.unlink("a"), {"b": b"b"}),
+    "renamed": (lambda mount: mount.rename("a", "c"), {"b": b"b", "c": b"2"}),
+    "renamed over another": (_replace_another, {"b": b"23"}),
+}
+
+
+@pytest.mark.parametrize("kills", [1, 2])
+@pytest.mark.parametrize(("following", "expected"), FOLLOWING.values(), ids=FOLLOWING)
+async def test_own_version_is_no_edit_of_others_whoever_has_its_node_by_then(
+    mount: WorkspaceMount,
+    workspace: MemoryWorkspace,
+    following: Operation,
+    expected: dict[str, bytes],
+    kills: int,
+) -> None:
+    """The answer to a commit is lost with the process; what programs did since is no conflict."""
+    for path in ("a", "b"):
+        workspace.put(path, path.encode())
+    await mount.contents()
+    mount.remote.fail("commit", OutcomeUnknown("the answer was lost"), after_effect=True)
+    for call in ("nodes", "list_folder", "changes"):
+        mount.remote.hang(call)
+    await mount.write("a", b"2")
+    mount.parts.sender.expedite([mount.inode("a")])
+    await mount.wait_until(lambda: mount.parts.sender._attempts)
+    await following(mount)
+    for _ in range(kills):
+        await mount.crash()
+        mount.remote.heal()
+        mount.remote.release()
+        await mount.start()
+    assert await mount.contents() == expected
+    await mount.settle()
+    await mount.catch_up()
+    assert workspace_contents(workspace) == await mount.contents() == expected
+    assert not mount.tree.conflicts
+    assert not mount.tree.open_uploads
+
+
+async def test_version_that_was_confirmed_for_the_file_it_replaced_is_remembered(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("a", b"1")
+    await mount.read("a")
+    await mount.write("a", b"2")
+    mount.remote.hang("commit")
+    mount.parts.sender.expedite([mount.inode("a")])
+    await mount.remote.wait_hanging("commit")
+    await mount.write("tmp", b"3")
+    await mount.rename("tmp", "a")
+    mount.remote.release("commit")
+    replaced = mount.inode("a").base
+    await mount.wait_until(lambda: mount.inode("a").base != replaced)
+    mount.remote.go_offline()
+    await mount.crash()
+    mount.remote.heal()
+    await mount.start()
+    await mount.settle()
+    assert await mount.contents() == workspace.files() == {"a": b"3"}
+    assert not mount.tree.conflicts
+
+
 @HOW
 async def test_chunked_upload_goes_on_where_it_stopped(
     mount: WorkspaceMount, workspace: MemoryWorkspace, cleanly: bool

@@ -151,6 +151,7 @@ def _superseded(path: str, content: bytes) -> Operation:
             await remote.commit(base.node, upload.id, base.version)
             while await file.read() != content:  # noqa: ASYNC110 - as programs look
                 await trio.sleep(0.005)
+            await mount.parts.content.superseding.ended(inode)
 
     return Operation(
         f"another host's version of {path}", perform, lambda model: model.update({path: content})
