@@ -29,7 +29,7 @@ class ExitCode(IntEnum):
 MEANINGS: dict[ExitCode, str] = {
     ExitCode.OK: "done",
     ExitCode.UNEXPECTED: "unexpected error",
-    ExitCode.USAGE: "wrong option or argument",
+    ExitCode.USAGE: "wrong option or argument, or not something that can be done to this path",
     ExitCode.CONFIGURATION: "configuration, token file or runtime directory not as it must be",
     ExitCode.CREDENTIAL_REFUSED: "the token is refused",
     ExitCode.REMOTE_UNREACHABLE: "no workspace service answers at the address",
@@ -41,7 +41,7 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.DATA_LEFT: "done, but changes are left in the journal for the next mount",
     ExitCode.NOT_MOUNTED: "no mount of mountfs at this place",
     ExitCode.TIMEOUT: "something did not answer, or was not confirmed, in time",
-    ExitCode.BUSY: "programs still use the mount",
+    ExitCode.BUSY: "programs still use the mount or the file",
     ExitCode.FINDINGS: "doctor found something that needs attention",
     ExitCode.LOCK_KEPT: "the workspace does not let this lock be broken",
     ExitCode.INTERRUPTED: "interrupted from the keyboard",
@@ -66,6 +66,8 @@ _BY_TYPE: dict[str, ExitCode] = {
     "DaemonSilent": ExitCode.TIMEOUT,
     "StartTimedOut": ExitCode.TIMEOUT,
     "MountpointBusy": ExitCode.BUSY,
+    "FileInUse": ExitCode.BUSY,
+    "FileOperationError": ExitCode.USAGE,
 }
 
 

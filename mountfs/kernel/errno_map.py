@@ -28,6 +28,7 @@ ERRNOS: Final[dict[type[MountfsError], int]] = {
     errors.OperationNotPermitted: errno.EPERM,
     errors.OperationNotSupported: errno.ENOTSUP,
     errors.InvalidArgument: errno.EINVAL,
+    errors.FileInUse: errno.EBUSY,
     errors.NameTooLong: errno.ENAMETOOLONG,
     errors.NothingThere: errno.ENXIO,
     errors.AttributeMissing: errno.ENODATA,

@@ -125,6 +125,10 @@ class UploadFailed(RemoteError):
     """The remote ended the upload session without a file."""
 
 
+class ArrivedSpoiled(UploadFailed):
+    """What arrived at the remote has not the hash of what was sent: sent again it may."""
+
+
 class RequestRefused(RemoteError):
     """The remote refused the request for a reason without a type of its own."""
 
@@ -133,6 +137,10 @@ class ProtocolViolation(RemoteError):
     """The answer cannot be understood: not this service, or a proxy in front of it."""
 
     default_hint = "check that the address is that of a workspace service"
+
+
+class ForeignAnswer(ProtocolViolation, RemoteUnavailable):
+    """What answered is not the service at all: a proxy's page, or a sign-in to the network."""
 
 
 class StorageError(MountfsError):
@@ -190,6 +198,10 @@ class OperationNotSupported(FileOperationError): ...
 class InvalidArgument(FileOperationError): ...
 
 
+class FileInUse(FileOperationError):
+    """Programs have it open, or have just changed it."""
+
+
 class NameTooLong(FileOperationError): ...
 
 
@@ -232,6 +244,12 @@ class ContentSetAside(MountfsError):
 
 class ContentUnavailable(MountfsError):
     """Bytes that are not in the cache could not be fetched in time."""
+
+
+class ContentDamaged(MountfsError):
+    """What arrived is not what the remote says that it has."""
+
+    default_hint = "read it again; where that does not help, the workspace or the way to it spoils content"
 
 
 class MountpointUnusable(MountfsError):

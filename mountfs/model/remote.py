@@ -130,7 +130,7 @@ class Remote(Protocol):
     async def upload_limits(self) -> UploadLimits: ...
 
     async def list_folder(self, folder: NodeId) -> list[RemoteNode]:
-        """Return every live child (version known, sha256 not). Raises NodeNotFound."""
+        """Return every live child: version known, sha256 where it is told at once. Raises NodeNotFound."""
         ...
 
     async def nodes(self, ids: Sequence[NodeId]) -> dict[NodeId, RemoteNode]:

@@ -7,7 +7,7 @@ from typing import Final
 
 import trio
 
-from mountfs.model.errors import MountfsError
+from mountfs.model.errors import MountfsError, RateLimited
 from mountfs.rules.backoff import Backoff
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,10 @@ class Connection:
             self._recovered = trio.Event()
         self.online = False
         self.last_error = error.message
-        self._retry_at = trio.current_time() + PAUSE.delay_s(self._failures, random.random())
+        wait_s = PAUSE.delay_s(self._failures, random.random())
+        if isinstance(error, RateLimited):
+            wait_s = max(wait_s, error.retry_after_s)
+        self._retry_at = trio.current_time() + wait_s
         self._failures += 1
 
     def note_success(self) -> None:

@@ -1,7 +1,9 @@
 """Downloads ranges of clean files into their cache files; several readers share one download."""
 
 import errno
+import hashlib
 import logging
+import os
 import random
 from collections import deque
 from collections.abc import Callable
@@ -10,11 +12,20 @@ from typing import Final
 import trio
 
 from mountfs.model.disk import Disk, DiskStep
-from mountfs.model.errors import ContentUnavailable, MountfsError, RemoteUnavailable, StorageError
+from mountfs.model.entry import Base
+from mountfs.model.errors import (
+    ContentDamaged,
+    ContentUnavailable,
+    MountfsError,
+    ProtocolViolation,
+    RateLimited,
+    RemoteUnavailable,
+    StorageError,
+)
 from mountfs.model.ranges import RangeSet
 from mountfs.model.remote import Remote
 from mountfs.rules.backoff import Backoff
-from mountfs.rules.read_plan import ranges
+from mountfs.rules.read_plan import WHOLE_FILE, ranges
 from mountfs.tree.inode import Inode
 
 log = logging.getLogger(__name__)
@@ -30,6 +41,8 @@ BACKGROUND_RANGES: Final = 8
 WAIT_BEHIND_BYTES: Final = 2 * 1024 * 1024
 """A reader waits for no more than this in front of what it wants."""
 
+HASH_PIECE_BYTES: Final = 1024 * 1024
+
 WORTH_STOPPING_BYTES: Final = 256 * 1024
 """With less to come, the connection is worth more than the bytes."""
 
@@ -38,13 +51,15 @@ class Fetch:
     """One download: [position, end) of the content that was current when it was asked for.
 
     `background`: nobody has waited for it yet. `started`: it has left the queue. `abandoned`: it was told to
-    stop.
+    stop. `at_once`: nobody sees any of it before all is here and has the right hash.
     """
 
     def __init__(self, inode: Inode, start: int, end: int, *, background: bool) -> None:
         self.inode = inode
+        self.start = start
         self.position = start
         self.end = end
+        self.at_once = start == 0 and end == inode.size <= WHOLE_FILE
         self.epoch = inode.content_epoch
         self.background = background
         self.started = False
@@ -53,8 +68,13 @@ class Fetch:
         self.scope = trio.CancelScope()
         self._progress = trio.lowlevel.ParkingLot()
 
+    @property
+    def missing_from(self) -> int:
+        """Where the part begins that nobody can read yet."""
+        return self.start if self.at_once else self.position
+
     def brings_some_of(self, start: int, end: int) -> bool:
-        return self.position < end and start < self.end and not self.is_outdated()
+        return self.missing_from < end and start < self.end and not self.is_outdated()
 
     def is_outdated(self) -> bool:
         """Tell whether its bytes are wanted no more."""
@@ -195,7 +215,7 @@ class Fetcher:
         """Return the parts of [start, end) that are neither here nor about to come."""
         assert inode.present is not None
         current = (fetch for fetch in self._active.get(inode.ino, ()) if not fetch.is_outdated())
-        claimed = RangeSet((fetch.position, fetch.end) for fetch in current)
+        claimed = RangeSet((fetch.missing_from, fetch.end) for fetch in current)
         gaps = inode.present.missing(start, min(end, inode.size))
         return [part for gap in gaps for part in claimed.missing(*gap)]
 
@@ -236,10 +256,20 @@ class Fetcher:
             before = fetch.position
             try:
                 await self._download_once(fetch)
-            except RemoteUnavailable:
+            except RateLimited:
+                # It has said when to come again, and that is later than a reader waits.
+                raise
+            except (ProtocolViolation, RemoteUnavailable):
                 attempt = 1 if fetch.position > before else attempt + 1
                 if attempt >= ATTEMPTS:
                     raise
+                await trio.sleep(RETRY.delay_s(attempt, random.random()))
+            except ContentDamaged as error:
+                attempt += 1
+                if attempt >= ATTEMPTS or not fetch.at_once:
+                    raise
+                log.warning("%s; fetching it again", error.message)
+                fetch.position = fetch.start
                 await trio.sleep(RETRY.delay_s(attempt, random.random()))
 
     async def _download_once(self, fetch: Fetch) -> None:
@@ -253,11 +283,36 @@ class Fetcher:
                 if not piece or fetch.is_outdated():
                     return
                 self._store(fetch, piece)
-                assert inode.present is not None
-                inode.present.add(fetch.position, fetch.position + len(piece))
+                await self._check_if_last(fetch, len(piece), base)
+                if fetch.is_outdated():
+                    return
+                arrived_from = fetch.missing_from
                 fetch.position += len(piece)
+                if fetch.position == fetch.end or not fetch.at_once:
+                    assert inode.present is not None
+                    inode.present.add(arrived_from, fetch.position)
                 self._fetched(inode, len(piece))
                 fetch.report_progress()
+
+    async def _check_if_last(self, fetch: Fetch, count: int, base: Base) -> None:
+        """Where the file is whole with these bytes, see that they all are the version's.
+
+        Raises ContentDamaged where they are not; then none of them counts as here any more. What programs
+        have read of them cannot be taken back: they get the error for the last part.
+        """
+        inode = fetch.inode
+        assert inode.present is not None
+        last = (fetch.missing_from, fetch.position + count)
+        if base.sha256 is None or inode.present.missing(0, inode.size) != [last]:
+            return
+        assert inode.descriptor is not None
+        digest = await trio.to_thread.run_sync(_digest, inode.descriptor, inode.size)
+        if fetch.is_outdated() or digest == base.sha256:
+            return
+        inode.present = RangeSet()
+        inode.kernel_epoch = -1
+        self._fetched(inode, 0)
+        raise ContentDamaged(f"{inode.path()!r}: what arrived is not the content of its version")
 
     def _store(self, fetch: Fetch, piece: bytes) -> None:
         # On the trio thread, into the page cache: in a worker thread it could land after the content was
@@ -273,3 +328,12 @@ class Fetcher:
             ) from error
         if written != len(piece):
             raise StorageError(f"the cache cannot keep {fetch.inode.path()!r}: disk full", errno=errno.ENOSPC)
+
+
+def _digest(descriptor: int, size: int) -> str:
+    digest = hashlib.sha256()
+    position = 0
+    while piece := os.pread(descriptor, min(HASH_PIECE_BYTES, size - position), position):
+        digest.update(piece)
+        position += len(piece)
+    return digest.hexdigest()

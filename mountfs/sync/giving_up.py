@@ -1,11 +1,11 @@
 """What somebody decides to lose: saved first, then taken away or set back to what the remote has."""
 
+from tempfile import TemporaryFile
+
 import trio
 
-from mountfs.model.errors import (
-    DirectoryNotEmpty,
-    InvalidArgument,
-)
+from mountfs.model.entry import EntryKind
+from mountfs.model.errors import DirectoryNotEmpty, FileInUse
 from mountfs.model.filesystem import KernelNotifier
 from mountfs.model.node import RemoteNode
 from mountfs.model.storage import SavedCopies
@@ -50,11 +50,22 @@ class GivingUp:
             return await trio.to_thread.run_sync(self._copies.save, folder, path, descriptor)
 
     async def save_if_unsent(self, inode: Inode, folder: str | None = None) -> list[str]:
-        """Like `save`, of content that the remote does not have; return where copies are."""
+        """Like `save`, of content that the remote does not have; return where copies are.
+
+        Of a symlink the copy is a file that holds its target.
+        """
+        if inode.kind is EntryKind.SYMLINK and inode.base is None:
+            return [await trio.to_thread.run_sync(self._save_target, inode.target, folder, inode.path())]
         self._content.notice(inode)
         if not inode.is_file or not inode.content_dirty:
             return []
         return [await self.save(inode, folder, inode.path())]
+
+    def _save_target(self, target: bytes, folder: str | None, path: bytes) -> str:
+        with TemporaryFile() as copy:
+            copy.write(target)
+            copy.flush()
+            return self._copies.save(folder, path, copy.fileno())
 
     def take_away(self, inode: Inode) -> None:
         """Remove the entry as a program would."""
@@ -69,8 +80,9 @@ class GivingUp:
         """Give up what the remote does not take of this entry, and of what is below it; return the copies.
 
         A new file goes, a changed one gets the content back that the remote has, a moved one its place, and
-        a deleted one is there again. Raises InvalidArgument, with nothing lost, where programs have the file
-        open, and RemoteUnavailable where the remote has to be asked.
+        a deleted one is there again; what exists here only goes with a new folder that holds it. Raises
+        FileInUse, with nothing lost, where programs have the file open, and RemoteUnavailable where the
+        remote has to be asked.
         """
         if not inode.is_linked:
             await self._undo_deletion(inode)
@@ -92,7 +104,7 @@ class GivingUp:
         with self._tree.uses.keeping(directory):
             await self._tree.ensure_loaded(directory)
             for child in list(directory.children.values()):
-                if child.pending is not None:
+                if child.pending is not None or directory.base is None:
                     saved += await self.discard(child, folder)
         if directory.base is None:
             if directory.children:
@@ -140,13 +152,11 @@ class GivingUp:
 
 def _check_can_go(inode: Inode) -> None:
     if inode.opens and inode.is_file:
-        raise InvalidArgument(
-            f"programs have {inode.path()!r} open, or it is just being sent: try again then"
-        )
+        raise FileInUse(f"programs have {inode.path()!r} open, or it is just being sent: try again then")
 
 
 def _check_unchanged(inode: Inode, generation: int) -> None:
     """Raise unless the entry is as it was when its copy was saved."""
     _check_can_go(inode)
     if inode.generation != generation or inode.unsealed or not inode.is_linked:
-        raise InvalidArgument(f"{inode.path()!r} was changed meanwhile: nothing was given up")
+        raise FileInUse(f"{inode.path()!r} was changed meanwhile: nothing was given up")

@@ -150,7 +150,11 @@ class Refresher:
     async def _run_comparison(self, folder: Inode, comparison: "_Comparison") -> None:
         try:
             with self._tree.uses.keeping(folder):
-                await self._compare(folder)
+                try:
+                    await self._compare(folder)
+                except RemoteUnavailable as error:
+                    log.info("comparing %r again: %s", folder.path(), error.message)
+                    await self._compare(folder)
         except MountfsError as error:
             comparison.error = error
         finally:
@@ -166,8 +170,11 @@ class Refresher:
         with self._asked() as asked:
             try:
                 rows = await self._remote.list_folder(node)
-            except NodeNotFound:
+            except NodeNotFound as error:
                 await self.look_at([node])
+                if folder.node == node and folder.is_linked:
+                    # Told to be there after all: its children are not known to be gone.
+                    raise RemoteUnavailable(f"{error.message}; but it is there") from error
                 return
             self._connection.note_success()
             doubtful = await self._merge_rows(folder, rows, asked)

@@ -15,7 +15,9 @@ from mountfs.model.errors import (
     LeaseHeld,
     MountfsError,
     OutcomeUnknown,
+    ProtocolViolation,
     QuotaExceeded,
+    RateLimited,
     RemoteUnavailable,
     StorageError,
     UploadFailed,
@@ -50,12 +52,16 @@ this: both share the time of one thread."""
 UPLOAD_TRIES: Final = 4
 """How often an upload that the remote itself gave up is begun anew before it counts as failed."""
 
+FAILED_HINT: Final = "when the cause is gone: mountfs retry; to give the change up: mountfs discard"
+
 RETRY: Final = Backoff(first_s=0.5, most_s=30.0)
 SLOW_RETRY_S: Final = 60.0
 """When to try again what only somebody else's action can heal: rights, credits, a new token, disk space, a
 lock that refuses changes."""
 
-HEALABLE: Final = (AccessDenied, CredentialRefused, LeaseHeld, QuotaExceeded, StorageError)
+HEALABLE: Final = (
+    *(AccessDenied, CredentialRefused, LeaseHeld, ProtocolViolation, QuotaExceeded, StorageError),
+)
 
 
 class Sender:
@@ -243,8 +249,11 @@ class Sender:
             if isinstance(error, OutcomeUnknown):
                 self._doubtful.add(inode.ino)
             self._connection.note_failure(error)
-            self._retry_later(inode)
-        except (UploadFailed, UploadVanished) as error:
+            self._retry_later(inode, error.retry_after_s if isinstance(error, RateLimited) else 0.0)
+        except (ProtocolViolation, UploadFailed, UploadVanished) as error:
+            if isinstance(error, ProtocolViolation):
+                # A page of somebody on the way may hide that it was done.
+                self._doubtful.add(inode.ino)
             if self._attempts.get(inode.ino, 0) >= UPLOAD_TRIES:
                 self._fail(inode, error)
             else:
@@ -306,17 +315,17 @@ class Sender:
         if inode.is_linked:
             self._tree.save(inode)
 
-    def _retry_later(self, inode: Inode) -> None:
+    def _retry_later(self, inode: Inode, least_s: float = 0.0) -> None:
         attempt = self._attempts.get(inode.ino, 0)
         self._attempts[inode.ino] = attempt + 1
-        wait_s = RETRY.delay_s(attempt, random.random())
+        wait_s = max(least_s, RETRY.delay_s(attempt, random.random()))
         self._queue(inode).put(inode, trio.current_time() + wait_s)
 
     def _fail(self, inode: Inode, error: MountfsError) -> None:
         if inode.failure != error.message:
             log.error("%r cannot be sent: %s", inode.path(), error.message)
         inode.failure = error.message
-        self.hints[inode.ino] = error.hint
+        self.hints[inode.ino] = error.hint or FAILED_HINT
         if isinstance(error, LeaseHeld):
             self._locked_out[inode.ino] = inode
         self._tree.save(inode)

@@ -1,6 +1,7 @@
 """Bringing a newer version into a file that programs have open directly: in place, once all of it is here."""
 
 import errno
+import hashlib
 import logging
 import random
 from collections.abc import Awaitable, Callable
@@ -10,7 +11,7 @@ from typing import IO, Final
 import trio
 
 from mountfs.model.disk import Disk, DiskStep
-from mountfs.model.errors import MountfsError, RemoteUnavailable, StorageError
+from mountfs.model.errors import ContentDamaged, MountfsError, RemoteUnavailable, StorageError
 from mountfs.model.ids import Ino
 from mountfs.model.node import RemoteNode
 from mountfs.model.remote import Remote
@@ -114,7 +115,7 @@ class Superseding:
             log.warning("the newer version of %r: %s", inode.path(), error.message)
             attempt.error = error
             attempt.ended.set()
-            return not isinstance(error, RemoteUnavailable | StorageError)
+            return not isinstance(error, ContentDamaged | RemoteUnavailable | StorageError)
         return True
 
     async def _bring_newest(self, inode: Inode) -> None:
@@ -135,11 +136,15 @@ class Superseding:
             done = wanted
 
     async def _download(self, node: RemoteNode, scratch: IO[bytes]) -> None:
+        digest = hashlib.sha256()
         async with self._remote.read(node.id, node.version, 0, node.size) as pieces:
             position = 0
             async for piece in pieces:
                 await trio.to_thread.run_sync(self._stage, scratch.fileno(), piece, position)
                 position += len(piece)
+                digest.update(piece)
+        if node.sha256 not in (None, digest.hexdigest()):
+            raise ContentDamaged(f"{node.name!r}: what arrived is not the content of its version")
 
     def _stage(self, descriptor: int, piece: bytes, position: int) -> None:
         try:

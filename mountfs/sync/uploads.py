@@ -114,7 +114,9 @@ class ContentUploads:
                 yield batch
         finally:
             for inode in inodes:
-                del self._batches[inode.ino]
+                # One that failed early may be in a later batch by now.
+                if self._batches.get(inode.ino) is batch:
+                    del self._batches[inode.ino]
 
     async def sha256(self, inode: Inode) -> str:
         """Return the hash of the content as it stands. Raises ContentChanged, StorageError."""

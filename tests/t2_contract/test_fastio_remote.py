@@ -166,7 +166,7 @@ async def test_listing_asks_for_versions_and_joins_pages(
     )
     assert [node.id for node in await remote.list_folder(ROOT_NODE)] == [FILE, "2b"]
     first, second = (query_of(request) for request in scripted.seen)
-    assert first == {"sort_by": "name", "page_size": "500", "output": "standard"}
+    assert first == {"sort_by": "name", "page_size": "500", "output": "full"}
     assert second == first | {"cursor": "c 2"}
 
 
@@ -304,7 +304,7 @@ async def test_range_leaves_its_connection_for_the_next(
 async def test_service_without_ranges_is_read_through_and_remembered(
     scripted: Any, remote: FastioRemote, acts: Any
 ) -> None:
-    scripted.plays(acts.reply(200, CONTENT))
+    scripted.plays(acts.reply(200, CONTENT, {"x-ve-reqid": "1"}))
     for start, end in ((100_000, 100_010), (0, len(CONTENT)), (len(CONTENT) - 1, len(CONTENT)), (0, 1)):
         assert await read_all(remote, start, end) == CONTENT[start:end]
     assert ["range" in request.headers for request in scripted.seen] == [True, False, False, False]

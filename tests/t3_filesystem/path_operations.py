@@ -154,6 +154,11 @@ class PathOperations:
             made = await self.filesystem.make_directory(parent, name, 0o755, CALLER)
             self.filesystem.forget([(made.ino, 1)])
 
+    async def symlink(self, path: str, target: str) -> None:
+        async with self._place(path) as (parent, name):
+            made = await self.filesystem.make_symlink(parent, name, target.encode(), CALLER)
+            self.filesystem.forget([(made.ino, 1)])
+
     async def rmdir(self, path: str) -> None:
         async with self._place(path) as (parent, name):
             await self.filesystem.remove_directory(parent, name)

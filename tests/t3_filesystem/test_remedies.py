@@ -8,7 +8,7 @@ import pytest
 
 from mountfs.daemon.remedies import MountRemedies
 from mountfs.model.conflict import Keep
-from mountfs.model.errors import AccessDenied, FileNotFound, InvalidArgument, RemoteUnavailable
+from mountfs.model.errors import AccessDenied, FileInUse, FileNotFound, InvalidArgument, RemoteUnavailable
 from mountfs.remotes.memory import DEFAULT_LIMITS, MemoryWorkspace
 from tests.t3_filesystem.conftest import Mounting
 from tests.t3_filesystem.workspace_mount import MountOptions, WorkspaceMount, workspace_contents
@@ -288,6 +288,18 @@ async def test_discarding_a_folder_takes_what_waits_for_it(
     assert await mount.contents() == {"moved": b"old"}
 
 
+async def test_discarding_a_new_folder_takes_its_symlinks(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    await mount.mkdir("d?")
+    await mount.symlink("d?/link", "some/target")
+    await mount.settle()
+    saved = await remedies(mount).discard(b"d?", None)
+    assert [content_of(copy) for copy in saved] == [b"some/target"]
+    await settle_and_compare(mount, workspace)
+    assert await mount.contents() == {}
+
+
 async def test_only_what_failed_can_be_discarded(mount: WorkspaceMount, workspace: MemoryWorkspace) -> None:
     await mount.write("a", b"1")
     with pytest.raises(InvalidArgument, match="has not failed"):
@@ -295,6 +307,6 @@ async def test_only_what_failed_can_be_discarded(mount: WorkspaceMount, workspac
     await mount.write("b", b"more than eleven bytes")
     await mount.settle()
     async with mount.opened("b", os.O_RDWR):
-        with pytest.raises(InvalidArgument, match="open"):
+        with pytest.raises(FileInUse, match="open"):
             await remedies(mount).discard(b"b", None)
     assert await mount.read("b") == b"more than eleven bytes"

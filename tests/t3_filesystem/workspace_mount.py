@@ -15,6 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from mountfs.filesystem.filesystem import WorkspaceFilesystem
 from mountfs.locks.file_locks import FileLocks
 from mountfs.model.ids import ROOT_INO, Ino, NodeId
+from mountfs.model.remote import Remote
 from mountfs.remotes.faulty import FaultyRemote
 from mountfs.remotes.memory import MemoryRemote, MemoryWorkspace
 from mountfs.rules.fence import Fence
@@ -110,7 +111,7 @@ class Parts:
 
     def __init__(
         self,
-        remote: FaultyRemote,
+        remote: Remote,
         journal: SqliteJournal,
         content_files: ContentFiles,
         folder: Path,
@@ -187,22 +188,21 @@ class Parts:
         )
 
 
-class WorkspaceMount(PathOperations):
-    """One mount, started and stopped any number of times over the same cache.
-
-    `memory` counts the calls that reached the workspace, `remote` fails them.
-    """
+class RemoteMount(PathOperations):
+    """One mount of any remote, started and stopped any number of times over the same cache."""
 
     def __init__(
         self,
         nursery: trio.Nursery,
         folder: Path,
-        workspace: MemoryWorkspace,
+        remote: Remote,
         name: str,
         options: MountOptions,
+        *,
+        workspace_id: str,
     ) -> None:
-        self.memory = MemoryRemote(workspace)
-        self.remote = FaultyRemote(self.memory)
+        self._remote = remote
+        self._workspace_id = workspace_id
         self.name = name
         self.options = options
         self.is_running = False
@@ -218,7 +218,7 @@ class WorkspaceMount(PathOperations):
         self._directory = CacheDirectory.claim(self._folder)
         layout = self._directory.layout
         self._content_files = ContentFiles(layout.content, layout.index)
-        self._journal = SqliteJournal(layout.journal, workspace=self.memory.workspace.id)
+        self._journal = SqliteJournal(layout.journal, workspace=self._workspace_id)
         recovery.recover(self._journal, self._content_files)
         for orphans in recovery.orphans(self._journal, self._content_files):
             for ino in orphans:
@@ -226,7 +226,7 @@ class WorkspaceMount(PathOperations):
         self._check_cache()
         self._journal.start()
         self.parts = Parts(
-            self.remote, self._journal, self._content_files, self._folder, self.name, self.options
+            self._remote, self._journal, self._content_files, self._folder, self.name, self.options
         )
         await self.tree.load(await self._journal.pending(), await self._journal.conflicts())
         self.parts.uploads.load(await self._journal.open_uploads(), self.tree)
@@ -275,7 +275,7 @@ class WorkspaceMount(PathOperations):
         await self._ended.wait()
         with trio.CancelScope(shield=True):
             await self._journal.aclose()
-        self._journal = SqliteJournal(self._directory.layout.journal, workspace=self.memory.workspace.id)
+        self._journal = SqliteJournal(self._directory.layout.journal, workspace=self._workspace_id)
 
     def _close(self) -> None:
         self._journal._reader.close()
@@ -315,10 +315,6 @@ class WorkspaceMount(PathOperations):
             for inode in self.tree.pending.values()
             if inode.failure is not None
         }
-
-    def changing_calls(self) -> dict[str, int]:
-        """Return how often each method that changes the workspace was called, without those that never."""
-        return {name: count for name, count in self.memory.calls.items() if name in WRITING_CALLS}
 
     def cached_bytes(self, path: str) -> int:
         return self._content_files.size(self.inode(path).ino) or 0
@@ -369,6 +365,29 @@ class WorkspaceMount(PathOperations):
         with trio.fail_after(PATIENCE_S):
             while self.parts.refresher.live_since is not None:
                 await wait_all_tasks_blocked(0.001)
+
+
+class WorkspaceMount(RemoteMount):
+    """A mount of a workspace in memory.
+
+    `memory` counts the calls that reached the workspace, `remote` fails them.
+    """
+
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        folder: Path,
+        workspace: MemoryWorkspace,
+        name: str,
+        options: MountOptions,
+    ) -> None:
+        self.memory = MemoryRemote(workspace)
+        self.remote = FaultyRemote(self.memory)
+        super().__init__(nursery, folder, self.remote, name, options, workspace_id=workspace.id)
+
+    def changing_calls(self) -> dict[str, int]:
+        """Return how often each method that changes the workspace was called, without those that never."""
+        return {name: count for name, count in self.memory.calls.items() if name in WRITING_CALLS}
 
 
 @asynccontextmanager

@@ -48,10 +48,19 @@ def test_conflict_is_listed_extracted_and_resolved(machine: Machine, server: Ser
 def test_refused_upload_is_retried_and_discarded(machine: Machine, server: Server) -> None:
     place = machine.mountpoint()
     machine.mount(server, place).succeeded()
+    (place / "sound").write_text("x")
+    machine.run("conflicts", "resolve", "--keep", "both", place / "sound").refused(
+        ExitCode.USAGE, "no conflict"
+    )
+    machine.run("discard", "--yes", place / "sound").refused(ExitCode.USAGE, "has not failed")
+    machine.run("discard", "--yes", place / "absent").refused(ExitCode.USAGE, "not in the mount")
+    (place / "sound").unlink()
     (place / REFUSED).write_text("precious")
     wait_until(lambda: bool(machine.status(place)["uploads"]["failed"]))
     machine.run("retry", place).refused(ExitCode.DATA_LEFT, "control characters")
     machine.run("discard", place / REFUSED).refused(ExitCode.USAGE, "--yes")
+    with (place / REFUSED).open():
+        machine.run("discard", "--yes", place / REFUSED).refused(ExitCode.BUSY, "open")
     done = machine.run("discard", "--yes", "--to", machine.folder / "copies", place / REFUSED).succeeded()
     assert "a copy is saved" in done.stdout
     (copy,) = (machine.folder / "copies").iterdir()

@@ -3,7 +3,7 @@
 from math import ceil
 from typing import Final
 
-from mountfs.model.errors import RequestRefused
+from mountfs.model.errors import NodeNotFound, RequestRefused
 from mountfs.model.ids import ChangeCursor
 from mountfs.model.remote import Changes
 from mountfs.remotes.fastio import wire
@@ -26,7 +26,8 @@ class ChangePoll(WorkspaceCalls):
             return Changes(cursor, frozenset())
         try:
             payload = accepted(answer, ask)
-        except RequestRefused:
+        except (NodeNotFound, RequestRefused):
+            # It knows this cursor no more.
             return Changes(await self._present_cursor(), frozenset(), everything=True)
         nodes, everything = wire.changed_nodes(payload)
         return Changes(wire.change_cursor(payload), nodes, everything)

@@ -10,11 +10,14 @@ from typing import Any, Final
 
 from mountfs.model.errors import (
     AccessDenied,
+    ArrivedSpoiled,
     CredentialRefused,
     FileTooBig,
+    ForeignAnswer,
     LeaseHeld,
     NameRefused,
     NameTaken,
+    OutcomeUnknown,
     ProtocolViolation,
     QuotaExceeded,
     RateLimited,
@@ -25,7 +28,7 @@ from mountfs.model.errors import (
     VersionMismatch,
 )
 from mountfs.model.ids import VersionId
-from mountfs.remotes.fastio.request import Ask
+from mountfs.remotes.fastio.request import Ask, Repeat
 from mountfs.remotes.fastio.wire import Wire, canonical, is_success, json_object, unwrapped, whole
 
 ABSENT_CODES: Final = frozenset({133123, 191878, 146950, 100220})
@@ -119,10 +122,12 @@ def accepted(answer: Answer, ask: Ask) -> dict[str, Any]:
     raise error_of(refusal(answer.status, envelope), ask, answer.request_id)
 
 
-def not_this_service(answer: Answer, ask: Ask) -> RemoteError:
+def not_this_service(answer: Answer, ask: Ask) -> RemoteUnavailable:
     """Return the error for an answer that is no envelope: a proxy's page, or another server's."""
     message = f"{ask}: HTTP {answer.status} without a JSON object"
-    return RemoteUnavailable(message) if answer.status >= 500 else ProtocolViolation(message)
+    if ask.repeat is Repeat.UNSENT:
+        return OutcomeUnknown(f"{message}; the change may have happened")
+    return RemoteUnavailable(message) if answer.status >= 500 else ForeignAnswer(message)
 
 
 def refusal(status: int, envelope: Wire) -> Refusal:
@@ -180,6 +185,8 @@ def _kind_of_validation(refused: Refusal, ask: Ask) -> type[RemoteError]:
         if row.get("name") in NAME_FIELDS and row.get("kind") != "missing":
             words = {str(row.get("kind")), str(row.get("reason"))}
             return NameTaken if words & TAKEN_WORDS else NameRefused
+        if row.get("name") == "hash" and row.get("kind") == "mismatch":
+            return ArrivedSpoiled
         if row.get("name") == "size" and row.get("kind") != "missing":
             return FileTooBig
     return ask.refusals.invalid

@@ -8,13 +8,15 @@ from typing import Final
 import httpx
 import trio
 
-from mountfs.model.errors import ProtocolViolation, RemoteUnavailable
+from mountfs.model.errors import NodeNotFound, ProtocolViolation, RemoteUnavailable
 from mountfs.model.ids import NodeId, VersionId
+from mountfs.remotes.fastio.details import details_of
 from mountfs.remotes.fastio.error_map import Answer, accepted
 from mountfs.remotes.fastio.http import named
 from mountfs.remotes.fastio.request import Ask
 from mountfs.remotes.fastio.workspace_calls import WorkspaceCalls
 
+REQUEST_ID: Final = "x-ve-reqid"
 PARTIAL: Final = 206
 UNSATISFIABLE: Final = 416
 CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(?:\d+|\*)")
@@ -22,6 +24,8 @@ CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(?:\d+|\*)")
 
 class Reads(WorkspaceCalls):
     _ranges_served = True
+    _range_seen = False
+    """From then on a page of somebody on the way does not pass for content."""
 
     @asynccontextmanager
     async def read(
@@ -34,7 +38,11 @@ class Reads(WorkspaceCalls):
             return
         ask = self._read_ask(node, version, start, end)
         async with self._http.stream(ask) as response:
-            arrives_at = self._first_byte(response, ask, start)
+            try:
+                arrives_at = self._first_byte(response, ask, start)
+            except NodeNotFound as refused:
+                await self._raise_if_present(node, version, refused)
+                raise
             async with aclosing(_window(response, ask, start - arrives_at, end - start)) as pieces:
                 yield pieces
 
@@ -46,6 +54,13 @@ class Reads(WorkspaceCalls):
         path = self._node_path(node, "read")
         return Ask("GET", path, dict(query), headers=headers)
 
+    async def _raise_if_present(self, node: NodeId, version: VersionId | None, refused: NodeNotFound) -> None:
+        """Raise RemoteUnavailable where the service itself says that the content is there."""
+        ask = Ask("GET", self._node_path(f"{node},{node}", "details"), {"output": "full"})
+        told = details_of(await self._http.call(ask), ask, [node]).get(node)
+        if told is not None and not told.trashed and version in (None, told.version):
+            raise RemoteUnavailable(f"{refused.message}; but it is there") from refused
+
     def _first_byte(self, response: httpx.Response, ask: Ask, start: int) -> int:
         """Return the position in the file of the first byte that will come. Raises what a refusal means."""
         if response.status_code == UNSATISFIABLE:
@@ -55,8 +70,11 @@ class Reads(WorkspaceCalls):
         if response.headers.get("content-encoding", "identity") != "identity":
             raise ProtocolViolation(f"{ask}: the content came encoded")
         if response.status_code != PARTIAL:
-            self._ranges_served = False
+            if self._range_seen and REQUEST_ID not in response.headers:
+                raise ProtocolViolation(f"{ask}: HTTP {response.status_code}, but not by the service")
+            self._ranges_served = REQUEST_ID not in response.headers
             return 0
+        self._range_seen = True
         match = CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
         if match is None or int(match[1]) != start:
             raise ProtocolViolation(f"{ask}: the answer is not the range from {start}")

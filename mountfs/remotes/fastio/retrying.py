@@ -13,6 +13,9 @@ from mountfs.remotes.fastio.wire import moment_ns
 
 GATEWAY_STATUSES: Final = frozenset({502, 503, 504})
 
+ATTEMPTS_BROKEN: Final = 3
+"""What fails inside the service is often over at the next try; if not, it is no matter of patience."""
+
 
 class FaultKind(Enum):
     UNSENT = "not sent"
@@ -44,12 +47,15 @@ def delay(attempt: int, base_s: float, cap_s: float, random: Callable[[], float]
     return random() * min(cap_s, base_s * 2.0 ** (attempt - 1))
 
 
-def may_repeat(fault: Fault, repeat: Repeat) -> bool:
+def may_repeat(fault: Fault, repeat: Repeat, attempt: int) -> bool:
+    """Tell whether the request may be sent again behind attempt `attempt` (from 1)."""
     if repeat is Repeat.NEVER:
         return False
     if fault.kind in {FaultKind.UNSENT, FaultKind.TOLD_LATER}:
         return True
-    return fault.kind is FaultKind.LOST and repeat is Repeat.SAFE
+    if fault.kind is FaultKind.BROKEN and attempt >= ATTEMPTS_BROKEN:
+        return False
+    return repeat is Repeat.SAFE
 
 
 def pause_before_repeat(
@@ -64,7 +70,7 @@ def pause_before_repeat(
 
     A hint of the service is a lower bound: coming earlier would be refused again.
     """
-    if attempt >= settings.attempts or not may_repeat(fault, repeat):
+    if attempt >= settings.attempts or not may_repeat(fault, repeat, attempt):
         return None
     jitter_s = delay(attempt, settings.backoff_base_s, settings.backoff_cap_s, random)
     told_s = fault.hint_s

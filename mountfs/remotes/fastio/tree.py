@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 class Tree(WorkspaceCalls):
     async def list_folder(self, folder: NodeId) -> list[RemoteNode]:
         found: dict[NodeId, RemoteNode] = {}
-        query = {"sort_by": "name", "page_size": str(self._http.settings.page_size), "output": "standard"}
+        query = {"sort_by": "name", "page_size": str(self._http.settings.page_size), "output": "full"}
         path = self._node_path(folder, "list")
         cursors: set[str] = set()
         unknown: Counter[str] = Counter()
@@ -81,12 +81,13 @@ class Tree(WorkspaceCalls):
     async def trash(self, node: NodeId) -> None:
         try:
             await self._changed(node, Ask("DELETE", self._node_path(node, "delete")))
-        except NodeNotFound:
-            return
-        except RequestRefused:
+        except (NodeNotFound, RequestRefused) as refused:
             told = await self.nodes([node])
-            if node in told and not told[node].trashed:
-                raise
+            if node not in told or told[node].trashed:
+                return
+            if isinstance(refused, NodeNotFound):
+                raise RemoteUnavailable(f"{refused.message}; but it is there") from refused
+            raise
 
     def _details_path(self, group: Sequence[NodeId]) -> str:
         """Name one id twice: that asks for the layout of many, which tells absence from other refusals."""

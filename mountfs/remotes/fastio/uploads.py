@@ -1,10 +1,12 @@
 """Upload sessions: in one call, or chunk by chunk."""
 
+from contextlib import suppress
 from math import ceil
 from typing import Final
 
 from mountfs.model.content_source import BytesSource, ContentSource
 from mountfs.model.errors import (
+    ArrivedSpoiled,
     OutcomeUnknown,
     ProtocolViolation,
     RemoteUnavailable,
@@ -18,6 +20,9 @@ from mountfs.remotes.fastio.request import Ask, FilePart, Refusals, Repeat, form
 from mountfs.remotes.fastio.workspace_calls import WorkspaceCalls
 
 STATE_WAIT_MAX_S: Final = 60
+SPOILED_AGAIN: Final = 2
+"""How often a chunk is sent again that did not arrive as it was sent, before the upload counts as failed."""
+
 OF_SESSION: Final = Refusals(absent=UploadVanished)
 
 
@@ -42,6 +47,10 @@ class Uploads(WorkspaceCalls):
         query = {"order": str(order), "size": str(content.size), "hash": sha256, "hash_algo": "sha256"}
         body = multipart({}, FilePart("chunk", f"chunk-{order}", content))
         ask = Ask("POST", path_of("upload", upload, "chunk"), query, body=body, refusals=OF_SESSION)
+        for _ in range(SPOILED_AGAIN):
+            with suppress(ArrivedSpoiled):
+                await self._send_or_find_done(ask, upload)
+                return
         await self._send_or_find_done(ask, upload)
 
     async def complete_upload(self, upload: UploadId) -> None:

@@ -18,6 +18,8 @@ EIO_ON_PURPOSE = {
     errors.LeaseNotOverridable,
     errors.UploadVanished,
     errors.UploadFailed,
+    errors.ArrivedSpoiled,
+    errors.ContentDamaged,
     errors.RequestRefused,
     errors.ProtocolViolation,
     errors.CacheInUse,

@@ -1,0 +1,471 @@
+"""Every fault of the wire on every kind of operation: a real server behind a proxy that spoils requests.
+
+The mounts have no kernel, and a clock twenty times as fast as the server's.
+"""
+
+import errno
+import os
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import trio
+
+from mountfs.kernel.errno_map import errno_for
+from mountfs.model.errors import ContentDamaged, RemoteError
+from mountfs.remotes.fastio import FastioService, FastioSettings
+from scripts.lib import faults
+from scripts.lib.faulty_proxy import Fault, FaultyProxy
+from tests.t2_server.serving import Api, ServerProcess
+from tests.t3_filesystem.workspace_mount import MountOptions, RemoteMount
+from tests.t5_kernel.mounted import remote_tree, sha256, trashed_names, versions
+
+SETTINGS = FastioSettings(patience_s=24, read_s=5)
+"""By the fast clock: what hangs is given up after a quarter of a second."""
+
+EVERY_CELL = bool(os.environ.get("MOUNTFS_EVERY_FAULT"))
+"""Try every fault on every operation, for some minutes."""
+
+CELLS_SKIPPED = 6
+
+MEBIBYTE = 1024 * 1024
+SMALL = b"small content"
+LARGE = bytes(range(256)) * 4 * 1024 * 5
+"""Above the 4 MiB of a single call."""
+MIDDLE = LARGE[: 600 * 1024]
+"""Comes whole when any of it is read."""
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    with ServerProcess(tmp_path_factory.mktemp("service") / "data", "--no-fsync") as process:
+        yield process
+
+
+@dataclass
+class Case:
+    """One workspace, its server reached directly and through the proxy, and a mount through the proxy."""
+
+    api: Api
+    proxy: FaultyProxy
+    mount: RemoteMount
+    expected: dict[str, bytes | None] = field(default_factory=dict)
+    """Path to content, None for a folder: what mount and workspace have at the end."""
+    trashed: set[str] = field(default_factory=set)
+    versions: dict[str, int] = field(default_factory=dict)
+    """Files that have more than one version at the end."""
+
+    async def in_workspace(self, work: Callable[[], object]) -> None:
+        """Change the workspace directly, and wait until the mount knows."""
+        await trio.to_thread.run_sync(work)
+        await self.mount.catch_up()
+
+    def check_workspace(self) -> None:
+        tree = remote_tree(self.api)
+        found = {path: node.sha256 if node.kind == "file" else None for path, node in tree.items()}
+        assert found == {
+            path: sha256(content) if content is not None else None for path, content in self.expected.items()
+        }
+        counts = {
+            path: len(versions(self.api, node.id)) for path, node in tree.items() if node.kind == "file"
+        }
+        assert {path: count for path, count in counts.items() if count > 1} == self.versions
+        assert trashed_names(self.api) == self.trashed
+
+    async def check(self) -> None:
+        """The workspace and the mount have just what was asked for, once."""
+        await trio.to_thread.run_sync(self.check_workspace)
+        assert not self.mount.tree.pending
+        assert not self.mount.tree.conflicts
+        assert await self.mount.contents() == self.expected
+
+
+@pytest.fixture
+async def case(tmp_path: Path, service: ServerProcess) -> AsyncIterator[Case]:
+    async with made_case(tmp_path, service) as made:
+        yield made
+
+
+@asynccontextmanager
+async def made_case(folder: Path, server: ServerProcess) -> AsyncIterator[Case]:
+    with server.api() as api:
+        name = f"w{uuid.uuid4().hex[:16]}"
+        made = api.post("org/local/create/workspace/", folder_name=name)["workspace"]
+        api.workspace = made["id"]
+        proxy = FaultyProxy(server.url)
+        client = FastioService(proxy.url, server.token(), settings=SETTINGS)
+        try:
+            async with trio.open_nursery() as nursery:
+                remote = client.remote(made["id"])
+                options = MountOptions()
+                mount = RemoteMount(
+                    nursery, folder / "cache", remote, "here", options, workspace_id=made["id"]
+                )
+                await mount.start()
+                await mount.wait_live()
+                yield Case(api, proxy, mount)
+                if mount.is_running:
+                    await mount.stop()
+        finally:
+            await client.aclose()
+            await trio.to_thread.run_sync(proxy.close)
+
+
+# Operations: each is prepared in good weather, and then done with requests of these methods spoiled.
+
+
+@dataclass(frozen=True)
+class Operation:
+    methods: tuple[str, ...]
+    act: Callable[[Case], Awaitable[None]]
+    prepare: Callable[[Case], Awaitable[None]] | None = None
+
+
+async def _upload_batch(case: Case) -> None:
+    case.expected |= {name: SMALL + name.encode() for name in ("a", "b", "c")}
+    for name in ("a", "b", "c"):
+        await case.mount.write(name, SMALL + name.encode())
+
+
+async def _upload_small(case: Case) -> None:
+    case.expected["small"] = SMALL
+    await case.mount.write("small", SMALL)
+
+
+async def _prepare_version(case: Case) -> None:
+    await _upload_small(case)
+    await case.mount.settle()
+
+
+async def _upload_version(case: Case) -> None:
+    case.expected["small"] = SMALL * 2
+    case.versions["small"] = 2
+    await case.mount.write("small", SMALL * 2)
+
+
+async def _upload_large(case: Case) -> None:
+    case.expected["large"] = LARGE
+    await case.mount.write("large", LARGE)
+
+
+async def _prepare_read(case: Case) -> None:
+    case.expected = {"large": LARGE, "middle": MIDDLE}
+
+    def store() -> None:
+        case.api.upload("middle", MIDDLE)
+        _store(case.api, "large", LARGE)
+
+    await case.in_workspace(store)
+    assert await case.mount.listdir() == ["large", "middle"]
+
+
+async def _read_whole(case: Case) -> None:
+    assert await case.mount.read("middle") == MIDDLE
+
+
+async def _read_range(case: Case) -> None:
+    async with case.mount.opened("large") as file:
+        assert await file.read(3 * MEBIBYTE, 5000) == LARGE[3 * MEBIBYTE : 3 * MEBIBYTE + 5000]
+
+
+async def _prepare_listing(case: Case) -> None:
+    def store() -> None:
+        folder = case.api.folder("folder")
+        case.api.upload("first", b"1", folder)
+        case.api.upload("second", b"2", folder)
+
+    await case.in_workspace(store)
+    case.expected = {"folder": None, "folder/first": b"1", "folder/second": b"2"}
+    assert await case.mount.listdir() == ["folder"]
+
+
+async def _list(case: Case) -> None:
+    assert await case.mount.listdir("folder") == ["first", "second"]
+
+
+async def _prepare_move(case: Case) -> None:
+    await case.mount.mkdir("folder")
+    await case.mount.write("small", SMALL)
+    await case.mount.settle()
+
+
+async def _move(case: Case) -> None:
+    case.expected = {"folder": None, "folder/renamed": SMALL}
+    case.versions = {"folder/renamed": 2}  # a rename makes one
+    await case.mount.rename("small", "folder/renamed")
+
+
+async def _prepare_delete(case: Case) -> None:
+    await case.mount.write("small", SMALL)
+    await case.mount.settle()
+
+
+async def _delete(case: Case) -> None:
+    case.trashed = {"small"}
+    await case.mount.unlink("small")
+
+
+async def _make_folder(case: Case) -> None:
+    case.expected["folder"] = None
+    await case.mount.mkdir("folder")
+
+
+async def _poll(case: Case) -> None:
+    def change() -> None:
+        node = case.api.upload("new", SMALL)
+        case.api.upload("other", SMALL)
+        case.api.post(f"{case.api.storage}{node}/update/", name="renamed")
+
+    await trio.to_thread.run_sync(change)
+    case.expected |= {"renamed": SMALL, "other": SMALL}
+    case.versions = {"renamed": 2}
+    with trio.fail_after(200):
+        while not {"other", "renamed"} <= set(await case.mount.listdir()):  # noqa: ASYNC110 - a program that looks
+            await trio.sleep(0.5)
+
+
+def _store(api: Api, name: str, content: bytes) -> None:
+    session = api.session(name, len(content), **api.target())
+    api.send_chunk(session, 1, content)
+    api.post(f"upload/{session}/complete/")
+    assert api.finished(session)["status"] == "stored"
+
+
+CHUNKED = ("open_upload", "send_chunk", "complete_upload", "upload_state", "add_file")
+
+OPERATIONS = {
+    "upload in a batch": Operation(("upload_batch",), _upload_batch),
+    "upload in one call": Operation(("upload_small",), _upload_small),
+    "new version": Operation(("upload_small", "commit"), _upload_version, _prepare_version),
+    "upload in chunks": Operation(CHUNKED, _upload_large),
+    "read whole": Operation(("read",), _read_whole, _prepare_read),
+    "read a range": Operation(("read",), _read_range, _prepare_read),
+    "list": Operation(("list_folder",), _list, _prepare_listing),
+    "move": Operation(("move", "rename"), _move, _prepare_move),
+    "delete": Operation(("trash",), _delete, _prepare_delete),
+    "mkdir": Operation(("create_folder",), _make_folder),
+    "poll": Operation(("changes",), _poll),
+}
+
+PASSING = {
+    "reset before": faults.reset_before,
+    "reset after": faults.reset_after,
+    "hang before": faults.hang_before,
+    "hang after": faults.hang_after,
+    "delay": faults.delayed(0.2),
+    "trickle": faults.trickled,
+    "truncated answer": faults.truncated,
+    "502 before": faults.gateway_before(502),
+    "503 before": faults.gateway_before(503),
+    "504 before": faults.gateway_before(504),
+    "502 after": faults.gateway_after(502),
+    "503 after": faults.gateway_after(503),
+    "504 after": faults.gateway_after(504),
+    "HTML before": faults.page_before,
+    "HTML after": faults.page_after,
+    "429": faults.slow_down,
+    "429 with a hint": faults.come_back_in(2),
+    "500": faults.broken_inside,
+    "409": faults.conflicting,
+    "404": faults.absent,
+    "410": faults.gone,
+}
+"""Faults that pass by themselves: what was asked for is done in the end, and nobody need do anything."""
+
+
+WRITING = [name for name in OPERATIONS if name not in ("read whole", "read a range", "list", "poll")]
+READING = ["read whole", "read a range", "list"]
+
+
+def _cells(rows: Iterable[str], columns: Iterable[str]) -> list[tuple[str, str]]:
+    """Every pair where the environment asks for them; else few, but of each row and column some."""
+    pairs = [
+        (row, column, number + place)
+        for number, row in enumerate(rows)
+        for place, column in enumerate(columns)
+    ]
+    return [(row, column) for row, column, place in pairs if EVERY_CELL or place % CELLS_SKIPPED == 0]
+
+
+@pytest.mark.parametrize(("fault", "operation"), _cells(PASSING, OPERATIONS))
+async def test_fault_that_passes(case: Case, fault: str, operation: str) -> None:
+    done = await _prepared(case, operation)
+    for method in done.methods:
+        case.proxy.plan(PASSING[fault], method)
+    await done.act(case)
+    await _end_well(case)
+    assert set(case.proxy.spoiled) == set(done.methods)
+
+
+@pytest.mark.parametrize("operation", WRITING)
+async def test_refused_connections(case: Case, operation: str) -> None:
+    done = await _prepared(case, operation)
+    await case.mount.listdir()
+    case.proxy.set_refusing(True)
+    await done.act(case)
+    case.mount.parts.sender.expedite(list(case.mount.tree.pending.values()))
+    with trio.fail_after(200):
+        while case.mount.parts.connection.online:  # noqa: ASYNC110 - nothing tells of it
+            await trio.sleep(0.1)
+    case.proxy.heal()
+    await _end_well(case)
+
+
+async def _prepared(case: Case, operation: str) -> Operation:
+    found = OPERATIONS[operation]
+    if found.prepare is not None:
+        await found.prepare(case)
+    return found
+
+
+async def _end_well(case: Case) -> None:
+    await case.mount.settle()
+    assert not case.mount.failures()
+    await case.check()
+
+
+# Refusals: nothing but somebody's action helps.
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """`code`: what a program that reads sees. `hint`: words of what the status says is to be done."""
+
+    fault: Fault
+    code: int
+    hint: str
+
+
+REFUSALS = {
+    "401": Refusal(faults.token_expired, errno.EACCES, "MOUNTFS_TOKEN"),
+    "402 credits": Refusal(faults.credits_used_up, errno.EDQUOT, "extend the plan"),
+    "402 plan": Refusal(faults.plan_too_small, errno.EDQUOT, "extend the plan"),
+    "403": Refusal(faults.forbidden, errno.EACCES, "ask for access"),
+    "406": Refusal(faults.invalid, errno.EIO, "mountfs retry"),
+    "413": Refusal(faults.too_large, errno.EFBIG, "mountfs discard"),
+}
+
+
+@pytest.mark.parametrize(("refusal", "operation"), _cells(REFUSALS, WRITING))
+async def test_refusal_parks_the_change_with_its_reason(case: Case, refusal: str, operation: str) -> None:
+    refused = REFUSALS[refusal]
+    done = await _prepared(case, operation)
+    case.proxy.plan(refused.fault, done.methods[-1], times=None)
+    await done.act(case)
+    await case.mount.settle()
+    parked = [inode for inode in case.mount.tree.pending.values() if inode.failure is not None]
+    assert parked
+    for inode in parked:
+        assert f"HTTP {refusal[:3]}" in str(inode.failure)
+        assert refused.hint in case.mount.parts.sender.hints[inode.ino]
+    case.proxy.heal()
+    case.mount.parts.sender.retry(parked)
+    await _end_well(case)
+
+
+@pytest.mark.parametrize(("refusal", "operation"), _cells(REFUSALS, READING))
+async def test_refused_read_tells_why_and_works_afterwards(case: Case, refusal: str, operation: str) -> None:
+    refused = REFUSALS[refusal]
+    done = await _prepared(case, operation)
+    case.proxy.plan(refused.fault, *done.methods, times=None)
+    with pytest.raises(RemoteError, match=f"HTTP {refusal[:3]}") as told:
+        await done.act(case)
+    assert errno_for(told.value) == refused.code
+    case.proxy.heal()
+    await done.act(case)
+    await case.check()
+
+
+# Content that is spoiled on its way.
+
+
+@pytest.mark.parametrize("operation", ["upload in a batch", "upload in one call", "new version"])
+async def test_content_that_arrives_spoiled_is_sent_again(case: Case, operation: str) -> None:
+    done = await _prepared(case, operation)
+    case.proxy.plan(faults.spoiled_on_the_way, done.methods[0])
+    await done.act(case)
+    await _end_well(case)
+    assert case.proxy.spoiled[done.methods[0]] == 1
+
+
+async def test_chunk_that_arrives_spoiled_is_sent_again(case: Case) -> None:
+    case.proxy.plan(faults.spoiled_on_the_way, "send_chunk")
+    await _upload_large(case)
+    await _end_well(case)
+    assert case.proxy.spoiled["send_chunk"] == 1
+
+
+async def test_small_file_with_a_flipped_bit_is_fetched_again(case: Case) -> None:
+    await _prepare_read(case)
+    case.proxy.plan(faults.flipped, "read")
+    assert await case.mount.read("middle") == MIDDLE
+    assert case.proxy.seen["read"] == 2
+
+
+async def test_large_file_with_a_flipped_bit_fails_and_is_right_at_the_next_read(case: Case) -> None:
+    await _prepare_read(case)
+    case.proxy.plan(faults.flipped, "read")
+    with pytest.raises(ContentDamaged) as told:
+        await case.mount.read("large")
+    assert errno_for(told.value) == errno.EIO
+    assert await case.mount.read("large") == LARGE
+
+
+# Uploads that the service gives up.
+
+
+@pytest.mark.parametrize("status", ["assembly_failed", "store_failed"])
+@pytest.mark.parametrize("method", ["complete_upload", "upload_state"])
+async def test_chunked_upload_that_fails_at_the_service_is_begun_anew(
+    case: Case, method: str, status: str
+) -> None:
+    case.proxy.plan(faults.session_ends(status), method)
+    await _upload_large(case)
+    await _end_well(case)
+    assert case.proxy.spoiled[method] == 1
+
+
+@pytest.mark.parametrize("method", ["send_chunk", "complete_upload", "upload_state"])
+async def test_session_that_vanishes_is_begun_anew(case: Case, method: str) -> None:
+    case.proxy.plan(faults.session_vanishes, method)
+    await _upload_large(case)
+    await _end_well(case)
+    assert case.proxy.seen["open_upload"] == 2
+
+
+@pytest.mark.parametrize(
+    ("operation", "method"),
+    [("upload in one call", "nodes"), ("new version", "commit"), ("upload in chunks", "add_file")],
+)
+async def test_wrong_hash_is_no_success(case: Case, operation: str, method: str) -> None:
+    done = await _prepared(case, operation)
+    case.proxy.plan(faults.wrong_hash, method)
+    await done.act(case)
+    await case.mount.settle()
+    assert case.proxy.spoiled[method] == 1
+    await _end_well(case)
+
+
+# The feed.
+
+FEED = {
+    "each row twice": faults.rows_twice,
+    "rows out of order": faults.rows_reversed,
+    "rows told again": faults.rows_again(),
+    "expired cursor": faults.cursor_expired,
+    "cursor that is gone": faults.cursor_gone,
+}
+
+
+@pytest.mark.parametrize("fault", FEED)
+async def test_feed(case: Case, fault: str) -> None:
+    await case.in_workspace(lambda: case.api.upload("first", b"1"))
+    assert await case.mount.listdir() == ["first"]
+    case.proxy.plan(FEED[fault], "changes", times=3)
+    await _poll(case)
+    case.expected["first"] = b"1"
+    await case.check()
+    assert case.proxy.spoiled["changes"]
