@@ -33,7 +33,10 @@ def remote_line(remote: RemoteHolder) -> str:
 
 
 def _users(users: Sequence[LockUser]) -> str:
-    return ", ".join(f"{user.kind} for {user.since_s:.0f} s" for user in users)
+    return ", ".join(
+        f"{user.kind} for {user.since_s:.0f} s{' (LOST: its program gets errors)' if user.lost else ''}"
+        for user in users
+    )
 
 
 def _time(seconds: float) -> str:

@@ -36,6 +36,8 @@ def _summary(status: Status) -> list[tuple[str, str]]:
     ]
     if status.conflicts:
         rows.append(("conflicts", f"{status.conflicts}; see mountfs conflicts {status.mountpoint}"))
+    if status.leases_lost:
+        rows.append(("lost locks", f"{status.leases_lost} since the start; the log tells which"))
     rows += [(each.name, "on" if each.on else f"off: {each.reason}") for each in status.features]
     return rows
 
@@ -59,7 +61,9 @@ def _lock_lines(locks: tuple[LockState, ...]) -> list[str]:
     lines = []
     for lock in locks:
         lease = "" if lock.lease_s is None else f", lease for {lock.lease_s:.0f} s"
-        lines.append(f"  lock {lock.path}: {lock.kind}, {lock.owners} holding, {lock.waiters} waiting{lease}")
+        lost = f", {lock.lost} of them LOST it and get errors until they unlock or close" if lock.lost else ""
+        users = f"{lock.owners} holding{lost}, {lock.waiters} waiting"
+        lines.append(f"  lock {lock.path}: {lock.kind}, {users}{lease}")
     return _shortened(lines)
 
 

@@ -144,7 +144,7 @@ class LockReports:
 
 
 def _users(uses: Sequence[LockUse]) -> tuple[LockUser, ...]:
-    return tuple(LockUser(use.kind.value, use.since_s) for use in uses)
+    return tuple(LockUser(use.kind.value, use.since_s, use.lost) for use in uses)
 
 
 def _is_below(inode: Inode | None, top: Inode | None) -> bool:

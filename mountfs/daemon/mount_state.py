@@ -145,6 +145,7 @@ class MountState:
 
     def status(self) -> Status:
         parts, settings = self._parts, self._settings
+        locks = parts.locks.statistics()
         return Status(
             workspace_name=self._workspace.name,
             workspace_id=self._workspace.id,
@@ -159,9 +160,10 @@ class MountState:
             read_only=settings.read_only,
             cache=self._cache_use(),
             uploads=self._uploads(),
-            locks=tuple(self._lock(lock) for lock in parts.locks.statistics().files),
+            locks=tuple(self._lock(lock) for lock in locks.files),
             features=self._features(),
             conflicts=len(parts.tree.conflicts),
+            leases_lost=locks.leases_lost,
         )
 
     def _cache_use(self) -> CacheUse:
@@ -194,6 +196,7 @@ class MountState:
             owners=len(lock.holders),
             waiters=lock.waiting,
             lease_s=lock.lease_valid_s,
+            lost=sum(use.lost for use in lock.held),
         )
 
     def _features(self) -> tuple[Feature, ...]:

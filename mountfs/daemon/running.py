@@ -51,21 +51,25 @@ class Uploads:
 
 @dataclass(frozen=True, slots=True)
 class LockState:
-    """One file with holders or waiters here. `lease_s`: what is left of the lease, None without one."""
+    """One file with holders or waiters here. `lease_s`: what is left of the lease, None without one. `lost`:
+    how many of the owners lost their lock and neither unlocked nor closed since."""
 
     path: str
     kind: str
     owners: int
     waiters: int
     lease_s: float | None
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class LockUser:
-    """One that holds a lock on this mount, or waits for it, and for how long already."""
+    """One that holds a lock on this mount, or waits for it, and for how long already. `lost`: the lease ended
+    under it, and it neither unlocked nor closed since."""
 
     kind: str
     since_s: float
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,10 @@ class Feature:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Everything that `mountfs status` shows of one mount. Paths are relative to the mount, as `shown`."""
+    """Everything that `mountfs status` shows of one mount. Paths are relative to the mount, as `shown`.
+
+    `leases_lost`: how many ended since the start under somebody who relied on them.
+    """
 
     workspace_name: str
     workspace_id: str
@@ -123,6 +130,7 @@ class Status:
     locks: tuple[LockState, ...]
     features: tuple[Feature, ...]
     conflicts: int = 0
+    leases_lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)

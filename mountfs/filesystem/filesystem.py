@@ -245,7 +245,7 @@ class WorkspaceFilesystem:
         self._content.notice(inode)
         if change.size is not None:
             if handle is not None:
-                self._locks.check(handle)
+                self._locks.check(inode.ino, handle)
             await self._truncate(inode, change.size, handle)
         local_changes.set_attributes(self._tree, inode, change)
         if change == AttributeChange():
@@ -377,13 +377,14 @@ class WorkspaceFilesystem:
             raise
 
     async def read(self, handle: Handle, offset: int, size: int) -> bytes:
-        self._locks.check(handle)
         file = self._files.get(handle)
+        self._locks.check(file.inode.ino, handle)
         return await self._content.read(file.inode, offset, size, file.ahead)
 
     async def write(self, handle: Handle, offset: int, content: bytes) -> int:
-        self._locks.check(handle)
-        return await self._content.write(self._files.get(handle).inode, offset, content)
+        inode = self._files.get(handle).inode
+        self._locks.check(inode.ino, handle)
+        return await self._content.write(inode, offset, content)
 
     async def allocate(self, handle: Handle, allocation: Allocation, caller: Caller) -> None:
         self._locks.check(handle)
@@ -422,7 +423,7 @@ class WorkspaceFilesystem:
         sealed = local_changes.seal(self._tree, inode)
         if sealed:
             await self._tree.journal.committed()
-        self._locks.check(handle)
+        self._locks.check(inode.ino, handle)
         if self._publish_on_close and inode.is_linked and inode.pending is not None:
             await self._publish(inode)
 
@@ -450,7 +451,7 @@ class WorkspaceFilesystem:
         if inode.content_dirty:
             await self._content.sync(inode)
         await self._tree.journal.synced()
-        self._locks.check(handle)
+        self._locks.check(inode.ino, handle)
         if self._publish_on_close and inode.is_linked and inode.pending is not None:
             await self._publish(inode)
 

@@ -169,6 +169,11 @@ class FileLock:
         self.betrayed.clear()
         self._advance()
 
+    def check_lease(self) -> None:
+        """Draw the consequences where the time has ended the lease, which nobody noticed yet."""
+        if self.lease.in_hand and not self.lease.is_valid(self._clock()):
+            self.lapsed("it was not renewed in time")
+
     def wake(self) -> None:
         """The node changed on the remote: a refused lease may be free now."""
         self.woken = True
@@ -245,9 +250,7 @@ class FileLock:
     # Inside
 
     def _advance(self) -> None:
-        if self.lease.in_hand and not self.lease.is_valid(self._clock()):
-            self.lapsed("it was not renewed in time")
-            return
+        self.check_lease()
         if self.lease.state is LeaseState.HELD and not self.table.is_held:
             assert self.turn is not None, "a lease in hand began a turn"
             self.yielding = self.turn.is_over(self._clock())

@@ -207,8 +207,11 @@ class FileLocks:
         for owner in list(owners):
             self.drop_records(ino, owner)
 
-    def check(self, handle: Handle) -> None:
+    def check(self, ino: Ino, handle: Handle) -> None:
         """Raise LeaseLost where a lock was lost that was taken through this open file description."""
+        lock = self._locks.get(ino)
+        if lock is not None:
+            lock.check_lease()
         if self._fence.fails(handle):
             raise LeaseLost("the lock that was taken through this descriptor is lost")
 
@@ -274,6 +277,7 @@ class FileLocks:
 
     async def _take(self, ino: Ino, request: LockRequest, *, wait: bool) -> None:
         lock = self._lock_in_use(ino)
+        lock.check_lease()
         if holder_of(request) in lock.betrayed:
             raise LeaseLost("the lock is lost: unlock it first")
         call = lock.take(request, wait=wait)
@@ -307,6 +311,7 @@ class FileLocks:
         if lock is None:
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
+        lock.check_lease()
         betrayed = holder in lock.betrayed
         back = lock.unlock(holder, span)
         self._note_given_up(lock, holder)

@@ -71,6 +71,9 @@ class LeaseAgent:
                     nursery.start_soon(keep_renewed, self._lock, self._remote, self._clock, self._chance)
                     await self._use()
                     nursery.cancel_scope.cancel()
+                if self._state is not LeaseState.RELEASING:
+                    # Lost by our count: where the remote still keeps it, nobody need wait for its end.
+                    await self._try_release()
             if self._state is LeaseState.RELEASING:
                 await self._release()
 

@@ -106,6 +106,8 @@ class StepExecutor:
         situation = inode.situation()
         step = next_step(situation)
         if step is Step.NOTHING:
+            if not self._content.superseding.is_under_way(inode):
+                self._fence.absolve(inode.ino)
             return Outcome.SETTLED
         if step is Step.WAIT_FOR_CLOSE:
             return Outcome.WAIT_FOR_CLOSE

@@ -79,6 +79,10 @@ class Superseding:
             self._attempts[inode.ino] = _Attempt()
             self._nursery.start_soon(self._supersede, inode, hold, let_go)
 
+    def is_under_way(self, inode: Inode) -> bool:
+        """Say whether the file is still to get another version than it has."""
+        return inode.ino in self._wanted
+
     async def ended(self, inode: Inode) -> None:
         """Wait until no newer version is on its way. Raises what kept it from coming this time."""
         while inode.ino in self._attempts:

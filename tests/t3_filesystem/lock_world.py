@@ -63,9 +63,11 @@ class TellingRemote(MemoryRemote):
         return answer
 
     async def release_lease(self, node: NodeId, token: LeaseToken) -> None:
+        held = self.workspace.lease_holder(node, trio.current_time())
         await super().release_lease(node, token)
-        self._released_at = trio.current_time()
-        self._events.append(f"{self._name} released")
+        if held is not None:
+            self._released_at = trio.current_time()
+            self._events.append(f"{self._name} released")
 
 
 class OneFile:

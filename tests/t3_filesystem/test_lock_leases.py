@@ -1,5 +1,8 @@
 """`FileLocks`: the lease under a lock, in time."""
 
+from collections.abc import Awaitable, Callable
+from functools import partial
+
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -79,8 +82,8 @@ async def test_a_lost_lease_fails_its_descriptors_until_they_unlock(autojump_clo
         assert world.events[-1] == "a lost its lease"
         assert world.a.locks.statistics().files[0].held[0].lost
         with pytest.raises(LeaseLost):
-            world.a.locks.check(handle(1))
-        world.a.locks.check(handle(2))
+            world.a.locks.check(FILE, handle(1))
+        world.a.locks.check(FILE, handle(2))
         with pytest.raises(LeaseLost):
             await world.a.take(1)
         with pytest.raises(WouldBlock):
@@ -88,7 +91,7 @@ async def test_a_lost_lease_fails_its_descriptors_until_they_unlock(autojump_clo
         with pytest.raises(LeaseLost):
             await world.a.unlock(1)
         assert world.events[-1] == "a lost its lease, all know"
-        world.a.locks.check(handle(1))
+        world.a.locks.check(FILE, handle(1))
         await world.a.take(1, wait=False)
         await world.a.unlock(1)
         assert "a published" not in world.events[: world.events.index("a lost its lease, all know")]
@@ -101,11 +104,11 @@ async def test_a_lost_lease_fails_its_descriptors_until_they_are_closed(autojump
         await trio.sleep(60)
         world.a.drop(1)
         with pytest.raises(LeaseLost):
-            world.a.locks.check(handle(1))
+            world.a.locks.check(FILE, handle(1))
         assert world.events[-1] == "a lost its lease"
         world.a.locks.closed(FILE, handle(1))
         assert world.events[-1] == "a lost its lease, all know"
-        world.a.locks.check(handle(1))
+        world.a.locks.check(FILE, handle(1))
         await world.a.take(2, wait=False)
 
 
@@ -118,11 +121,11 @@ async def test_record_locks_are_lost_as_a_whole(autojump_clock: MockClock) -> No
         await trio.sleep(60)
         for number in (0, 1):
             with pytest.raises(LeaseLost):
-                world.a.locks.check(handle(number))
+                world.a.locks.check(FILE, handle(number))
         with pytest.raises(LeaseLost):
             await world.a.locks.unlock_record(FILE, owner(1), first.span)
         for number in (0, 1):
-            world.a.locks.check(handle(number))
+            world.a.locks.check(FILE, handle(number))
         await world.a.locks.lock_record(FILE, handle(2), owner(2), second, wait=False)
 
 
@@ -159,6 +162,27 @@ async def test_a_lease_is_not_passed_on_after_the_host_slept(autojump_clock: Moc
         with pytest.raises(WouldBlock):
             await world.a.take(2, SHARED, wait=False)
         assert world.a.locks.statistics().leases_lost == 1
+
+
+@pytest.mark.parametrize("way", ["use", "unlock", "take"])
+async def test_whoever_comes_first_after_the_host_slept_is_told(autojump_clock: MockClock, way: str) -> None:
+    asleep_s = 0.0
+    async with running(clock=lambda: trio.current_time() + asleep_s) as (world, _):
+
+        async def use() -> None:
+            world.a.locks.check(FILE, handle(1))
+
+        ways: dict[str, Callable[[], Awaitable[None]]] = {
+            "use": use,
+            "unlock": partial(world.a.unlock, 1),
+            "take": partial(world.a.take, 1),
+        }
+        await world.a.take(1)
+        asleep_s = 3600.0
+        with pytest.raises(LeaseLost):
+            await ways[way]()
+        with trio.fail_after(3):
+            await world.b.take(1)
 
 
 async def test_a_mount_holds_from_the_grant_to_the_release(autojump_clock: MockClock) -> None:

@@ -80,6 +80,7 @@ class MountOptions:
     always_ask: bool = False
     passthrough: bool = True
     most_resident: int = MOST_RESIDENT
+    lease_s: float = 60.0
 
 
 class RecordingNotifier:
@@ -158,7 +159,7 @@ class Parts:
             self.fence,
             self.kernel,
         )
-        self.locks = FileLocks(remote, self.publisher, self.fence, holder=name)
+        self.locks = FileLocks(remote, self.publisher, self.fence, holder=name, duration_s=options.lease_s)
         copies = SavedFiles(CacheLayout(folder).saved)
         self.giving_up = GivingUp(
             self.tree, self.content, self.refresher, self.changes, self.uploads, self.kernel, copies

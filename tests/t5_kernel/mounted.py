@@ -47,11 +47,20 @@ class Node:
 class Mount:
     """One mountpoint with its cache directory; may be started and ended any number of times."""
 
-    def __init__(self, world: "World", name: str, *, url: str | None, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        world: "World",
+        name: str,
+        *,
+        url: str | None,
+        environment: Mapping[str, str],
+        options: Mapping[str, Any],
+    ) -> None:
         self.world = world
         self.place = world.machine.mountpoint(name)
         self.cache = world.machine.folder / f"{name}-cache"
         self._url = url
+        self._environment = environment
         self._options = options
 
     def __truediv__(self, name: str) -> Path:
@@ -85,7 +94,7 @@ class Mount:
             [sys.executable, "-c", _LAUNCH],
             input=settings.dump(),
             text=True,
-            env=self.world.machine.environment(),
+            env={**self.world.machine.environment(), **self._environment},
             timeout=PATIENCE_S,
             check=True,
         )
@@ -133,9 +142,16 @@ class World:
         self.server = ServerProcess(folder / "served", *self._switches)
         self._servers = [self.server]
 
-    def mount(self, name: str, *, url: str | None = None, **options: Any) -> Mount:
-        """Mount at a new place, with a new cache."""
-        made = Mount(self, name, url=url, options=options)
+    def mount(
+        self,
+        name: str,
+        *,
+        url: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> Mount:
+        """Mount at a new place, with a new cache. `environment` is for a daemon that has lease options."""
+        made = Mount(self, name, url=url, environment=environment or {}, options=options)
         self.mounts.append(made)
         made.start()
         return made

@@ -41,14 +41,14 @@ STATUS = Status(
         active=(ActiveUpload("big.bin", 500, 100),),
         failed=(FailedUpload(shown(b"na\xffme [b]"), "name refused", "rename the file"),),
     ),
-    locks=(LockState("a.lock", "exclusive", 1, 2, 33.5),),
+    locks=(LockState("a.lock", "exclusive", 1, 2, 33.5, lost=1),),
     features=(Feature("locks across hosts", False, "no C extension"),),
 )
 
 LOCKS = (
     LockReport(
         "a.lock",
-        (LockUser("exclusive", 3.5),),
+        (LockUser("exclusive", 3.5, lost=True),),
         (LockUser("shared", 1.0),),
         33.5,
         RemoteHolder("host:42", 1.5, None, here=True),

@@ -1,0 +1,306 @@
+"""What was written under a lock that is lost is kept aside, and descriptors stay with the path."""
+
+import os
+from collections.abc import AsyncIterator
+
+import pytest
+import trio
+
+from mountfs.model.errors import ContentSetAside, LeaseLost
+from mountfs.model.filesystem import LockKind, LockOwner
+from mountfs.remotes.memory import MemoryWorkspace
+from tests.t3_filesystem.conftest import Mounting
+from tests.t3_filesystem.path_operations import OpenPath
+from tests.t3_filesystem.workspace_mount import (
+    PATIENCE_S,
+    MountOptions,
+    WorkspaceMount,
+    counted_calls,
+)
+
+LEASE_S = 20.0
+OWNER = LockOwner(5)
+
+
+@pytest.fixture(params=[True, False], ids=["passthrough", "ordinary"])
+async def mount(mounting: Mounting, request: pytest.FixtureRequest) -> AsyncIterator[WorkspaceMount]:
+    async with mounting(options=MountOptions(passthrough=request.param, lease_s=LEASE_S)) as made:
+        yield made
+
+
+class Program:
+    """Has one file open, and locks it by flock as the kernel tells of it."""
+
+    def __init__(self, mount: WorkspaceMount, file: OpenPath) -> None:
+        self.mount = mount
+        self.file = file
+
+    @classmethod
+    async def opened(cls, mount: WorkspaceMount, path: str) -> "Program":
+        await mount.read(path)
+        return cls(mount, await mount.open(path, os.O_RDWR))
+
+    async def lock(self) -> None:
+        await self._flock(LockKind.EXCLUSIVE)
+
+    async def unlock(self) -> None:
+        await self._flock(None)
+
+    async def _flock(self, kind: LockKind | None) -> None:
+        with trio.fail_after(PATIENCE_S):
+            await self.mount.filesystem.flock(self.file.ino, self.file.handle, OWNER, kind, wait=True)
+
+    async def close(self) -> None:
+        try:
+            await self.mount.filesystem.flush(self.file.handle)
+        finally:
+            self.mount.filesystem.drop_flock(self.file.ino, OWNER)
+            await self.mount.filesystem.release(self.file.handle)
+
+
+async def lose_lease(mount: WorkspaceMount, workspace: MemoryWorkspace) -> None:
+    """The workspace frees it; return when the mount knows."""
+    lost = mount.parts.locks.statistics().leases_lost
+    workspace.drop_leases()
+    with trio.fail_after(PATIENCE_S):
+        while mount.parts.locks.statistics().leases_lost == lost:  # noqa: ASYNC110 - no event tells
+            await trio.sleep(0.5)
+
+
+def aside(workspace: MemoryWorkspace) -> list[bytes]:
+    """Return the contents of the conflict copies."""
+    return [content for path, content in workspace.files().items() if "(conflict" in path]
+
+
+async def compare(mount: WorkspaceMount, workspace: MemoryWorkspace) -> None:
+    await mount.settle()
+    await mount.catch_up()
+    await mount.settle()
+    assert await mount.contents() == workspace.files()
+
+
+async def test_descriptors_of_a_lost_lock_fail_and_the_content_is_kept_aside(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("a", b"old")
+    program = await Program.opened(mount, "a")
+    await program.lock()
+    await program.file.write(b"ours")
+    await lose_lease(mount, workspace)
+    workspace.put("a", b"theirs")
+    filesystem, handle = mount.filesystem, program.file.handle
+    for operation in (
+        lambda: filesystem.read(handle, 0, 10),
+        lambda: filesystem.write(handle, 0, b"more"),
+        lambda: filesystem.fsync(handle, data_only=False),
+        program.close,
+    ):
+        with pytest.raises(LeaseLost):
+            await operation()
+    await compare(mount, workspace)
+    assert workspace.files()["a"] == b"theirs"
+    assert aside(workspace) == [b"ours"]
+
+
+async def test_a_descriptor_that_locked_nothing_goes_on(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("a", b"old")
+    program = await Program.opened(mount, "a")
+    async with mount.opened("a") as other:
+        await program.lock()
+        await lose_lease(mount, workspace)
+        assert await other.read() == b"old"
+    with pytest.raises(LeaseLost):
+        await program.close()
+
+
+async def test_after_the_unlock_the_descriptor_is_one_of_the_path(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("a", b"old")
+    program = await Program.opened(mount, "a")
+    await program.lock()
+    await program.file.write(b"ours")
+    await lose_lease(mount, workspace)
+    workspace.put("a", b"theirs")
+    with pytest.raises(LeaseLost):
+        await program.lock()
+    with pytest.raises(LeaseLost):
+        await program.unlock()
+    await program.lock()
+    assert await program.file.read() == b"theirs"
+    await program.file.write(b" and ours", offset=6)
+    await program.unlock()
+    assert workspace.files()["a"] == b"theirs and ours"
+    await program.close()
+    await compare(mount, workspace)
+    assert aside(workspace) == [b"ours"]
+
+
+async def test_what_a_lost_lease_covered_is_not_committed_though_nobody_wrote_since(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    node = workspace.put("a", b"old")
+    program = await Program.opened(mount, "a")
+    await program.lock()
+    await program.file.write(b"ours")
+    await lose_lease(mount, workspace)
+    with pytest.raises(LeaseLost):
+        await program.unlock()
+    await mount.settle()
+    assert await program.file.read() == b"old", "somebody may have read it under the lock by now"
+    await program.close()
+    await compare(mount, workspace)
+    assert [version.content for version in workspace.versions(node)] == [b"old"]
+    assert aside(workspace) == [b"ours"]
+
+
+async def lose_lease_during(
+    step: str, program: Program, workspace: MemoryWorkspace, *, then: bytes | None = None
+) -> None:
+    """Unlock, and lose the lease while the upload is at this step; then somebody else writes."""
+    mount, told = program.mount, False
+    mount.remote.hang(step)
+
+    async def unlock() -> None:
+        nonlocal told
+        try:
+            await program.unlock()
+        except LeaseLost:
+            told = True
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(unlock)
+        await mount.remote.wait_hanging(step)
+        await lose_lease(mount, workspace)
+    assert told
+    if then is not None:
+        workspace.put("a", then)
+    mount.remote.release()
+
+
+async def test_an_upload_under_way_is_not_committed_when_the_lease_is_lost(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("a", b"old")
+    program = await Program.opened(mount, "a")
+    await program.lock()
+    await program.file.write(b"ours")
+    with counted_calls(mount) as calls:
+        await lose_lease_during("upload_small", program, workspace, then=b"theirs")
+        await mount.settle()
+    assert "commit" not in calls
+    await program.close()
+    await compare(mount, workspace)
+    assert workspace.files()["a"] == b"theirs"
+    assert aside(workspace) == [b"ours"]
+
+
+@pytest.mark.parametrize("then", [b"theirs", None])
+async def test_a_commit_on_its_way_counts_as_the_workspace_has_it(
+    mount: WorkspaceMount, workspace: MemoryWorkspace, then: bytes | None
+) -> None:
+    workspace.put("a", b"old")
+    program = await Program.opened(mount, "a")
+    await program.lock()
+    await program.file.write(b"ours")
+    await lose_lease_during("commit", program, workspace, then=then)
+    await program.close()
+    await compare(mount, workspace)
+    assert workspace.files()["a"] == (then or b"ours")
+    assert aside(workspace) == ([b"ours"] if then else [])
+    await mount.write("a", b"later")
+    await compare(mount, workspace)
+    assert workspace.files()["a"] == b"later", "what comes later is not held back"
+
+
+async def test_a_descriptor_that_is_open_over_a_conflict_shows_theirs(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    node = workspace.put("a", b"old")
+    ino = (await mount.stat("a")).ino
+    program = await Program.opened(mount, "a")
+    await program.file.write(b"ours")
+    await program.file.fsync()
+    workspace.put("a", b"theirs, which is longer")
+    await mount.settle()
+    await mount.parts.content.superseding.ended(mount.inode("a"))
+    assert await program.file.read() == b"theirs, which is longer"
+    await program.file.write(b"and more", offset=23)
+    await program.close()
+    await compare(mount, workspace)
+    assert workspace.files()["a"] == b"theirs, which is longerand more"
+    assert aside(workspace) == [b"ours"]
+    assert (await mount.stat("a")).ino == ino
+    assert mount.node("a") == node
+
+
+async def test_a_write_over_a_conflict_is_sent_with_what_is_kept_aside(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("a", b"old")
+    program = await Program.opened(mount, "a")
+    await program.file.write(b"ours")
+    await program.file.fsync()
+    workspace.put("a", b"theirs")
+    mount.remote.hang("commit")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(mount.settle)
+        await mount.remote.wait_hanging("commit")
+        await program.file.write(b"ours, changed")
+        mount.remote.release()
+    await program.close()
+    await compare(mount, workspace)
+    assert workspace.files()["a"] == b"theirs"
+    assert aside(workspace) == [b"ours, changed"]
+
+
+async def test_a_crash_between_the_copy_and_the_arrival_of_theirs_loses_nothing(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("a", b"old")
+    program = await Program.opened(mount, "a")
+    await program.file.write(b"ours")
+    await program.file.fsync()
+    workspace.put("a", b"theirs")
+    mount.remote.hang("read")
+    await mount.settle()
+    await mount.crash()
+    mount.remote.release()
+    await mount.start()
+    await mount.wait_live()
+    await compare(mount, workspace)
+    assert workspace.files()["a"] == b"theirs"
+    assert aside(workspace) == [b"ours"]
+
+
+async def test_taking_a_lock_settles_what_was_written_before(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("a", b"old")
+    program = await Program.opened(mount, "a")
+    await program.file.write(b"ours")
+    workspace.put("a", b"theirs")
+    await program.lock()
+    assert await program.file.read() == b"theirs"
+    await program.unlock()
+    await program.close()
+    await compare(mount, workspace)
+    assert aside(workspace) == [b"ours"]
+
+
+async def test_an_unlock_tells_when_somebody_wrote_without_the_lock(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("a", b"old")
+    program = await Program.opened(mount, "a")
+    await program.lock()
+    await program.file.write(b"ours")
+    workspace.put("a", b"theirs")
+    with pytest.raises(ContentSetAside):
+        await program.unlock()
+    await program.close()
+    await compare(mount, workspace)
+    assert workspace.files()["a"] == b"theirs"
+    assert aside(workspace) == [b"ours"]
