@@ -1,4 +1,7 @@
-"""The mounted workspace: implements `mountfs.model.filesystem.Filesystem` over tree, content and locks."""
+"""The mounted workspace: implements `mountfs.model.filesystem.Filesystem` over tree, content and locks.
+
+Long, as each operation has a method here.
+"""
 
 import os
 import stat
@@ -205,7 +208,7 @@ class WorkspaceFilesystem:
         await self._tree.journal.committed()
 
     async def link(self, ino: Ino, parent: Ino, name: bytes) -> Attributes:
-        inode = self._tree.get(ino)
+        inode = await self._inode(ino)
         if inode.is_linked or not inode.is_file or inode.base is not None:
             # EPERM is what git and pip take as the sign to copy instead.
             raise OperationNotPermitted("hard links")
@@ -289,23 +292,23 @@ class WorkspaceFilesystem:
         )
 
     async def get_xattr(self, ino: Ino, name: bytes) -> bytes:
-        inode = self._tree.get(ino)
+        inode = await self._inode(ino)
         self._content.notice(inode)
         return self._xattrs.get(inode, name)
 
     async def set_xattr(self, ino: Ino, name: bytes, value: bytes) -> None:
         if self._read_only:
             raise ReadOnlyMount()
-        self._xattrs.set(self._tree.get(ino), name, value)
+        self._xattrs.set(await self._inode(ino), name, value)
         await self._tree.journal.committed()
 
     async def list_xattrs(self, ino: Ino) -> Sequence[bytes]:
-        return self._xattrs.names(self._tree.get(ino))
+        return self._xattrs.names(await self._inode(ino))
 
     async def remove_xattr(self, ino: Ino, name: bytes) -> None:
         if self._read_only:
             raise ReadOnlyMount()
-        self._xattrs.remove(self._tree.get(ino), name)
+        self._xattrs.remove(await self._inode(ino), name)
         await self._tree.journal.committed()
 
     # Files.
@@ -387,8 +390,8 @@ class WorkspaceFilesystem:
         return await self._content.write(inode, offset, content)
 
     async def allocate(self, handle: Handle, allocation: Allocation, caller: Caller) -> None:
-        self._locks.check(handle)
         inode = self._files.get(handle).inode
+        self._locks.check(inode.ino, handle)
         self._content.notice(inode)
         if not is_privileged(caller):
             self._clear_set_id(inode, caller)
@@ -408,9 +411,9 @@ class WorkspaceFilesystem:
         size: int,
         caller: Caller,
     ) -> int:
-        self._locks.check(source)
-        self._locks.check(target)
         origin, into = self._files.get(source).inode, self._files.get(target).inode
+        self._locks.check(origin.ino, source)
+        self._locks.check(into.ino, target)
         self._content.notice(origin)
         self._content.notice(into)
         if not is_privileged(caller):
