@@ -325,6 +325,9 @@ class StepExecutor:
                     return Outcome.AGAIN
             kept = await self._kept_below(base.node) if inode.is_directory else []
             for entry in kept:
+                if entry is not None and entry in self._tree.unanswered.values():
+                    # Ours, created there before it was removed here: it goes once its answer is known.
+                    return WaitFor(entry)
                 if entry is None or entry.failure is not None or not self._tree.is_displaced(entry):
                     self._changes.conflicts.put_back(inode)
                     return Outcome.AGAIN
@@ -347,7 +350,9 @@ class StepExecutor:
             if known is not None and known.is_file and _is_older(known, row):
                 await self._refresher.look_at([row.id])
                 known = await self._tree.find_node(row.id)
-            if known is None or known.is_linked:
+            if known is None:
+                kept.append(self._tree.unanswered.get((folder, row.name)))
+            elif known.is_linked:
                 kept.append(known)
             elif known.is_directory:
                 kept += await self._kept_below(row.id)

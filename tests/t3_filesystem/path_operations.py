@@ -177,7 +177,11 @@ class PathOperations:
             offset = 0
             while portion := self.filesystem.list_directory(handle, offset):
                 offset = portion[-1].next_offset
-                found += [(entry.name.decode(), stat.S_ISDIR(entry.attributes.mode)) for entry in portion]
+                found += [
+                    (entry.name.decode(), stat.S_ISDIR(entry.attributes.mode))
+                    for entry in portion
+                    if entry.name not in (b".", b"..")
+                ]
             await self.filesystem.release_directory(handle)
             return found
 

@@ -1,6 +1,7 @@
 """What one mount does reaches the workspace, with no more calls than it takes."""
 
 import pytest
+from trio.testing import wait_all_tasks_blocked
 
 from mountfs.model.errors import FileNotFound
 from mountfs.model.filesystem import RenameFlag
@@ -415,3 +416,27 @@ async def test_new_file_renamed_over_another_during_its_upload_leaves_no_copy(
     await mount.settle()
     assert workspace.files() == {"b": b"content"}
     assert workspace.find("b") == node
+
+
+async def test_folder_goes_with_a_file_that_was_being_created_in_it(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    """What the workspace has of ours, unknown to us so far, is no change by others."""
+    await mount.mkdir("folder")
+    await mount.settle()
+    mount.remote.hang("nodes")
+    await mount.write("folder/file", b"content")
+    mount.parts.sender.expedite([mount.inode("folder/file")])
+    while "folder/file" not in workspace.files():
+        await wait_all_tasks_blocked(0.01)
+    folder = mount.inode("folder")
+    await mount.remove_tree("folder")
+    mount.parts.sender.expedite([folder])
+    while not mount.memory.calls["list_folder"]:
+        await wait_all_tasks_blocked(0.01)
+    await wait_all_tasks_blocked(0.01)
+    mount.remote.release()
+    await mount.settle()
+    assert not await mount.exists("folder")
+    assert workspace.folders() == set()
+    assert mount.tree.conflicts == {}
