@@ -178,7 +178,7 @@ async def _run(
         await parts.load()
         if outage is not None:
             parts.connection.note_failure(outage)  # nobody waits for what is known not to answer
-        state = MountState(settings, workspace, parts, content_files, stopping=stopping)
+        state = MountState(settings, workspace, parts, content_files, stopping=stopping, sent=service.sent)
         await _serve(settings, workspace, parts, state, ready)
         return StopReport(left_in_journal=len(parts.tree.pending))
     finally:
@@ -230,7 +230,14 @@ class Parts:
         self.sender = Sender(
             self.tree, executor, self.content, self.connection, delay_s=settings.upload_delay_s
         )
-        self.follower = Follower(remote, self.refresher, self.connection, noticed=self._noticed)
+        self.follower = Follower(
+            remote,
+            self.refresher,
+            self.connection,
+            noticed=self._noticed,
+            locked_here=lambda node: self.locks.uses(node),
+            in_a_hurry=lambda: self.locks.awaiting_others,
+        )
         self.publisher = Publisher(
             self.tree,
             self.sender,

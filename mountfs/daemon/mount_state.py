@@ -1,7 +1,7 @@
 """What a running mount tells and does on request: implements `RunningMount`."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import trio
@@ -17,6 +17,7 @@ from mountfs.daemon.running import (
     LockReport,
     LockState,
     RemoteHolder,
+    Requests,
     Status,
     SyncOutcome,
     Uploads,
@@ -63,7 +64,8 @@ class MountParts(Protocol):
 
 
 class MountState:
-    """`session` is set once the mount is made. `stopping` hears of every stop request and its seconds."""
+    """`session` is set once the mount is made. `stopping` hears of every stop request and its seconds.
+    `sent` counts the requests to the workspace."""
 
     def __init__(
         self,
@@ -73,6 +75,7 @@ class MountState:
         content_files: ContentFiles,
         *,
         stopping: Callable[[float], None],
+        sent: Mapping[str, int],
     ) -> None:
         self._settings = settings
         self._workspace = workspace
@@ -80,6 +83,7 @@ class MountState:
         self._content_files = content_files
         self._lock_reports = LockReports(parts)
         self._tell_stopping = stopping
+        self._sent = sent
         self._stopping = trio.Event()
         self._drain_scope = trio.CancelScope()
         self.session: Session | None = None
@@ -162,9 +166,14 @@ class MountState:
             uploads=self._uploads(),
             locks=tuple(self._lock(lock) for lock in locks.files),
             features=self._features(),
+            requests=self._requests(),
             conflicts=len(parts.tree.conflicts),
             leases_lost=locks.leases_lost,
         )
+
+    def _requests(self) -> Requests:
+        kernel = self.session.requests if self.session is not None else {}
+        return Requests(kernel=dict(kernel), workspace=dict(self._sent))
 
     def _cache_use(self) -> CacheUse:
         content = self._parts.content

@@ -1,6 +1,6 @@
 """What a running mount can be asked: the port between the control socket and the composed daemon."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -108,6 +108,15 @@ class Feature:
 
 
 @dataclass(frozen=True, slots=True)
+class Requests:
+    """How many there were since the start: of the kernel, by operation, without what it answers by itself; to
+    the workspace, by method and route."""
+
+    kernel: Mapping[str, int]
+    workspace: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """Everything that `mountfs status` shows of one mount. Paths are relative to the mount, as `shown`.
 
@@ -129,6 +138,7 @@ class Status:
     uploads: Uploads
     locks: tuple[LockState, ...]
     features: tuple[Feature, ...]
+    requests: Requests
     conflicts: int = 0
     leases_lost: int = 0
 

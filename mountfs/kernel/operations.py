@@ -4,8 +4,9 @@ import errno
 import functools
 import logging
 import stat
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import pyfuse3
 import trio
@@ -37,23 +38,29 @@ _R = TypeVar("_R")
 _log = logging.getLogger(__name__)
 
 
-def _with_errno(handler: Callable[_P, Coroutine[Any, Any, _R]]) -> Callable[_P, Coroutine[Any, Any, _R]]:
-    """The one exit for errors: pyfuse3's main loop would end by anything but FUSEError.
+_Handler = Callable[Concatenate["Operations", _P], Coroutine[Any, Any, _R]]
+
+
+def _answered(handler: _Handler[_P, _R]) -> _Handler[_P, _R]:
+    """Count the request. The one exit for errors: pyfuse3's main loop would end by anything but FUSEError.
 
     A cancelled request is answered too: the kernel may hold a directory's lock for it, and a notice to
     the kernel may wait for that lock. The cancellation comes up again at the next checkpoint of its task.
     """
 
+    name = handler.__name__
+
     @functools.wraps(handler)
-    async def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+    async def guarded(self: "Operations", /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        self.requests[name] += 1
         try:
-            return await handler(*args, **kwargs)
+            return await handler(self, *args, **kwargs)
         except MountfsError as error:
             raise FUSEError(errno_for(error)) from error
         except trio.Cancelled:
             raise FUSEError(errno.EIO) from None
         except Exception as error:
-            _log.exception("%s failed unexpectedly; the program gets EIO", handler.__name__)
+            _log.exception("%s failed unexpectedly; the program gets EIO", name)
             raise FUSEError(errno.EIO) from error
 
     return guarded
@@ -77,9 +84,11 @@ class Operations(pyfuse3.Operations):
         super().__init__()
         self._filesystem = filesystem
         self._open_files = open_files
+        self.requests: Counter[str] = Counter()
+        """How many the kernel has made, by operation; locks are not counted."""
         self._directories: dict[Handle, Ino] = {}  # open ones: pyfuse3 tells no inode at fsyncdir
 
-    @_with_errno
+    @_answered
     async def lookup(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> EntryAttributes:
         times = self._filesystem.cache_times()
         try:
@@ -91,17 +100,18 @@ class Operations(pyfuse3.Operations):
         return translate.entry_attributes(attributes, times)
 
     async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
+        self.requests["forget"] += 1
         try:
             self._filesystem.forget([(Ino(ino), count) for ino, count in inode_list])
         except Exception:
             _log.exception("forget failed unexpectedly; the inodes stay in memory")
 
-    @_with_errno
+    @_answered
     async def getattr(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
         attributes = await self._filesystem.attributes(Ino(inode))
         return translate.entry_attributes(attributes, self._filesystem.cache_times())
 
-    @_with_errno
+    @_answered
     async def setattr(
         self,
         inode: InodeT,
@@ -115,11 +125,11 @@ class Operations(pyfuse3.Operations):
         attributes = await self._filesystem.set_attributes(Ino(inode), change, handle)
         return translate.entry_attributes(attributes, self._filesystem.cache_times())
 
-    @_with_errno
+    @_answered
     async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:
         return await self._filesystem.read_symlink(Ino(inode))
 
-    @_with_errno
+    @_answered
     async def mknod(
         self, parent_inode: InodeT, name: FileNameT, mode: ModeT, rdev: int, ctx: RequestContext
     ) -> EntryAttributes:
@@ -127,7 +137,7 @@ class Operations(pyfuse3.Operations):
         attributes = await self._filesystem.make_node(Ino(parent_inode), name, mode, rdev, caller)
         return translate.entry_attributes(attributes, self._filesystem.cache_times())
 
-    @_with_errno
+    @_answered
     async def mkdir(
         self, parent_inode: InodeT, name: FileNameT, mode: ModeT, ctx: RequestContext
     ) -> EntryAttributes:
@@ -135,7 +145,7 @@ class Operations(pyfuse3.Operations):
         attributes = await self._filesystem.make_directory(Ino(parent_inode), name, bits, caller)
         return translate.entry_attributes(attributes, self._filesystem.cache_times())
 
-    @_with_errno
+    @_answered
     async def symlink(
         self, parent_inode: InodeT, name: FileNameT, target: FileNameT, ctx: RequestContext
     ) -> EntryAttributes:
@@ -143,22 +153,22 @@ class Operations(pyfuse3.Operations):
         attributes = await self._filesystem.make_symlink(Ino(parent_inode), name, target, caller)
         return translate.entry_attributes(attributes, self._filesystem.cache_times())
 
-    @_with_errno
+    @_answered
     async def link(
         self, inode: InodeT, new_parent_inode: InodeT, new_name: FileNameT, ctx: RequestContext
     ) -> EntryAttributes:
         attributes = await self._filesystem.link(Ino(inode), Ino(new_parent_inode), new_name)
         return translate.entry_attributes(attributes, self._filesystem.cache_times())
 
-    @_with_errno
+    @_answered
     async def unlink(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
         await self._filesystem.unlink(Ino(parent_inode), name)
 
-    @_with_errno
+    @_answered
     async def rmdir(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
         await self._filesystem.remove_directory(Ino(parent_inode), name)
 
-    @_with_errno
+    @_answered
     async def rename(
         self,
         parent_inode_old: InodeT,
@@ -171,7 +181,7 @@ class Operations(pyfuse3.Operations):
         flag = translate.rename_flag(flags)
         await self._filesystem.rename(Ino(parent_inode_old), name_old, Ino(parent_inode_new), name_new, flag)
 
-    @_with_errno
+    @_answered
     async def create(
         self, parent_inode: InodeT, name: FileNameT, mode: ModeT, flags: FlagT, ctx: RequestContext
     ) -> tuple[FileInfo, EntryAttributes]:
@@ -185,39 +195,39 @@ class Operations(pyfuse3.Operations):
         info = await self._answer(Ino(attributes.ino), opened)
         return info, translate.entry_attributes(attributes, times)
 
-    @_with_errno
+    @_answered
     async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> FileInfo:
         return await self._answer(Ino(inode), await self._filesystem.open(Ino(inode), flags))
 
-    @_with_errno
+    @_answered
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
         return await self._filesystem.read(Handle(fh), off, size)
 
-    @_with_errno
+    @_answered
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
         return await self._filesystem.write(Handle(fh), off, buf)
 
-    @_with_errno
+    @_answered
     async def flush(self, fh: FileHandleT) -> None:
         await self._filesystem.flush(Handle(fh))
 
-    @_with_errno
+    @_answered
     async def release(self, fh: FileHandleT) -> None:
         if self._open_files:
             self._open_files.released(Handle(fh))
         await self._filesystem.release(Handle(fh))
 
-    @_with_errno
+    @_answered
     async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
         await self._filesystem.fsync(Handle(fh), data_only=datasync)
 
-    @_with_errno
+    @_answered
     async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
         handle = await self._filesystem.open_directory(Ino(inode))
         self._directories[handle] = Ino(inode)
         return handle
 
-    @_with_errno
+    @_answered
     async def readdir(self, fh: FileHandleT, start_id: int, token: ReaddirToken) -> None:
         """Without a checkpoint: an entry is remembered before anything can happen to it."""
         times, offset = self._filesystem.cache_times(), start_id
@@ -230,32 +240,32 @@ class Operations(pyfuse3.Operations):
                     self._filesystem.remember(entry.attributes.ino)
                 offset = entry.next_offset
 
-    @_with_errno
+    @_answered
     async def releasedir(self, fh: FileHandleT) -> None:
         self._directories.pop(Handle(fh), None)
         await self._filesystem.release_directory(Handle(fh))
 
-    @_with_errno
+    @_answered
     async def fsyncdir(self, fh: FileHandleT, datasync: bool) -> None:
         await self._filesystem.fsync_directory(self._directories[Handle(fh)])
 
-    @_with_errno
+    @_answered
     async def statfs(self, ctx: RequestContext) -> StatvfsData:
         return translate.statvfs_data(await self._filesystem.capacity())
 
-    @_with_errno
+    @_answered
     async def getxattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> bytes:
         return await self._filesystem.get_xattr(Ino(inode), name)
 
-    @_with_errno
+    @_answered
     async def setxattr(self, inode: InodeT, name: XAttrNameT, value: bytes, ctx: RequestContext) -> None:
         await self._filesystem.set_xattr(Ino(inode), name, value)
 
-    @_with_errno
+    @_answered
     async def listxattr(self, inode: InodeT, ctx: RequestContext) -> Sequence[XAttrNameT]:
         return await self._filesystem.list_xattrs(Ino(inode))
 
-    @_with_errno
+    @_answered
     async def removexattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> None:
         await self._filesystem.remove_xattr(Ino(inode), name)
 

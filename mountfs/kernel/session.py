@@ -9,7 +9,7 @@ no program that uses the mount, and not the daemon, is left waiting for ever.
 import logging
 import math
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -63,6 +63,7 @@ class Session:
 
     def __init__(self, filesystem: Filesystem, notifier: Notifier, options: MountOptions) -> None:
         self._filesystem = filesystem
+        self._operations: Operations | None = None
         self._notifier = notifier
         self._options = options
         self._ended = trio.Event()
@@ -90,6 +91,11 @@ class Session:
     def programs_idle_s(self) -> float:
         """How long no program has asked for anything, as far as that is known."""
         return self._eager.idle_s if self._eager else math.inf
+
+    @property
+    def requests(self) -> Mapping[str, int]:
+        """How many requests of the kernel reached the daemon, by operation."""
+        return self._operations.requests if self._operations else {}
 
     @property
     def backing_ids(self) -> int:
@@ -121,8 +127,9 @@ class Session:
             SetIdNotices(self._filesystem)
             self._open_files = PassthroughFiles(wanted=self._options.passthrough)
         place = os.path.abspath(self._options.mountpoint)
+        self._operations = Operations(self._filesystem, self._open_files)
         try:
-            pyfuse3.init(Operations(self._filesystem, self._open_files), place, _fuse_options(self._options))
+            pyfuse3.init(self._operations, place, _fuse_options(self._options))
         except RuntimeError as error:
             pyfuse3.close(unmount=False)
             hint = "run it again in a terminal: libfuse has told the reason on standard error"

@@ -256,6 +256,15 @@ class FileLocks:
         if holder not in lock.table.holders:
             self._held_since.pop((lock.ino, holder), None)
 
+    def uses(self, node: NodeId) -> bool:
+        """Say whether programs here lock this file, wait for its lock, or have just given it up."""
+        return any(lock.lease.node == node for lock in self._locks.values())
+
+    @property
+    def awaiting_others(self) -> bool:
+        """Say whether somebody here waits for a lease, which another mount may have."""
+        return any(lock.wanted and not lock.lease.in_hand for lock in self._locks.values())
+
     def wake(self, node: NodeId) -> None:
         """The node changed on the remote: whoever waits for its lease tries at once."""
         for lock in self._locks.values():

@@ -10,9 +10,13 @@ from mountfs.model.errors import MountfsError, RemoteUnavailable
 from mountfs.model.ids import ChangeCursor, NodeId
 from mountfs.model.remote import Remote
 from mountfs.sync.connection import Connection
+from mountfs.sync.own_news import OwnNews
 from mountfs.sync.refresher import Refresher
 
 log = logging.getLogger(__name__)
+
+OWN_PAUSE_S: Final = 0.2
+"""How long to wait with the next poll after one that told only of files that are locked here."""
 
 POLL_S: Final = 60.0
 """How long one poll waits for news; reference/fastio-api 7.1 allows up to 95."""
@@ -21,7 +25,8 @@ POLL_S: Final = 60.0
 class Follower:
     """Keeps the tree up to date, and tells the Refresher how far it can be trusted.
 
-    `noticed` is told of every node that changed, before the tree knows how.
+    `noticed` is told of every node that changed, before the tree knows how. `locked_here` tells of a node
+    whether programs of this mount lock it, `in_a_hurry` whether some of them wait for another host.
     """
 
     def __init__(
@@ -31,16 +36,26 @@ class Follower:
         connection: Connection,
         *,
         noticed: Callable[[NodeId], None],
+        locked_here: Callable[[NodeId], bool],
+        in_a_hurry: Callable[[], bool],
     ) -> None:
         self._remote = remote
         self._refresher = refresher
         self._connection = connection
         self._noticed = noticed
+        self._locked_here = locked_here
+        self._in_a_hurry = in_a_hurry
+        self._own = OwnNews(refresher, connection)
         self._cursor: ChangeCursor | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Follow until cancelled."""
-        task_status.started()
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._own.run)
+            nursery.start_soon(self._keep_following)
+            task_status.started()
+
+    async def _keep_following(self) -> None:
         while True:
             await self._connection.wait_worth_trying()
             try:
@@ -63,13 +78,17 @@ class Follower:
                 began, resumed = trio.current_time(), self._cursor is not None
                 await self._advance(wait_s=0)
                 self._refresher.feed_is_live(began if resumed else trio.current_time())
-            await self._advance(wait_s=POLL_S)
+            news = await self._advance(wait_s=POLL_S)
+            if news and all(map(self._locked_here, news)) and not self._in_a_hurry():
+                await trio.sleep(OWN_PAUSE_S)
 
-    async def _advance(self, *, wait_s: float) -> None:
+    async def _advance(self, *, wait_s: float) -> frozenset[NodeId]:
+        """Merge what changed, and return it."""
         news = await self._remote.changes(self._cursor, wait_s=wait_s)
         self._connection.note_success()
         await self._merge(news.nodes, everything=news.everything)
         self._cursor = news.cursor
+        return news.nodes
 
     async def _merge(self, nodes: frozenset[NodeId], *, everything: bool) -> None:
         if everything:
@@ -77,13 +96,19 @@ class Follower:
             self._refresher.distrust()
         for node in nodes:
             self._noticed(node)
-        await self._refresher.look_at(nodes)
+        own = frozenset(filter(self._locked_here, nodes))
+        self._own.gather(own)
+        await self._refresher.look_at(nodes - own)
 
-    async def catch_up(self) -> None:
-        """Return when all that the remote had confirmed before the call is merged. Raises what it says."""
-        if self._cursor is None:
-            return
-        news = await self._remote.changes(self._cursor)
-        if news.everything:
-            self._refresher.distrust()
-        await self._refresher.look_at(news.nodes)
+    async def catch_up(self, node: NodeId | None = None) -> None:
+        """Return when all that the remote had confirmed before the call is merged, and `node` in any case.
+
+        Raises what the remote says.
+        """
+        wanted = frozenset() if node is None else frozenset({node})
+        if self._cursor is not None:
+            news = await self._remote.changes(self._cursor)
+            if news.everything:
+                self._refresher.distrust()
+            wanted |= news.nodes
+        await self._own.look_at(wanted)

@@ -106,8 +106,7 @@ class Publisher:
 
     async def refresh(self, ino: Ino) -> None:
         inode = self._tree.get(ino)
-        await self._follower.catch_up()
-        await self._refresher.check_file(inode)
+        await self._follower.catch_up(inode.node)
         await self._settle_own_changes(inode)
         await self._content.superseding.ended(inode)
         await self._kernel.drained()

@@ -147,7 +147,12 @@ class Parts:
             self.tree, executor, self.content, self.connection, delay_s=options.upload_delay_s
         )
         self.follower = Follower(
-            remote, self.refresher, self.connection, noticed=lambda node: self.locks.wake(node)
+            remote,
+            self.refresher,
+            self.connection,
+            noticed=lambda node: self.locks.wake(node),
+            locked_here=lambda node: self.locks.uses(node),
+            in_a_hurry=lambda: self.locks.awaiting_others,
         )
         self.publisher = Publisher(
             self.tree,

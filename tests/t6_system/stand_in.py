@@ -16,6 +16,7 @@ from mountfs.daemon.running import (
     LockState,
     LockUser,
     RemoteHolder,
+    Requests,
     Status,
     SyncOutcome,
     Uploads,
@@ -43,6 +44,7 @@ STATUS = Status(
     ),
     locks=(LockState("a.lock", "exclusive", 1, 2, 33.5, lost=1),),
     features=(Feature("locks across hosts", False, "no C extension"),),
+    requests=Requests(kernel={"lookup": 9}, workspace={"GET activity/poll": 2}),
 )
 
 LOCKS = (

@@ -3,6 +3,7 @@
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
@@ -65,6 +66,8 @@ class Http:
             raise CredentialRefused("the token is empty or has characters that no token has")
         self.settings = settings
         self.rate_limit: RateLimit | None = None
+        self.sent: Counter[str] = Counter()
+        """How many requests went out, repeated ones too, by their routes."""
         self._base = base
         self._sleep = sleep
         self._jitter = jitter
@@ -166,6 +169,7 @@ class Http:
         client = self._polls if ask.wait_s else self._calls
         request = self._request(client, ask)
         for _ in range(1 + REDIRECTS_MAX):
+            self.sent[ask.route] += 1
             response = await client.send(request, stream=True)
             if read_body or not response.is_success:
                 try:

@@ -128,6 +128,11 @@ class Ask:
     final: frozenset[int] = frozenset()
     refusals: Refusals = Refusals()
 
+    @property
+    def route(self) -> str:
+        """What kind of request it is: method and path, without the ids in it, which all have digits."""
+        return f"{self.method} {'/'.join(part for part in self.path.split('/') if part.isalpha())}"
+
     def __str__(self) -> str:
         """Name the request without its query, which may carry secrets."""
         return f"{self.method} {self.path}"

@@ -49,6 +49,11 @@ class FastioService:
         self._http = Http(base, token, settings, sleep=sleep)
         self._client_info = client_info
 
+    @property
+    def sent(self) -> Mapping[str, int]:
+        """How many requests went out so far, by method and route."""
+        return self._http.sent
+
     async def check_credential(self) -> str:
         ask = Ask("GET", path_of("user", "auth", "check"))
         account = (await self._http.payload(ask)).get("id")

@@ -1,0 +1,118 @@
+"""How many requests an operation costs, of the kernel to the daemon and of the daemon to the workspace."""
+
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.t5_kernel.mounted import Mount, World
+from tests.t6_system.machine import wait_until
+
+pytestmark = pytest.mark.kernel
+
+INSERTS = 10
+SMALL_FILES = 1000
+
+
+class Requests:
+    """What was counted within a block."""
+
+    def __init__(self) -> None:
+        self.kernel: Counter[str] = Counter()
+        self.workspace: Counter[str] = Counter()
+
+
+@contextmanager
+def counted(mount: Mount) -> Iterator[Requests]:
+    made = Requests()
+    before = mount.status()["requests"]
+    yield made
+    after = mount.status()["requests"]
+    made.kernel = Counter(after["kernel"]) - Counter(before["kernel"])
+    made.workspace = Counter(after["workspace"]) - Counter(before["workspace"])
+
+
+def mounted(world: World, **options: Any) -> Mount:
+    mount = world.mount("m", **options)
+    wait_until(lambda: mount.status()["feed_live"])
+    # The first look at a folder asks the workspace.
+    os.listdir(mount.place)
+    return mount
+
+
+@pytest.fixture
+def mount(world: World) -> Mount:
+    return mounted(world)
+
+
+def create(path: Path) -> None:
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+    os.write(descriptor, b"x" * 4096)
+    os.close(descriptor)
+
+
+def append(path: Path) -> None:
+    descriptor = os.open(path, os.O_APPEND | os.O_WRONLY)
+    os.write(descriptor, b"line\n")
+    os.close(descriptor)
+
+
+def test_kernel_requests_of_an_operation(world: World) -> None:
+    # With passthrough there are neither reads nor writes.
+    mount = mounted(world, passthrough=False)
+    file = mount / "d" / "file"
+    file.parent.mkdir()
+    create(file)
+
+    def requests(work: Callable[[], object]) -> dict[str, int]:
+        with counted(mount) as made:
+            work()
+        # It comes when the kernel likes, and nobody waits for it.
+        made.kernel.pop("release", None)
+        return dict(made.kernel)
+
+    assert requests(lambda: create(file.with_name("new"))) == {
+        "lookup": 1,
+        "create": 1,
+        "write": 1,
+        "flush": 1,
+    }
+    append(file)
+    os.stat(file)
+    assert requests(lambda: os.stat(file)) == {}
+    assert requests(lambda: append(file)) == {"open": 1, "write": 1, "flush": 1}
+    os.stat(file)
+    file.read_bytes()
+    assert requests(file.read_bytes) == {"open": 1}
+    os.stat(file.parent)
+    assert requests(lambda: os.listdir(file.parent)) == {"opendir": 1, "readdir": 2, "releasedir": 1}
+    assert requests((mount / "missing").exists) == {"lookup": 1}
+    assert requests((mount / "missing").exists) == {}
+    assert requests(lambda: os.rename(file, file.with_name("renamed"))) == {"lookup": 1, "rename": 1}
+
+
+def test_new_small_files_go_in_few_calls(mount: Mount) -> None:
+    with counted(mount) as made:
+        (mount / "d").mkdir()
+        for number in range(SMALL_FILES):
+            (mount / f"d/{number}").write_bytes(b"%d" % number)
+        mount.sync()
+    assert made.workspace.total() <= SMALL_FILES // 10
+
+
+def test_insert_into_a_database_costs_a_bounded_number_of_calls(mount: Mount) -> None:
+    with closing(sqlite3.connect(mount / "a.db", isolation_level=None, timeout=60)) as database:
+        database.execute("CREATE TABLE t (n)")
+        with counted(mount) as made:
+            for number in range(INSERTS):
+                database.execute("INSERT INTO t VALUES (?)", (number,))
+        assert database.execute("SELECT count(*) FROM t").fetchone() == (INSERTS,)
+    mount.sync()
+    # Lock, news, details, upload, its state, the version, unlock.
+    assert made.workspace.total() <= 9 * INSERTS
+    assert made.workspace["GET workspace/storage/details"] <= 1.5 * INSERTS
