@@ -52,6 +52,16 @@ async def test_created_and_removed_never_reach_the_workspace(mount: WorkspaceMou
     assert await mount.listdir() == []
 
 
+async def test_file_that_was_written_ten_times_is_sent_once(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    for number in range(10):
+        await mount.write("file", b"%d" % number)
+    await mount.settle()
+    assert workspace.files() == {"file": b"9"}
+    assert mount.changing_calls() == {"upload_small": 1}
+
+
 async def test_unwritten_renames_of_a_new_file_cost_nothing(
     mount: WorkspaceMount, workspace: MemoryWorkspace
 ) -> None:

@@ -1,13 +1,14 @@
 """Entries that nobody uses go out of memory, and nobody notices."""
 
 import os
+from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from mountfs.model.errors import FileNotFound
-from mountfs.model.filesystem import Attributes
+from mountfs.model.errors import FileNotFound, OperationNotPermitted
+from mountfs.model.filesystem import AttributeChange, Attributes
 from mountfs.model.ids import ROOT_INO, Ino
 from mountfs.tree.folder_uses import SOON_S, FolderUses
 from mountfs.tree.ino_set import InoSet
@@ -51,6 +52,32 @@ async def test_memory_is_within_its_limit_and_what_comes_back_is_the_same(mounti
             assert await mount.filesystem.attributes(attributes.ino) == attributes
             assert await mount.stat(path) == attributes
             assert await mount.read(path) == path[-1].encode()
+
+
+async def test_each_operation_by_number_finds_what_is_not_in_memory(mounting: Mounting) -> None:
+    async with mounting() as mount:
+        before = await _fill(mount)
+        ino, filesystem = before["d0/f0"].ino, mount.filesystem
+        await filesystem.set_xattr(ino, b"user.a", b"1")
+        operations: list[Callable[[], Awaitable[object]]] = [
+            lambda: filesystem.attributes(ino),
+            lambda: filesystem.set_attributes(ino, AttributeChange(mode=0o600), None),
+            lambda: filesystem.set_attributes(ino, AttributeChange(size=1), None),
+            lambda: filesystem.get_xattr(ino, b"user.a"),
+            lambda: filesystem.set_xattr(ino, b"user.a", b"2"),
+            lambda: filesystem.list_xattrs(ino),
+            lambda: filesystem.remove_xattr(ino, b"user.a"),
+        ]
+        for operation in operations:
+            await mount.settle()
+            await mount.parts.content.save_index()
+            await _unload(mount)
+            assert ino not in mount.tree.inodes
+            await operation()
+        await mount.settle()
+        await _unload(mount)
+        with pytest.raises(OperationNotPermitted):
+            await filesystem.link(ino, ROOT_INO, b"link")
 
 
 async def test_what_is_in_use_stays(mounting: Mounting) -> None:
