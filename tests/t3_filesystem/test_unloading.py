@@ -38,6 +38,7 @@ async def _unload(mount: WorkspaceMount) -> None:
     mount.tree.most_resident = 0
     mount.tree.uses.note(mount.tree.inodes[ROOT_INO])
     await mount.tree.journal.synced()
+    await wait_all_tasks_blocked()  # who has just sent something still refers to it
     while make_room(mount.tree):
         pass
 
