@@ -92,7 +92,8 @@ def test_kernel_requests_of_an_operation(world: World) -> None:
     check(lambda: os.rename(file, file.with_name("renamed")), lookup=1, rename=1)
 
 
-def test_new_small_files_go_in_few_calls(mount: Mount) -> None:
+def test_new_small_files_go_in_few_calls(world: World) -> None:
+    mount = mounted(world, upload_delay_s=60.0)
     with counted(mount) as made:
         (mount / "d").mkdir()
         for number in range(SMALL_FILES):
