@@ -5,7 +5,7 @@ import functools
 import logging
 import stat
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import pyfuse3
 import trio
@@ -37,7 +37,9 @@ _R = TypeVar("_R")
 _log = logging.getLogger(__name__)
 
 
-def _with_errno(handler: Callable[_P, Coroutine[Any, Any, _R]]) -> Callable[_P, Coroutine[Any, Any, _R]]:
+def _with_errno(
+    handler: Callable[Concatenate["Operations", _P], Coroutine[Any, Any, _R]],
+) -> Callable[Concatenate["Operations", _P], Coroutine[Any, Any, _R]]:
     """The one exit for errors: pyfuse3's main loop would end by anything but FUSEError.
 
     A cancelled request is answered too: the kernel may hold a directory's lock for it, and a notice to
@@ -45,9 +47,11 @@ def _with_errno(handler: Callable[_P, Coroutine[Any, Any, _R]]) -> Callable[_P, 
     """
 
     @functools.wraps(handler)
-    async def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+    async def guarded(self: "Operations", /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        if self._on_begin is not None:
+            self._on_begin()
         try:
-            return await handler(*args, **kwargs)
+            return await handler(self, *args, **kwargs)
         except MountfsError as error:
             raise FUSEError(errno_for(error)) from error
         except trio.Cancelled:
@@ -73,8 +77,15 @@ class Operations(pyfuse3.Operations):
     supports_dot_lookup = False
     enable_writeback_cache = False  # it would own size and mtime, which are shared with other hosts
 
-    def __init__(self, filesystem: Filesystem, open_files: OpenFiles | None = None) -> None:
+    def __init__(
+        self,
+        filesystem: Filesystem,
+        open_files: OpenFiles | None = None,
+        on_begin: Callable[[], None] | None = None,
+    ) -> None:
+        """`on_begin` is called as each handler begins."""
         super().__init__()
+        self._on_begin = on_begin
         self._filesystem = filesystem
         self._open_files = open_files
         self._directories: dict[Handle, Ino] = {}  # open ones: pyfuse3 tells no inode at fsyncdir

@@ -8,8 +8,15 @@ from typing import Final
 
 import trio
 
-from mountfs.model.errors import ContentUnavailable, MountfsError, NodeNotFound, RemoteUnavailable
+from mountfs.model.errors import (
+    ContentUnavailable,
+    Interrupted,
+    MountfsError,
+    NodeNotFound,
+    RemoteUnavailable,
+)
 from mountfs.model.ids import Ino, NodeId
+from mountfs.model.interruption import interruptible
 from mountfs.model.node import RemoteNode
 from mountfs.model.remote import Remote
 from mountfs.sync.connection import Connection
@@ -116,14 +123,11 @@ class Refresher:
         try:
             # Whoever comes later waits only as long as the first: a remote that hangs costs the programs
             # of a mount this time once, not each of their calls.
-            with trio.fail_at(comparison.began + PATIENCE_S):
+            with interruptible(trio.move_on_at(comparison.began + PATIENCE_S)) as patience:
                 await comparison.wait()
-        except trio.TooSlowError as error:
-            # It goes on; a long listing is there at a later try.
-            if not folder.listed:
-                raise ContentUnavailable(
-                    f"{folder.path()!r}: the workspace did not list it in time"
-                ) from error
+            if patience.cancelled_caught and not folder.listed:
+                # It goes on; a long listing is there at a later try.
+                raise ContentUnavailable(f"{folder.path()!r}: the workspace did not list it in time")
         except RemoteUnavailable as error:
             self._connection.note_failure(error)
             if not folder.listed:
@@ -326,8 +330,10 @@ class Refresher:
         if not self._connection.online:
             return
         try:
-            with trio.move_on_after(PATIENCE_S):
+            with interruptible(trio.move_on_after(PATIENCE_S)):
                 await self.check_file(inode)
+        except Interrupted:
+            raise
         except MountfsError as error:
             log.warning("%r could not be checked: %s", inode.path(), error.message)
 
