@@ -30,8 +30,8 @@ if extension.AVAILABLE:
     from mountfs.kernel.passthrough import PassthroughFiles
     from mountfs.kernel.range_requests import RangeRequests
     from mountfs.kernel.request_loop import EagerRequests
-    from mountfs.kernel.set_id_notices import SetIdNotices
     from mountfs.kernel.served_requests import ServedRequests
+    from mountfs.kernel.set_id_notices import SetIdNotices
 
 _T = TypeVar("_T")
 
