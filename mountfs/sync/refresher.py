@@ -302,16 +302,18 @@ class Refresher:
                     await self._load_parent(answer)
                     chain.append((answer, now))
 
-    async def _load_parent(self, node: RemoteNode) -> None:
+    async def _load_parent(self, node: RemoteNode, *, on_the_way: bool = False) -> None:
+        """Have the folder of the node ready for it, where that is known; `on_the_way`: or has to be."""
         parent = await self._tree.find_node(node.parent)
-        if parent is None and self._has_changes(node.id):
+        if parent is None and (on_the_way or self._has_changes(node.id)):
             # What is here and not sent yet must not get out of sight: the way to it is made known first.
             asked = trio.current_time()
             answer = await self.lookup.node(node.parent)
             if answer is not None and not answer.trashed:
+                await self._load_parent(answer, on_the_way=True)
                 await self._adopt(answer, asked)
             return
-        if parent is not None and parent.is_directory and parent.listed:
+        if parent is not None and parent.is_directory and (parent.listed or on_the_way):
             await self._tree.ensure_loaded(parent)
 
     def _has_changes(self, node: NodeId) -> bool:
