@@ -44,6 +44,7 @@ from mountfs.model.filesystem import (
     RenameFlag,
 )
 from mountfs.model.ids import Ino
+from mountfs.model.interruption import interruptible
 from mountfs.rules import set_id
 from mountfs.sync.content import FileContent
 from mountfs.sync.publisher import Publisher
@@ -431,7 +432,7 @@ class WorkspaceFilesystem:
             await self._publish(inode)
 
     async def _publish(self, inode: Inode) -> None:
-        with trio.move_on_after(PUBLISH_PATIENCE_S) as patience:
+        with interruptible(trio.move_on_after(PUBLISH_PATIENCE_S)) as patience:
             await self._publisher.publish(inode.ino)
         if patience.cancelled_caught:
             raise ContentUnavailable(f"{inode.path()!r}: the workspace did not confirm it in time")

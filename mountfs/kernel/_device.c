@@ -14,6 +14,7 @@ enum {
     OPCODE_WRITE = 16,
     OPCODE_INIT = 26,
     OPCODE_CREATE = 35,
+    OPCODE_INTERRUPT = 36,
     OPCODE_TMPFILE = 51
 };
 #define SETATTR_CLEARS_SET_ID (1u << 11)
@@ -90,6 +91,9 @@ static uint32_t init_flags_offered;
 static int set_id_is_cleared;
 static int last_clears_set_id;
 
+static struct wire_request last_request;
+static void (*tell_interrupt)(uint64_t unique);
+
 static __thread const struct open_reply *reply_being_sent;
 
 /* Copy the beginning of what follows the header; 0 where the request is shorter. */
@@ -127,10 +131,17 @@ void observe_request(struct fuse_buf *buffer, int length)
 {
     struct wire_request header;
     struct wire_init_request init;
+    uint64_t interrupted;
     last_clears_set_id = 0;
     if (length < (int)sizeof header || buffer->flags & FUSE_BUF_IS_FD)
         return;
     memcpy(&header, buffer->mem, sizeof header);
+    if (header.opcode == OPCODE_INTERRUPT) {
+        if (tell_interrupt && request_body(buffer, length, &interrupted, sizeof interrupted))
+            tell_interrupt(interrupted);
+        return;
+    }
+    last_request = header;
     last_clears_set_id = clears_set_id(header.opcode, buffer, length);
     if (header.opcode == OPCODE_TMPFILE) {
         header.opcode = OPCODE_CREATE; /* what follows is laid out as for that */
@@ -142,6 +153,17 @@ void observe_request(struct fuse_buf *buffer, int length)
     init_flags_offered = init.flags;
     if (passthrough == UNSETTLED && !(init.flags & INIT_EXTENDED && init.flags2 & INIT2_PASSTHROUGH))
         passthrough = NOT_OFFERED;
+}
+
+uint64_t request_being_served(uint32_t *pid)
+{
+    *pid = last_request.pid;
+    return last_request.unique;
+}
+
+void when_interrupted(void (*tell)(uint64_t unique))
+{
+    tell_interrupt = tell;
 }
 
 static void amend_init(struct wire_init_reply *reply)

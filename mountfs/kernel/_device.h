@@ -34,6 +34,12 @@ void observe_request(struct fuse_buf *buffer, int length);
 /* The kernel says in the request that was read last that set-id bits are to be cleared. */
 int request_clears_set_id(void);
 
+/* The request that was read last, and the thread it came from: while its handler begins, the one it serves. */
+uint64_t request_being_served(uint32_t *pid);
+
+/* Have `tell` called for each request that the kernel says is interrupted, as that is read. */
+void when_interrupted(void (*tell)(uint64_t unique));
+
 /* The answers that this thread sends from here on open a file: amend them so; NULL ends it. */
 void amend_next_reply(const struct open_reply *reply);
 

@@ -120,6 +120,20 @@ static void handle_getxattr(fuse_req_t request, fuse_ino_t ino, const char *name
         original_getxattr(request, ino, name, size);
 }
 
+/* The kernel tells once of each request; of those whose handlers are pyfuse3's nothing else is known here. */
+enum { INTERRUPTS_KEPT = 4096 };
+static uint64_t interrupted_uniques[INTERRUPTS_KEPT];
+static int interrupted_count;
+
+static void keep_interrupt(uint64_t unique)
+{
+    static const uint64_t one = 1;
+    if (interrupted_count < INTERRUPTS_KEPT)
+        interrupted_uniques[interrupted_count++] = unique;
+    if (write(interrupt_event, &one, sizeof one) < 0)
+        return; /* as above */
+}
+
 /* --- for Python ------------------------------------------------------------------------------------- */
 
 static PyObject *get_interrupt_event(PyObject *module, PyObject *unused)
@@ -129,6 +143,7 @@ static PyObject *get_interrupt_event(PyObject *module, PyObject *unused)
         interrupt_event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
         if (interrupt_event < 0)
             return PyErr_SetFromErrno(PyExc_OSError);
+        when_interrupted(keep_interrupt);
     }
     return PyLong_FromLong(interrupt_event);
 }
@@ -167,6 +182,30 @@ static PyObject *interrupted(PyObject *module, PyObject *unused)
         }
     }
     return numbers;
+}
+
+static PyObject *served_request(PyObject *module, PyObject *unused)
+{
+    uint32_t pid;
+    uint64_t unique = request_being_served(&pid);
+    (void)module, (void)unused;
+    return Py_BuildValue("(KI)", (unsigned long long)unique, (unsigned int)pid);
+}
+
+static PyObject *interrupted_served(PyObject *module, PyObject *unused)
+{
+    PyObject *uniques = PyList_New(interrupted_count);
+    (void)module, (void)unused;
+    for (int index = 0; uniques && index < interrupted_count; index++) {
+        PyObject *unique = PyLong_FromUnsignedLongLong(interrupted_uniques[index]);
+        if (!unique)
+            Py_CLEAR(uniques);
+        else
+            PyList_SET_ITEM(uniques, index, unique);
+    }
+    if (uniques)
+        interrupted_count = 0;
+    return uniques;
 }
 
 static PyObject *take_device(PyObject *module, PyObject *arguments)
@@ -279,6 +318,8 @@ static PyMethodDef functions[] = {
     {"reply_position", reply_position, METH_VARARGS, NULL},
     {"reply_count", reply_count, METH_VARARGS, NULL},
     {"interrupted", interrupted, METH_NOARGS, NULL},
+    {"served_request", served_request, METH_NOARGS, NULL},
+    {"interrupted_served", interrupted_served, METH_NOARGS, NULL},
     {"take_device", take_device, METH_VARARGS, NULL},
     {"passthrough_agreed", passthrough_agreed, METH_NOARGS, NULL},
     {"open_backing", open_backing, METH_VARARGS, NULL},

@@ -66,6 +66,14 @@ def reply_count(request: int, count: int, /) -> bool:
 def interrupted() -> list[int]:
     """The waiting requests that were interrupted since the last call."""
 
+def served_request() -> tuple[int, int]:
+    """The request that a handler of pyfuse3 serves which has just begun, and the thread that waits for it (0
+    where that is of another namespace). Only true before the handler's first checkpoint."""
+
+def interrupted_served() -> list[int]:
+    """The requests, by the numbers of `served_request`, that were interrupted since the last call;
+    `interrupt_event` tells of them as well."""
+
 def take_device(passthrough: bool, clears_set_id: bool, /) -> None:
     """Read and write the session's device from here on, before its first request is read; with `passthrough`,
     ask the kernel for that. With `clears_set_id` the kernel leaves set-id bits to the file system.

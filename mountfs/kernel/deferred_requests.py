@@ -36,9 +36,11 @@ class DeferredRequests:
     Have `run` started before `pyfuse3.main`.
     """
 
-    def __init__(self, *, on_arrival: Callable[[], None]) -> None:
-        """`on_arrival` is called for each request, after its task was scheduled."""
+    def __init__(self, *, on_arrival: Callable[[], None], on_interrupt: Callable[[], None]) -> None:
+        """`on_arrival` is called for each request, after its task was scheduled; `on_interrupt` when the
+        kernel told of interrupts, whatever requests they are of."""
         self._on_arrival = on_arrival
+        self._on_interrupt = on_interrupt
         self._waiting: dict[int, trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None
 
@@ -80,6 +82,7 @@ class DeferredRequests:
         while True:
             await trio.lowlevel.wait_readable(event)
             os.eventfd_read(event)
+            self._on_interrupt()
             for request in _extras.interrupted():
                 if scope := self._waiting.get(request):
                     scope.cancel()

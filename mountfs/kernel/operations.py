@@ -53,6 +53,8 @@ def _answered(handler: _Handler[_P, _R]) -> _Handler[_P, _R]:
     @functools.wraps(handler)
     async def guarded(self: "Operations", /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         self.requests[name] += 1
+        if self._on_begin is not None:
+            self._on_begin()
         try:
             return await handler(self, *args, **kwargs)
         except MountfsError as error:
@@ -80,8 +82,15 @@ class Operations(pyfuse3.Operations):
     supports_dot_lookup = False
     enable_writeback_cache = False  # it would own size and mtime, which are shared with other hosts
 
-    def __init__(self, filesystem: Filesystem, open_files: OpenFiles | None = None) -> None:
+    def __init__(
+        self,
+        filesystem: Filesystem,
+        open_files: OpenFiles | None = None,
+        on_begin: Callable[[], None] | None = None,
+    ) -> None:
+        """`on_begin` is called as each handler begins."""
         super().__init__()
+        self._on_begin = on_begin
         self._filesystem = filesystem
         self._open_files = open_files
         self.requests: Counter[str] = Counter()

@@ -30,6 +30,7 @@ if extension.AVAILABLE:
     from mountfs.kernel.passthrough import PassthroughFiles
     from mountfs.kernel.range_requests import RangeRequests
     from mountfs.kernel.request_loop import EagerRequests
+    from mountfs.kernel.served_requests import ServedRequests
     from mountfs.kernel.set_id_notices import SetIdNotices
 
 _T = TypeVar("_T")
@@ -69,6 +70,7 @@ class Session:
         self._ended = trio.Event()
         self._serving = trio.CancelScope(shield=True)  # ended by us, in order, and by nobody else
         self._deferred: DeferredRequests | None = None
+        self._served: ServedRequests | None = None
         self._locks: LockRequests | None = None
         self._eager: EagerRequests | None = None
         self._open_files: PassthroughFiles | None = None
@@ -121,13 +123,17 @@ class Session:
 
     def open(self) -> None:
         if extension.AVAILABLE:
-            self._deferred = DeferredRequests(on_arrival=self._rest)
+            self._served = ServedRequests()
+            self._deferred = DeferredRequests(
+                on_arrival=self._rest, on_interrupt=self._served.note_interrupted
+            )
             self._locks = LockRequests(self._filesystem, self._deferred)
             RangeRequests(self._filesystem, self._deferred)
             SetIdNotices(self._filesystem)
             self._open_files = PassthroughFiles(wanted=self._options.passthrough)
         place = os.path.abspath(self._options.mountpoint)
-        self._operations = Operations(self._filesystem, self._open_files)
+        begin = self._served.note_served if self._served else None
+        self._operations = Operations(self._filesystem, self._open_files, begin)
         try:
             pyfuse3.init(self._operations, place, _fuse_options(self._options))
         except RuntimeError as error:
@@ -152,6 +158,8 @@ class Session:
                 async with trio.open_nursery() as nursery:
                     if self._deferred:
                         await nursery.start(self._deferred.run)
+                    if self._served:
+                        nursery.start_soon(self._served.run)
                     task_status.started()
                     await pyfuse3.main()
                     nursery.cancel_scope.cancel()

@@ -28,7 +28,8 @@ class Workspace:
 
 @dataclass(frozen=True, slots=True)
 class UploadLimits:
-    """What one upload may be. Sizes in bytes. `batch_files` and `batch_bytes` bound one `upload_batch`, of
+    """What one upload may be. Sizes in bytes; `refused_suffixes` are what no name may end in, in lower case
+    and without the dot. `batch_files` and `batch_bytes` bound one `upload_batch`, of
     files that each would go in a single call; fewer than two files: there are no batches."""
 
     single_call_bytes: int
@@ -39,6 +40,7 @@ class UploadLimits:
     parallel_chunks: int
     batch_files: int = 0
     batch_bytes: int = 0
+    refused_suffixes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

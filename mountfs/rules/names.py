@@ -32,6 +32,13 @@ def to_remote(name: bytes) -> str:
     return text
 
 
+def check_suffix(name: str, refused: frozenset[str]) -> None:
+    """Raise NameRefused where the remote takes no file with this ending."""
+    suffix = name.rpartition(".")[2].lower()
+    if "." in name and suffix in refused:
+        raise NameRefused(f"the workspace takes no files that end in .{suffix}")
+
+
 def is_safe_from_remote(name: str) -> bool:
     """Tell whether a name that the remote sent may appear in the mount: it can never leave its folder."""
     if name in ("", ".", "..") or "/" in name or "\0" in name:

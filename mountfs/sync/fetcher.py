@@ -22,6 +22,7 @@ from mountfs.model.errors import (
     RemoteUnavailable,
     StorageError,
 )
+from mountfs.model.interruption import interruptible
 from mountfs.model.ranges import RangeSet
 from mountfs.model.remote import Remote
 from mountfs.rules.backoff import Backoff
@@ -136,7 +137,7 @@ class Fetcher:
             self.demand(inode, start, end, fetch_end)
             first = gaps[0][0]
             fetch = next(f for f in self._active[inode.ino] if f.brings_some_of(first, first + 1))
-            with trio.move_on_after(self._patience_s) as patience:
+            with interruptible(trio.move_on_after(self._patience_s)) as patience:
                 await fetch.wait_progress()
             if patience.cancelled_caught:
                 raise ContentUnavailable(f"{inode.path()!r}: no content arrived for {self._patience_s:g} s")

@@ -8,8 +8,15 @@ from typing import Final
 
 import trio
 
-from mountfs.model.errors import ContentUnavailable, MountfsError, NodeNotFound, RemoteUnavailable
+from mountfs.model.errors import (
+    ContentUnavailable,
+    Interrupted,
+    MountfsError,
+    NodeNotFound,
+    RemoteUnavailable,
+)
 from mountfs.model.ids import Ino, NodeId
+from mountfs.model.interruption import interruptible
 from mountfs.model.node import RemoteNode
 from mountfs.model.remote import Remote
 from mountfs.sync.connection import Connection
@@ -116,14 +123,11 @@ class Refresher:
         try:
             # Whoever comes later waits only as long as the first: a remote that hangs costs the programs
             # of a mount this time once, not each of their calls.
-            with trio.fail_at(comparison.began + PATIENCE_S):
+            with interruptible(trio.move_on_at(comparison.began + PATIENCE_S)) as patience:
                 await comparison.wait()
-        except trio.TooSlowError as error:
-            # It goes on; a long listing is there at a later try.
-            if not folder.listed:
-                raise ContentUnavailable(
-                    f"{folder.path()!r}: the workspace did not list it in time"
-                ) from error
+            if patience.cancelled_caught and not folder.listed:
+                # It goes on; a long listing is there at a later try.
+                raise ContentUnavailable(f"{folder.path()!r}: the workspace did not list it in time")
         except RemoteUnavailable as error:
             self._connection.note_failure(error)
             if not folder.listed:
@@ -298,16 +302,18 @@ class Refresher:
                     await self._load_parent(answer)
                     chain.append((answer, now))
 
-    async def _load_parent(self, node: RemoteNode) -> None:
+    async def _load_parent(self, node: RemoteNode, *, on_the_way: bool = False) -> None:
+        """Have the folder of the node ready for it, where that is known; `on_the_way`: or has to be."""
         parent = await self._tree.find_node(node.parent)
-        if parent is None and self._has_changes(node.id):
+        if parent is None and (on_the_way or self._has_changes(node.id)):
             # What is here and not sent yet must not get out of sight: the way to it is made known first.
             asked = trio.current_time()
             answer = await self.lookup.node(node.parent)
             if answer is not None and not answer.trashed:
+                await self._load_parent(answer, on_the_way=True)
                 await self._adopt(answer, asked)
             return
-        if parent is not None and parent.is_directory and parent.listed:
+        if parent is not None and parent.is_directory and (parent.listed or on_the_way):
             await self._tree.ensure_loaded(parent)
 
     def _has_changes(self, node: NodeId) -> bool:
@@ -326,8 +332,10 @@ class Refresher:
         if not self._connection.online:
             return
         try:
-            with trio.move_on_after(PATIENCE_S):
+            with interruptible(trio.move_on_after(PATIENCE_S)):
                 await self.check_file(inode)
+        except Interrupted:
+            raise
         except MountfsError as error:
             log.warning("%r could not be checked: %s", inode.path(), error.message)
 

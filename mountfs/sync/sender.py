@@ -30,6 +30,7 @@ from mountfs.sync.cached_range import ContentChanged
 from mountfs.sync.connection import Connection
 from mountfs.sync.content import FileContent
 from mountfs.sync.due_queue import DueQueue
+from mountfs.sync.quota_hold import QuotaHold
 from mountfs.sync.step_executor import Outcome, StepExecutor, WaitFor
 from mountfs.tree.inode import Inode
 from mountfs.tree.tree import Tree
@@ -48,6 +49,9 @@ QUIET_S: Final = 0.01
 GIVE_WAY_MOST_S: Final = 0.1
 """While programs keep the mount busy, each step waits until they pause for `QUIET_S`, but not longer than
 this: both share the time of one thread."""
+
+CANCEL_EVERY_S: Final = 30.0
+"""How soon an upload session is given back whose content is not to be sent any more."""
 
 UPLOAD_TRIES: Final = 4
 """How often an upload that the remote itself gave up is begun anew before it counts as failed."""
@@ -94,6 +98,7 @@ class Sender:
         self._due_again: set[Ino] = set()
         self._locked_out: dict[Ino, Inode] = {}
         """Failed because somebody else holds a lock that refuses changes."""
+        self._quota = QuotaHold(SLOW_RETRY_S)
         self._progress = trio.lowlevel.ParkingLot()
         self._hurries = 0
         self.programs_idle_s: Callable[[], float] = lambda: math.inf
@@ -113,6 +118,7 @@ class Sender:
                 nursery.start_soon(self._work, self._small)
             for _ in range(LARGE_WORKERS):
                 nursery.start_soon(self._work, self._large)
+            nursery.start_soon(self._cancel_uploads)
             task_status.started()
 
     # When.
@@ -135,6 +141,7 @@ class Sender:
 
     def retry(self, inodes: Iterable[Inode]) -> None:
         """Somebody says that the cause of these failures is gone: try at once, as for the first time."""
+        self._quota.lift()
         for inode in inodes:
             self._attempts.pop(inode.ino, None)
             self.hints.pop(inode.ino, None)
@@ -183,6 +190,16 @@ class Sender:
             await self._send_together(folder, [inode, *others])
         else:
             await self._send(inode)
+
+    async def _cancel_uploads(self) -> None:
+        """Give sessions back that nobody needs any more, now and then."""
+        while True:
+            await self._connection.wait_worth_trying()
+            try:
+                await self._executor.cancel_unneeded_uploads()
+            except MountfsError as error:
+                log.info("sessions that nobody needs: %s", error.message)
+            await trio.sleep(CANCEL_EVERY_S)
 
     async def _let_programs_go_first(self) -> None:
         last = trio.current_time() + GIVE_WAY_MOST_S
@@ -271,6 +288,10 @@ class Sender:
             if inode.ino in self._doubtful or inode.unanswered:
                 await self._executor.look(inode)
                 self._doubtful.discard(inode.ino)
+            sends_content = inode.is_file and inode.content_dirty
+            refusal = self._quota.refusal(inode)
+            if refusal is not None:
+                raise refusal.with_traceback(None)
             outcome = await self._executor.step(inode)
             if isinstance(outcome, WaitFor):
                 self._park(inode, outcome.inode)
@@ -284,6 +305,8 @@ class Sender:
                 self._retry_later(inode)
                 return
             self._connection.note_success()
+            if sends_content and not inode.content_dirty:
+                self.expedite(self._quota.sent(inode))
             # What waits for this entry may need no more than the step that was just done.
             self.expedite(self._parked.pop(inode.ino, ()))
             self._progress.unpark_all()
@@ -328,6 +351,8 @@ class Sender:
         self.hints[inode.ino] = error.hint or FAILED_HINT
         if isinstance(error, LeaseHeld):
             self._locked_out[inode.ino] = inode
+        if isinstance(error, QuotaExceeded):
+            self._quota.note(inode, error)
         self._tree.save(inode)
         self._fail_waiting(inode)
         if isinstance(error, HEALABLE):

@@ -126,6 +126,10 @@ class StepExecutor:
         """Let the steps within that create files in this folder do so together; see `ContentUploads`."""
         return self._uploads.batch(folder, inodes)
 
+    async def cancel_unneeded_uploads(self) -> None:
+        """See `ContentUploads.cancel_unneeded`."""
+        await self._uploads.cancel_unneeded(self._tree)
+
     async def look(self, inode: Inode) -> None:
         """Find out what became of a step whose answer was lost, before anything is repeated."""
         place = self._uploads.unanswered_place(inode)

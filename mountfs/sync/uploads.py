@@ -13,7 +13,7 @@ from mountfs.model.entry import OpenUpload
 from mountfs.model.errors import UploadFailed, UploadVanished
 from mountfs.model.ids import Ino, NodeId, UploadId
 from mountfs.model.remote import BatchFile, NewFile, Remote, Unplaced, UploadLimits, UploadState, UploadStatus
-from mountfs.rules import chunks
+from mountfs.rules import chunks, names
 from mountfs.sync.batches import Batch
 from mountfs.sync.cached_range import CachedRange, ContentChanged, is_unchanged
 from mountfs.sync.content import FileContent
@@ -90,6 +90,7 @@ class ContentUploads:
         on where it stopped when it is sent again unchanged, also after a crash.
         """
         limits = await self.limits()
+        names.check_suffix(_display_name(inode), limits.refused_suffixes)
         await self._content.settle(inode)
         self.transfers[inode.ino] = Transfer(inode, inode.size)
         try:
@@ -158,6 +159,20 @@ class ContentUploads:
             if known.upload != NO_SESSION:
                 await self._remote.cancel_upload(known.upload)
 
+    async def cancel_unneeded(self, tree: Tree) -> None:
+        """Give up the chunked uploads of content that is not to be sent any more.
+
+        Raises what the remote says; what is left then is given up by a later call.
+        """
+        for ino, known in list(self._open_uploads.items()):
+            inode = tree.inodes.get(ino)
+            if known.upload == NO_SESSION or (inode is not None and _needs_upload(inode)):
+                continue
+            await self._remote.cancel_upload(known.upload)
+            if self._open_uploads.get(ino) is known:
+                del self._open_uploads[ino]
+                self._journal.erase_upload(ino)
+
     async def _send_small(self, inode: Inode, place: NewFile | None) -> Sent:
         async with self._small_reads, self._content.held(inode):
             generation, size = inode.generation, inode.size
@@ -195,6 +210,7 @@ class ContentUploads:
 
     async def _send_chunked(self, inode: Inode, limits: UploadLimits) -> Sent:
         generation, size = inode.generation, inode.size
+        chunks.chunk_bytes(size, limits)  # refuses what is too big, before minutes go into its hash
         sha256 = await self.sha256(inode)
         session, arrived = await self._session(inode, generation, size, sha256, limits)
         todo = chunks.missing(size, session.chunk_bytes, arrived)
@@ -281,6 +297,10 @@ class ContentUploads:
             if state.status in (UploadStatus.STORED, UploadStatus.ASSEMBLED) and is_end(state):
                 return state
             state = await self._remote.upload_state(state.id, wait_s=STATE_WAIT_S)
+
+
+def _needs_upload(inode: Inode) -> bool:
+    return inode.sending or (inode.is_linked and inode.content_dirty)
 
 
 def _lies_at(inode: Inode, folder: NodeId, name: str) -> bool:

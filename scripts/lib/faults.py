@@ -173,6 +173,11 @@ def session_vanishes(exchange: Exchange) -> None:
     exchange.answer(exchange.forward())
 
 
+def told(**payload: Any) -> Fault:
+    """The service says this, whatever it would have said."""
+    return lambda exchange: exchange.answer(_json(200, {"result": True, **payload}))
+
+
 # The feed.
 
 

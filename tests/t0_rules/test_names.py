@@ -1,5 +1,6 @@
 """Names: nothing from the remote leaves its folder, nothing that it would not keep is sent to it."""
 
+from contextlib import nullcontext
 from datetime import datetime
 
 import pytest
@@ -7,7 +8,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mountfs.model.errors import FileExists, InvalidArgument, NameRefused, NameTooLong
-from mountfs.rules.names import NAME_MAX_BYTES, check_local, conflict_name, is_safe_from_remote, to_remote
+from mountfs.rules.names import (
+    NAME_MAX_BYTES,
+    check_local,
+    check_suffix,
+    conflict_name,
+    is_safe_from_remote,
+    to_remote,
+)
 
 WHEN = datetime(2026, 5, 18, 19, 26, 25)
 PLAIN = st.text(
@@ -114,3 +122,12 @@ def test_conflict_name_of_a_long_suffix_is_a_name() -> None:
 
 def test_conflict_name_with_a_long_host_is_a_name() -> None:
     check_local(conflict_name(b"report.txt", "h" * NAME_MAX_BYTES, WHEN))
+
+
+@pytest.mark.parametrize(
+    ("name", "refused"),
+    [("a.exe", True), ("A.EXE", True), ("exe", False), ("a.exe.txt", False), (".exe", True)],
+)
+def test_suffix_that_the_workspace_refuses(name: str, refused: bool) -> None:
+    with pytest.raises(NameRefused, match=r"\.exe") if refused else nullcontext():
+        check_suffix(name, frozenset({"exe"}))

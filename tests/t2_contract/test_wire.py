@@ -204,6 +204,13 @@ def test_limits_of_both_layouts(payload: Payload) -> None:
     assert wire.upload_limits({}).chunks_max == 35
 
 
+def test_refused_suffixes_count_where_they_are_enforced() -> None:
+    told = {"restricted_extensions": ["EXE", ".bat"], "enforcement_enabled": True}
+    assert wire.refused_suffixes(told) == {"exe", "bat"}
+    assert wire.refused_suffixes(told | {"enforcement_enabled": False}) == frozenset()
+    assert wire.refused_suffixes({}) == frozenset()
+
+
 def test_lease_is_never_longer_than_the_service_says(payload: Payload) -> None:
     told = payload("lock")
     assert wire.lease_token(told) == "t0k3n"

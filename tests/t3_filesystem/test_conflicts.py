@@ -312,19 +312,27 @@ async def test_renamed_to_the_same_name_on_both_sides_is_no_conflict(
     assert recorded(mount) == {}
 
 
+@pytest.mark.parametrize("passthrough", [True, False], ids=["passthrough", "ordinary"])
 async def test_changes_follow_a_directory_that_others_moved_away(
-    mount: WorkspaceMount, workspace: MemoryWorkspace
+    mounting: Mounting, workspace: MemoryWorkspace, passthrough: bool
 ) -> None:
     workspace.put("d/a", b"old")
-    workspace.put("x/y/z", b"")
-    await mount.listdir()
-    await mount.write("d/a", b"edited")
-    await mount.write("d/new", b"created")
-    workspace.move(workspace.find("d"), workspace.find("x/y"))
-    await mount.catch_up()
-    await settle_and_compare_all(mount, workspace)
-    assert workspace.files() == {"x/y/d/a": b"edited", "x/y/d/new": b"created", "x/y/z": b""}
-    assert recorded(mount) == {}
+    workspace.put("x/y/z/deep", b"")
+    # Only now: a mount that is there is told of each folder as it is made, and would know all of them.
+    async with mounting(options=MountOptions(passthrough=passthrough)) as mount:
+        assert await mount.listdir() == ["d", "x"]
+        await mount.write("d/a", b"edited")
+        await mount.write("d/new", b"created")
+        edited, created = mount.inode("d/a"), mount.inode("d/new")
+        workspace.move(workspace.find("d"), workspace.find("x/y/z"))
+        await mount.catch_up()
+        # At once, though nobody has listed the folder that it is in now: else it would be moved back.
+        assert (edited.path(), created.path()) == (b"x/y/z/d/a", b"x/y/z/d/new")
+        await mount.restart(cleanly=False)
+        await mount.wait_live()
+        await settle_and_compare_all(mount, workspace)
+        assert workspace.files() == {"x/y/z/d/a": b"edited", "x/y/z/d/new": b"created", "x/y/z/deep": b""}
+        assert recorded(mount) == {}
 
 
 async def test_folders_moved_into_each_other_end_where_the_first_put_them(

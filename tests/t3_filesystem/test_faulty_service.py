@@ -449,6 +449,66 @@ async def test_wrong_hash_is_no_success(case: Case, operation: str, method: str)
     await _end_well(case)
 
 
+async def test_session_of_a_file_that_was_removed_is_given_back(case: Case) -> None:
+    case.proxy.plan(faults.reset_before, "complete_upload", times=None)
+    await case.mount.write("large", LARGE)
+    case.mount.parts.sender.expedite(list(case.mount.tree.pending.values()))
+    with trio.fail_after(400):
+        while not case.proxy.spoiled["complete_upload"]:  # noqa: ASYNC110 - nothing tells of it
+            await trio.sleep(0.2)
+        await case.mount.unlink("large")
+        case.proxy.heal()
+        while not case.proxy.seen["cancel_upload"]:  # noqa: ASYNC110 - nothing tells of it
+            await trio.sleep(1)
+    await _end_well(case)
+    assert case.mount.tree.open_uploads == {}
+
+
+# What is known beforehand is not tried.
+
+
+async def _parked(case: Case) -> dict[str, str]:
+    await case.mount.settle()
+    return case.mount.failures()
+
+
+async def test_file_above_the_limit_is_parked_before_anything_is_sent(case: Case) -> None:
+    case.proxy.plan(
+        faults.told(limits={"size": len(LARGE) - 1, "chunk_size": MEBIBYTE, "chunks": 35}), "upload_limits"
+    )
+    await case.mount.write("large", LARGE)
+    assert f"more than the {len(LARGE) - 1} bytes" in (await _parked(case))["large"]
+    assert case.proxy.seen["open_upload"] == 0
+
+
+async def test_refused_suffix_is_parked_before_anything_is_sent(case: Case) -> None:
+    suffixes = faults.told(restricted_extensions=["exe"], enforcement_enabled=True)
+    case.proxy.plan(suffixes, "upload_limits", skip=1)
+    for name in ("a.exe", "b.txt"):
+        await case.mount.write(name, SMALL)
+    assert await _parked(case) == {"a.exe": "the workspace takes no files that end in .exe"}
+    await case.mount.rename("a.exe", "a.bin")
+    case.expected = {"a.bin": SMALL, "b.txt": SMALL}
+    await _end_well(case)
+
+
+async def test_without_credits_one_file_tries_for_all(case: Case) -> None:
+    names = [f"file{number}" for number in range(20)]
+    await case.mount.write("first", SMALL)
+    case.proxy.plan(faults.credits_used_up, "upload_small", "upload_batch", times=None)
+    await _parked(case)
+    for name in names:
+        await case.mount.write(name, SMALL)
+    assert (await _parked(case)).keys() == {"first", *names}
+    assert case.proxy.seen["upload_small"] == 1
+    assert case.proxy.seen["upload_batch"] == 0
+    case.proxy.heal()
+    case.expected = dict.fromkeys(["first", *names], SMALL)
+    case.mount.parts.sender.retry([case.mount.inode("first")])
+    await case.mount.wait_until(lambda: not case.mount.tree.pending)
+    await _end_well(case)
+
+
 # The feed.
 
 FEED = {

@@ -1,12 +1,15 @@
 """Upload sessions: in one call, or chunk by chunk."""
 
 from contextlib import suppress
+from dataclasses import replace
 from math import ceil
 from typing import Final
 
 from mountfs.model.content_source import BytesSource, ContentSource
 from mountfs.model.errors import (
+    AccessDenied,
     ArrivedSpoiled,
+    NodeNotFound,
     OutcomeUnknown,
     ProtocolViolation,
     RemoteUnavailable,
@@ -29,7 +32,12 @@ OF_SESSION: Final = Refusals(absent=UploadVanished)
 class Uploads(WorkspaceCalls):
     async def upload_limits(self) -> UploadLimits:
         query = {"action": "create", "instance_id": self._workspace_id}
-        return wire.upload_limits(await self._http.payload(Ask("GET", path_of("upload", "limits"), query)))
+        limits = wire.upload_limits(await self._http.payload(Ask("GET", path_of("upload", "limits"), query)))
+        try:
+            told = await self._http.payload(Ask("GET", path_of("upload", "limits", "extensions")))
+        except (NodeNotFound, AccessDenied, ProtocolViolation, RequestRefused):
+            return limits  # a service without this route refuses names when it gets them
+        return replace(limits, refused_suffixes=wire.refused_suffixes(told))
 
     async def upload_small(self, place: Placement, content: bytes, sha256: str) -> UploadState:
         fields = self._fields(place, len(content), sha256)

@@ -213,6 +213,14 @@ def upload_limits(payload: Wire) -> UploadLimits:
     )
 
 
+def refused_suffixes(payload: Wire) -> frozenset[str]:
+    """Return the endings of names that the service refuses, where it enforces that."""
+    told = payload.get("restricted_extensions")
+    if not isinstance(told, list) or not truth(payload.get("enforcement_enabled")):
+        return frozenset()
+    return frozenset(suffix.lstrip(".").lower() for suffix in told if isinstance(suffix, str))
+
+
 def upload_id(payload: Wire) -> UploadId:
     session = payload.get("session")
     told = payload.get("id") or (session.get("id") if isinstance(session, dict) else None)
