@@ -75,24 +75,26 @@ class Torture:
     def _kill_something(self) -> None:
         what = self._chance.choice(["daemon", "daemon", "daemon", "server", "both"])
         self.kills[what] += 1
+        mount = self._chance.choice(self.mounts) if what != "server" else None
         if what != "daemon":
             self._world.server.kill()
-        if what != "server":
-            self._kill(self._chance.choice(self.mounts))
+        if mount is not None:
+            mount.kill()
+            self._alive[mount.place.name].clear()
         if what != "daemon":
+            # First, as what was evicted can only be read with it.
             self._world.restart_server()
+        if mount is not None:
+            self._mount_again(mount)
 
-    def _kill(self, mount: Mount) -> None:
-        alive = self._alive[mount.place.name]
-        mount.kill()
-        alive.clear()
+    def _mount_again(self, mount: Mount) -> None:
         with contextlib.ExitStack() as held:
             for writer in self.writers[mount.place.name]:
                 held.enter_context(writer.lock)
             mount.start()
             for writer in self.writers[mount.place.name]:
                 writer.check(mount.place)
-        alive.set()
+        self._alive[mount.place.name].set()
 
     def judge(self) -> None:
         """Let everything be sent, and compare both mounts and the workspace with what was promised."""
