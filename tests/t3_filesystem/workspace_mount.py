@@ -191,8 +191,10 @@ class Parts:
 
 
 class RemoteMount(PathOperations):
-    """One mount of any remote, started and stopped any number of times over the same cache; `disk` fails steps
-    of it."""
+    """One mount of any remote, started and stopped any number of times over the same cache.
+
+    `disk` fails steps of the cache.
+    """
 
     def __init__(
         self,
