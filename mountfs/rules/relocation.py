@@ -37,3 +37,14 @@ def next_call(
     if not is_occupied(base.parent, name):
         return RenameTo(name)
     return RenameTo(spare_name)
+
+
+def spare_name(base: Base) -> str:
+    """Return a name that nobody uses, for a node on its way."""
+    return f"{base.name[:200]}.moving-{base.node[-8:]}"
+
+
+def is_on_its_way(base: Base, parent: NodeId | None, name: str, there: tuple[NodeId, str]) -> bool:
+    """Tell whether calls on the way from `base` to `name` in `parent` may have put the node `there`."""
+    folder, found = there
+    return folder in (base.parent, parent) and found in (base.name, name, spare_name(base))

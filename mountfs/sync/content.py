@@ -426,12 +426,20 @@ class FileContent:
     async def _save_index(self) -> None:
         while self._removable:
             removed, self._removable = self._removable, set()
-            await trio.to_thread.run_sync(self._store.remove_all, removed)
+            try:
+                await trio.to_thread.run_sync(self._store.remove_all, removed)
+            except BaseException:
+                self._removable |= removed
+                raise
             self._stored -= removed
         while self._unsaved:
             unsaved, self._unsaved = self._unsaved, {}
             coverages = [known for inode in unsaved.values() if (known := _coverage(inode)) is not None]
-            await trio.to_thread.run_sync(self._store.save_coverages, coverages)
+            try:
+                await trio.to_thread.run_sync(self._store.save_coverages, coverages)
+            except BaseException:
+                self._unsaved = unsaved | self._unsaved
+                raise
             self._stored.update(ino for ino, _ in coverages)
 
     async def _evict(self) -> None:

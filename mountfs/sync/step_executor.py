@@ -24,7 +24,7 @@ from mountfs.model.ids import NodeId, VersionId
 from mountfs.model.node import RemoteNode
 from mountfs.model.remote import NewFile, Remote
 from mountfs.rules.fence import Fence
-from mountfs.rules.relocation import MoveTo, RenameTo, next_call
+from mountfs.rules.relocation import MoveTo, RenameTo, next_call, spare_name
 from mountfs.rules.steps import Situation, Step, next_step
 from mountfs.sync.batches import Batch
 from mountfs.sync.cached_range import ContentChanged
@@ -226,7 +226,7 @@ class StepExecutor:
             while not self._tree.is_displaced(leaving) and leaving.base is not None:
                 leaving = self._tree.by_node[leaving.base.parent]
             return WaitFor(leaving) if leaving is not inode else Outcome.LATER
-        spare = f"{base.name[:200]}.moving-{base.node[-8:]}"
+        spare = spare_name(base)
         blocker = self._blocker(inode, parent, name)
         call = next_call(
             base,

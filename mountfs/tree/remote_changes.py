@@ -18,7 +18,7 @@ from mountfs.model.entry import Base, EntryKind
 from mountfs.model.filesystem import KernelNotifier
 from mountfs.model.ids import Ino, NodeId
 from mountfs.model.node import NodeKind, RemoteNode
-from mountfs.rules import names
+from mountfs.rules import names, relocation
 from mountfs.tree.conflicts import Conflicts, base_of
 from mountfs.tree.inode import Inode
 from mountfs.tree.tree import Tree
@@ -236,7 +236,7 @@ class RemoteChanges:
             return None
         if moved_here:
             self._tree.set_base(inode, new_base)
-            if inode.is_linked and self._tree.is_displaced(inode):
+            if inode.is_linked and self._tree.is_displaced(inode) and not _is_on_its_way(inode, base, node):
                 self.conflicts.note(inode, ConflictKind.RENAME_RENAME, node, base=base)
             return None
         if parent is not None and parent.is_below(inode):
@@ -347,13 +347,20 @@ class RemoteChanges:
         inode = self._tree.by_node[node]
         assert inode.parent is not None
         assert inode.base is not None
-        parent, left, name = inode.parent, inode.name, f"{inode.base.name[:200]}.moving-{node[-8:]}"
+        parent, left, name = inode.parent, inode.name, relocation.spare_name(inode.base)
         self._tree.detach(inode)
         self._tree.attach(inode, parent, name.encode())
         self._tree.set_base(inode, replace(inode.base, name=name))
         self._tree.save(inode)
         self._kernel.entry_changed(parent.ino, left)
         self._kernel.entry_changed(parent.ino, inode.name)
+
+
+def _is_on_its_way(inode: Inode, base: Base, node: RemoteNode) -> bool:
+    """Tell whether our own move may have put it there: the answer may have been lost with a process."""
+    parent = inode.parent.node if inode.parent is not None else None
+    name = inode.name.decode("utf-8", "replace")
+    return relocation.is_on_its_way(base, parent, name, (node.parent, node.name))
 
 
 def _with_content(base: Base, node: RemoteNode) -> Base:

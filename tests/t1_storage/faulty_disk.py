@@ -16,6 +16,8 @@ from mountfs.storage.system_disk import SystemDisk
 
 T = TypeVar("T")
 
+INDEX_STEPS = {DiskStep.SAVE_INDEX, DiskStep.FORGET_INDEX}
+
 
 class Moment(StrEnum):
     BEFORE = "before"
@@ -41,12 +43,14 @@ class FaultyDisk(SystemDisk):
 
     def __init__(self, *, crash: CrashPoint | None = None) -> None:
         self.counts: Counter[DiskStep] = Counter()
-        self.observer: Callable[[DiskStep], None] = lambda step: None
-        """Called with each step that was done, by the thread that did it."""
+        self.observer: Callable[[DiskStep], None] | None = None
+        """Called with each step that was done, while no other is done; the index is left out, as one step
+        may wait in its database for another."""
         self._crash = crash
         self._errors: dict[DiskStep, tuple[int, int | None]] = {}
         self._short: dict[DiskStep, int | None] = {}
         self._lock = threading.Lock()
+        self._observing = threading.Lock()
 
     def fail(self, *steps: DiskStep, errno: int, times: int | None = None) -> None:
         """From now on these steps fail, so many times each."""
@@ -98,7 +102,6 @@ class FaultyDisk(SystemDisk):
         self._do(step, transaction)
 
     def _do(self, step: DiskStep, whole: Callable[[], T], half: Callable[[], T] | None = None) -> T:
-        # Never locked while it is done: one step may wait in a database for another.
         with self._lock:
             self.counts[step] += 1
             crash = self._crash
@@ -111,10 +114,15 @@ class FaultyDisk(SystemDisk):
             os.kill(os.getpid(), signal.SIGKILL)
         if number is not None:
             raise OSError(number, os.strerror(number))
-        result = half() if half is not None and is_short else whole()
+        act = half if half is not None and is_short else whole
+        if self.observer is not None and step not in INDEX_STEPS:
+            with self._observing:
+                result = act()
+                self.observer(step)
+        else:
+            result = act()
         if dies:
             os.kill(os.getpid(), signal.SIGKILL)
-        self.observer(step)
         return result
 
     def _next_error(self, step: DiskStep) -> int | None:

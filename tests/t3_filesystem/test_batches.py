@@ -280,3 +280,20 @@ async def test_file_that_is_written_again_while_it_waits_its_turn_is_sent_once(
     assert workspace.files() == files
     assert each_has_one_version(workspace)
     assert mount.failures() == {}
+
+
+async def test_file_that_left_a_batch_may_be_in_the_next_one(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    """Its own step is done while the others of its batch are on their way, and then it is due again."""
+    files = many(3)
+    await write_all(mount, files)
+    uploads = mount.parts.uploads
+    inodes = [mount.inode(path) for path in files]
+    async with uploads.batch(ROOT_NODE, inodes) as first:
+        async with uploads.batch(ROOT_NODE, inodes[:1]) as second:
+            second.leave(inodes[0].ino)
+        for inode in inodes:
+            first.leave(inode.ino)
+    await mount.settle()
+    assert workspace.files() == files

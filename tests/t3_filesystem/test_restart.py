@@ -169,6 +169,31 @@ async def test_own_version_is_no_edit_of_others_whoever_has_its_node_by_then(
     assert not mount.tree.open_uploads
 
 
+@pytest.mark.parametrize("call", ["move", "rename"])
+async def test_own_move_is_no_rename_of_others(
+    mount: WorkspaceMount, workspace: MemoryWorkspace, call: str
+) -> None:
+    """It takes two calls; the answer to either is lost with the process."""
+    workspace.put("d/e/x", b"x")
+    await mount.contents()
+    mount.remote.fail(call, OutcomeUnknown("the answer was lost"), after_effect=True)
+    for asking in ("nodes", "list_folder", "changes"):
+        mount.remote.hang(asking)
+    await mount.rename("d/e", "moved")
+    mount.parts.sender.expedite([mount.inode("moved")])
+    await mount.wait_until(lambda: mount.parts.sender._attempts)
+    await mount.crash()
+    mount.remote.heal()
+    mount.remote.release()
+    await mount.start()
+    expected = {"d": None, "moved": None, "moved/x": b"x"}
+    assert await mount.contents() == expected
+    await mount.settle()
+    await mount.catch_up()
+    assert workspace_contents(workspace) == await mount.contents() == expected
+    assert not mount.tree.conflicts
+
+
 async def test_version_that_was_confirmed_for_the_file_it_replaced_is_remembered(
     mount: WorkspaceMount, workspace: MemoryWorkspace
 ) -> None:

@@ -42,6 +42,7 @@ from mountfs.tree.conflicts import Conflicts
 from mountfs.tree.inode import Inode
 from mountfs.tree.remote_changes import RemoteChanges
 from mountfs.tree.tree import MOST_RESIDENT, Tree
+from tests.t1_storage.faulty_disk import FaultyDisk
 from tests.t3_filesystem.path_operations import PathOperations, path_names
 
 PATIENCE_S = 200.0
@@ -165,7 +166,7 @@ class Parts:
             self.kernel,
         )
         self.locks = FileLocks(remote, self.publisher, self.fence, holder=name, duration_s=options.lease_s)
-        copies = SavedFiles(CacheLayout(folder).saved)
+        copies = SavedFiles(CacheLayout(folder).saved, disk=content_files.disk)
         self.giving_up = GivingUp(
             self.tree, self.content, self.refresher, self.changes, self.uploads, self.kernel, copies
         )
@@ -195,7 +196,10 @@ class Parts:
 
 
 class RemoteMount(PathOperations):
-    """One mount of any remote, started and stopped any number of times over the same cache."""
+    """One mount of any remote, started and stopped any number of times over the same cache.
+
+    `disk` fails steps of the cache.
+    """
 
     def __init__(
         self,
@@ -209,6 +213,7 @@ class RemoteMount(PathOperations):
     ) -> None:
         self._remote = remote
         self._workspace_id = workspace_id
+        self.disk = FaultyDisk()
         self.name = name
         self.options = options
         self.is_running = False
@@ -223,8 +228,8 @@ class RemoteMount(PathOperations):
         self._folder.mkdir(exist_ok=True)
         self._directory = CacheDirectory.claim(self._folder)
         layout = self._directory.layout
-        self._content_files = ContentFiles(layout.content, layout.index)
-        self._journal = SqliteJournal(layout.journal, workspace=self._workspace_id)
+        self._content_files = ContentFiles(layout.content, layout.index, disk=self.disk)
+        self._journal = SqliteJournal(layout.journal, workspace=self._workspace_id, disk=self.disk)
         recovery.recover(self._journal, self._content_files)
         for orphans in recovery.orphans(self._journal, self._content_files):
             for ino in orphans:

@@ -26,7 +26,7 @@ HALVED = {
 }
 SEED = int(os.environ.get("MOUNTFS_CRASH_SEED", "1"))
 LONG = "MOUNTFS_CRASH_POINTS" in os.environ
-WANTED = os.environ.get("MOUNTFS_CRASH_POINTS", "10")
+WANTED = os.environ.get("MOUNTFS_CRASH_POINTS", "8")
 
 
 class Bench:

@@ -237,11 +237,6 @@ class Oracle:
         return {name: sha256(content) for name, content in self.files.items()}
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="a file that was renamed or replaced while its creation was on the way may come back as a conflict"
-    " copy after a kill: nothing is lost, but not all is as it was",
-)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_kills_at_random_moments(world: World, seed: int) -> None:
     mount = world.mount("mnt", upload_delay_s=0.01)

@@ -1,0 +1,1 @@
+"""Random programs on two mounts, random kills, and a model that knows what was acknowledged."""

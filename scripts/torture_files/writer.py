@@ -1,0 +1,178 @@
+"""A program with a folder of its own on one mount, which knows what each call that returned has promised."""
+
+import os
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+Files = dict[str, bytes]
+
+MOST_FILES = 40
+LARGE_BYTES = 3 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one operation makes of the files; while it is under way those in `between` may have a beginning of
+    their new content."""
+
+    after: Files
+    between: frozenset[str] = frozenset()
+    act: Callable[[Path], None] = lambda folder: None
+
+
+@dataclass
+class Findings:
+    """What was not as it was promised. `torn`: neither the old nor the new content, nor a beginning of it."""
+
+    lost: int = 0
+    torn: int = 0
+    duplicated: int = 0
+    lines: list[str] = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        self.lines = []
+
+
+class Writer:
+    """`step` and `check` may be called from a thread of its own; `gone` is set while its mount is dead."""
+
+    def __init__(self, name: str, seed: int) -> None:
+        self.name = name
+        self.files: Files = {}
+        self.counts: Counter[str] = Counter()
+        self.findings = Findings()
+        self._chance = random.Random(f"{seed} {name}")
+        self._doubt: Change | None = None
+        self.lock = threading.Lock()
+
+    def step(self, top: Path) -> bool:
+        """Do one operation; return False where the mount went away below it."""
+        kind, change = self._next()
+        self._doubt = change
+        try:
+            change.act(top / self.name)
+        except OSError:
+            return False
+        self._doubt = None
+        self.files = change.after
+        self.counts[kind] += 1
+        return True
+
+    def check(self, top: Path) -> None:
+        """Compare the folder with the model; what was under way counts as what it became."""
+        found = read_files(top / self.name)
+        change, self._doubt = self._doubt, None
+        if change is not None and all(
+            _is_allowed(found.get(path), self.files.get(path), change.after.get(path), path in change.between)
+            for path in self.files.keys() | change.after.keys()
+        ):
+            self.files = {
+                path: content for path, content in found.items() if path in self.files | change.after
+            }
+        self.compare(found, str(top))
+
+    def compare(self, found: Files, where: str) -> None:
+        for path, content in self.files.items():
+            if path not in found:
+                self._note("lost", path, where)
+            elif found[path] != content:
+                self._note("torn", path, where)
+        for path in found.keys() - self.files.keys():
+            self._note("duplicated", path, where)
+        self.counts["files compared"] += len(self.files)
+
+    def _note(self, what: str, path: str, where: str) -> None:
+        setattr(self.findings, what, getattr(self.findings, what) + 1)
+        self.findings.lines.append(f"{what}: {self.name}/{path} at {where}")
+
+    def _next(self) -> tuple[str, Change]:
+        chance, names = self._chance, sorted(self.files)
+        kinds = ["write", "write", "save", "fsync"]
+        if names:
+            kinds += ["append", "truncate", "rename", "delete"]
+        if len(names) > MOST_FILES:
+            kinds = ["delete"]
+        kind = chance.choice(kinds)
+        new = f"f{chance.randrange(60)}"
+        old = chance.choice(names) if names else new
+        return kind, getattr(self, f"_{kind}")(old, new)
+
+    def _content(self) -> bytes:
+        most = LARGE_BYTES if self._chance.random() < 0.02 else 20_000
+        return self._chance.randbytes(self._chance.randrange(most))
+
+    def _write(self, old: str, new: str) -> Change:
+        content = self._content()
+        return Change(
+            {**self.files, new: content}, frozenset([new]), lambda folder: _put(folder / new, content)
+        )
+
+    def _fsync(self, old: str, new: str) -> Change:
+        content = self._content()
+
+        def act(folder: Path) -> None:
+            with (folder / new).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+
+        return Change({**self.files, new: content}, frozenset([new]), act)
+
+    def _save(self, old: str, new: str) -> Change:
+        content = self._content()
+
+        def act(folder: Path) -> None:
+            _put(folder / "temporary", content)
+            (folder / "temporary").replace(folder / old)
+
+        return Change({**self.files, old: content}, frozenset(["temporary"]), act)
+
+    def _append(self, old: str, new: str) -> Change:
+        added = self._content()
+
+        def act(folder: Path) -> None:
+            with (folder / old).open("ab") as file:
+                file.write(added)
+
+        return Change({**self.files, old: self.files[old] + added}, frozenset([old]), act)
+
+    def _truncate(self, old: str, new: str) -> Change:
+        size = self._chance.randrange(len(self.files[old]) + 1)
+        return Change(
+            {**self.files, old: self.files[old][:size]}, act=lambda folder: os.truncate(folder / old, size)
+        )
+
+    def _rename(self, old: str, new: str) -> Change:
+        after = {path: content for path, content in self.files.items() if path != old}
+        return Change(
+            {**after, new: self.files[old]}, act=lambda folder: os.rename(folder / old, folder / new)
+        )
+
+    def _delete(self, old: str, new: str) -> Change:
+        after = {path: content for path, content in self.files.items() if path != old}
+        return Change(after, act=lambda folder: os.unlink(folder / old))
+
+
+def _put(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def _is_allowed(found: bytes | None, before: bytes | None, after: bytes | None, between: bool) -> bool:
+    if found in (before, after):
+        return True
+    return between and found is not None and (after is None or after.startswith(found))
+
+
+def read_files(folder: Path) -> Files:
+    """Return every file of a flat folder but the temporary one of a save that did not get to its rename."""
+    return dict(_each(folder))
+
+
+def _each(folder: Path) -> Iterator[tuple[str, bytes]]:
+    for path in folder.iterdir():
+        if path.name != "temporary":
+            yield path.name, path.read_bytes()
