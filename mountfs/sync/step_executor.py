@@ -23,6 +23,7 @@ from mountfs.model.errors import (
 from mountfs.model.ids import NodeId, VersionId
 from mountfs.model.node import RemoteNode
 from mountfs.model.remote import NewFile, Remote
+from mountfs.rules import names
 from mountfs.rules.fence import Fence
 from mountfs.rules.relocation import MoveTo, RenameTo, next_call
 from mountfs.rules.steps import Situation, Step, next_step
@@ -186,7 +187,7 @@ class StepExecutor:
         if self._blocker(inode, parent, name) is not None:
             return True
         folder = self._tree.by_node.get(parent)
-        child = folder.children.get(name.encode()) if folder is not None else None
+        child = folder.children.get(names.from_remote(name)) if folder is not None else None
         if child is None or child is inode or child.base is None:
             return False
         return (child.base.parent, child.base.name) == (parent, name)
@@ -201,7 +202,7 @@ class StepExecutor:
             parent = following.parent.node if following.parent is not None else None
             if parent is None:
                 return False
-            name = following.name.decode("utf-8", "replace")
+            name = names.to_remote(following.name)
             following = self._tree.displaced.get((parent, name))
         return False
 

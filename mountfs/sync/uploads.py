@@ -13,7 +13,7 @@ from mountfs.model.entry import OpenUpload
 from mountfs.model.errors import UploadFailed, UploadVanished
 from mountfs.model.ids import Ino, NodeId, UploadId
 from mountfs.model.remote import BatchFile, NewFile, Remote, Unplaced, UploadLimits, UploadState, UploadStatus
-from mountfs.rules import chunks
+from mountfs.rules import chunks, names
 from mountfs.sync.batches import Batch
 from mountfs.sync.cached_range import CachedRange, ContentChanged, is_unchanged
 from mountfs.sync.content import FileContent
@@ -284,11 +284,11 @@ class ContentUploads:
 
 
 def _lies_at(inode: Inode, folder: NodeId, name: str) -> bool:
-    return inode.parent is not None and inode.parent.node == folder and inode.name == name.encode()
+    return inode.parent is not None and inode.parent.node == folder and inode.name == names.from_remote(name)
 
 
 def _display_name(inode: Inode) -> str:
-    return inode.name.decode("utf-8", "replace")
+    return names.to_remote(inode.name)
 
 
 def _most_telling(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -199,7 +199,7 @@ class Inode:
         return 1
 
     def situation(self) -> Situation:
-        """Return what decides about the next step. Raises NameRefused."""
+        """Return what decides about the next step."""
         return Situation(
             kind=self.kind,
             linked=self.is_linked,

@@ -207,7 +207,9 @@ def _replace(tree: Tree, source: Inode, target: Inode) -> None:
 
 def leave_behind(tree: Tree, base: Base) -> None:
     """Keep a node that nothing here uses any more as an entry without a name, for the remote to delete."""
-    record = tree.new_record(tree.journal.new_ino(), None, base.name.encode(), EntryKind.FILE, stat.S_IFREG)
+    record = tree.new_record(
+        tree.journal.new_ino(), None, names.from_remote(base.name), EntryKind.FILE, stat.S_IFREG
+    )
     leftover = Inode(replace(record, base=base), None)
     tree.insert(leftover)
     tree.mark_pending(leftover)

@@ -16,6 +16,7 @@ from mountfs.model.errors import FileNotFound, NotADirectory
 from mountfs.model.ids import ROOT_INO, ROOT_NODE, Ino, NodeId
 from mountfs.model.node import RemoteNode
 from mountfs.model.storage import Journal
+from mountfs.rules import names
 from mountfs.tree.folder_uses import FolderUses
 from mountfs.tree.ino_set import InoSet
 from mountfs.tree.inode import Inode
@@ -407,4 +408,4 @@ class Tree:
 
 
 def _is_named(inode: Inode, name: str) -> bool:
-    return inode.name == name.encode("utf-8", "surrogatepass")
+    return inode.name == names.from_remote(name)
