@@ -385,22 +385,23 @@ class WorkspaceFilesystem:
         return await self._content.read(file.inode, offset, size, file.ahead)
 
     async def write(self, handle: Handle, offset: int, content: bytes) -> int:
-        inode = self._files.get(handle).inode
-        self._locks.check(inode.ino, handle)
-        return await self._content.write(inode, offset, content)
+        return await self._content.write(self._usable(handle), offset, content)
 
-    async def allocate(self, handle: Handle, allocation: Allocation, caller: Caller) -> None:
+    def _usable(self, handle: Handle) -> Inode:
+        """Return the file, with what was written past us. Raises HandleUnknown, LeaseLost."""
         inode = self._files.get(handle).inode
         self._locks.check(inode.ino, handle)
         self._content.notice(inode)
+        return inode
+
+    async def allocate(self, handle: Handle, allocation: Allocation, caller: Caller) -> None:
+        inode = self._usable(handle)
         if not is_privileged(caller):
             self._clear_set_id(inode, caller)
         await self._ranges.allocate(inode, allocation)
 
     async def seek(self, handle: Handle, offset: int, target: SeekTarget) -> int:
-        inode = self._files.get(handle).inode
-        self._content.notice(inode)
-        return await self._ranges.seek(inode, offset, target)
+        return await self._ranges.seek(self._usable(handle), offset, target)
 
     async def copy_range(
         self,
@@ -411,11 +412,7 @@ class WorkspaceFilesystem:
         size: int,
         caller: Caller,
     ) -> int:
-        origin, into = self._files.get(source).inode, self._files.get(target).inode
-        self._locks.check(origin.ino, source)
-        self._locks.check(into.ino, target)
-        self._content.notice(origin)
-        self._content.notice(into)
+        origin, into = self._usable(source), self._usable(target)
         if not is_privileged(caller):
             self._clear_set_id(into, caller)
         return await self._ranges.copy(origin, source_offset, into, target_offset, size)
