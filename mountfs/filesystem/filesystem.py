@@ -13,8 +13,10 @@ import trio
 
 from mountfs.filesystem import listing
 from mountfs.filesystem.callers import is_in_group, is_privileged
+from mountfs.filesystem.capacity import capacity_of
 from mountfs.filesystem.extended_attributes import ExtendedAttributes
 from mountfs.filesystem.handles import HandleTable, OpenDirectory, OpenFile
+from mountfs.filesystem.local_only_moves import LocalOnlyMoves
 from mountfs.locks.file_locks import FileLocks
 from mountfs.model.allocation import Allocation, SeekTarget
 from mountfs.model.entry import EntryKind
@@ -94,7 +96,8 @@ class WorkspaceFilesystem:
         self._read_only = read_only
         self._always_ask = always_ask
         self._publish_on_close = publish_on_close
-        self._xattrs = ExtendedAttributes(tree)
+        self._xattrs = ExtendedAttributes(tree, content.notice)
+        self._moving = LocalOnlyMoves(tree, content)
         self._files: HandleTable[OpenFile] = HandleTable()
         self._directories: HandleTable[OpenDirectory] = HandleTable()
         refresher.when_feed_lost = self._expire_kernel_caches
@@ -224,6 +227,8 @@ class WorkspaceFilesystem:
             new_directory = await self._writable_directory(new_parent)
             with self._tree.uses.keeping(new_directory):
                 await self._make_children_known(new_directory, new_name)
+        if self._tree.local_only:
+            await self._moving.prepare(directory, name, new_directory, new_name)
         replaced = local_changes.rename(self._tree, directory, name, new_directory, new_name, flag)
         if replaced is not None:
             self._content.dropped(replaced)
@@ -283,18 +288,10 @@ class WorkspaceFilesystem:
         return inode.target
 
     async def capacity(self) -> Capacity:
-        disk = await trio.to_thread.run_sync(os.statvfs, self._cache_dir)
-        return Capacity(
-            total_bytes=disk.f_blocks * disk.f_frsize,
-            free_bytes=disk.f_bavail * disk.f_frsize,
-            files=disk.f_files,
-            files_free=disk.f_favail,
-        )
+        return await trio.to_thread.run_sync(capacity_of, self._cache_dir)
 
     async def get_xattr(self, ino: Ino, name: bytes) -> bytes:
-        inode = await self._inode(ino)
-        self._content.notice(inode)
-        return self._xattrs.get(inode, name)
+        return self._xattrs.get(await self._inode(ino), name)
 
     async def set_xattr(self, ino: Ino, name: bytes, value: bytes) -> None:
         if self._read_only:
@@ -424,7 +421,7 @@ class WorkspaceFilesystem:
         if sealed:
             await self._tree.journal.committed()
         self._locks.check(inode.ino, handle)
-        if self._publish_on_close and inode.is_linked and inode.pending is not None:
+        if self._publish_on_close and inode.is_linked and inode.ino in self._tree.pending:
             await self._publish(inode)
 
     async def _publish(self, inode: Inode) -> None:
@@ -452,7 +449,7 @@ class WorkspaceFilesystem:
             await self._content.sync(inode)
         await self._tree.journal.synced()
         self._locks.check(inode.ino, handle)
-        if self._publish_on_close and inode.is_linked and inode.pending is not None:
+        if self._publish_on_close and inode.is_linked and inode.ino in self._tree.pending:
             await self._publish(inode)
 
     # Directories.

@@ -104,7 +104,7 @@ class StepExecutor:
 
     async def step(self, inode: Inode) -> Outcome | WaitFor:
         """Do the next step of the entry."""
-        situation = inode.situation()
+        situation = self._tree.situation(inode)
         step = next_step(situation)
         if step is Step.NOTHING:
             if not self._content.superseding.is_under_way(inode):
@@ -421,7 +421,7 @@ class StepExecutor:
     async def _place(self, inode: Inode, sent: Sent) -> Outcome | WaitFor:
         """Put what was sent where the entry belongs by now."""
         assert sent.upload is not None
-        situation = inode.situation()
+        situation = self._tree.situation(inode)
         step = next_step(replace(situation, unsealed=False))
         base = inode.base
         if step is Step.UPLOAD_NEW and situation.parent_node is not None:

@@ -230,10 +230,18 @@ def _exchange(tree: Tree, first: Inode, second: Inode) -> None:
 
 def _moved(tree: Tree, inode: Inode) -> None:
     inode.ctime_ns = time.time_ns()
+    if inode.is_file and inode.base is not None and not inode.sending and tree.stays_here(inode):
+        # From here on it is the only copy; what the remote has of it goes there.
+        leave_behind(tree, inode.base)
+        tree.set_base(inode, None)
+        inode.content_dirty = True
+        inode.generation += 1
     tree.track_displacement(inode)
     if inode.kind in (EntryKind.FILE, EntryKind.DIRECTORY):
         tree.mark_pending(inode)
     tree.save(inode)
+    if tree.local_only and inode.is_directory:
+        tree.sort_again(inode)
 
 
 def _touch(tree: Tree, *directories: Inode) -> None:
