@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from mountfs.daemon.errors import ConfigurationRefused
@@ -18,6 +18,7 @@ from mountfs.daemon.settings import (
     Durability,
     LogLevel,
 )
+from mountfs.rules.local_only import LocalOnly
 
 _UNITS = {"": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
 _MIN_CACHE_BYTES = 64 * 1024**2
@@ -30,6 +31,14 @@ def _parse_size(value: object) -> object:
     if match is None:
         raise ValueError('must be a number of bytes or a text like "10 GiB" (KiB, MiB, GiB, TiB)')
     return int(float(match[1]) * _UNITS[match[2]])
+
+
+def _check_patterns(patterns: list[str]) -> list[str]:
+    try:
+        LocalOnly(patterns)
+    except ValueError as error:
+        raise ValueError(f"must be patterns as in a .gitignore: {error}") from error
+    return patterns
 
 
 Size = Annotated[int, BeforeValidator(_parse_size)]
@@ -58,6 +67,7 @@ class ConfigFile(BaseModel):
     lease_duration_s: Annotated[int, Field(ge=60, le=3600)] = 60
     allow_other: bool = False
     read_only: bool = False
+    local_only: Annotated[list[str], AfterValidator(_check_patterns)] = []
     passthrough: bool = True
     log_level: LogLevel = "info"
 

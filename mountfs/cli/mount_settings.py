@@ -56,6 +56,7 @@ def collect(
         lease_duration_s=config.lease_duration_s,
         allow_other=config.allow_other,
         read_only=config.read_only,
+        local_only=tuple(config.local_only),
         passthrough=passthrough and config.passthrough,
         log_level=config.log_level,
     )

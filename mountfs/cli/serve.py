@@ -47,7 +47,20 @@ class _Address(click.ParamType[tuple[str, int]]):
     is_flag=True,
     help="Let a lock refuse uploads, updates, moves and deletes of others; default: locks only advise.",
 )
-def command(data: Path, listen: tuple[str, int], workspaces: tuple[str, ...], locks_enforced: bool) -> int:
+@click.option(
+    "--refuse-extension",
+    "restricted_extensions",
+    multiple=True,
+    metavar="EXT",
+    help="Refuse files with this extension, as the service does with some; may be repeated.",
+)
+def command(
+    data: Path,
+    listen: tuple[str, int],
+    workspaces: tuple[str, ...],
+    locks_enforced: bool,
+    restricted_extensions: tuple[str, ...],
+) -> int:
     """Run the embedded workspace server in the foreground.
 
     The first start creates DIR/token (mode 0600), the token of its only account. One line with the base
@@ -58,7 +71,12 @@ def command(data: Path, listen: tuple[str, int], workspaces: tuple[str, ...], lo
 
     host, port = listen
     options = ServerOptions(
-        data=data, host=host, port=port, workspaces=workspaces or ("main",), locks_enforced=locks_enforced
+        data=data,
+        host=host,
+        port=port,
+        workspaces=workspaces or ("main",),
+        locks_enforced=locks_enforced,
+        restricted_extensions=tuple(extension.lower() for extension in restricted_extensions),
     )
     try:
         serve(options, click.echo)

@@ -31,6 +31,7 @@ from mountfs.model.remote import Remote, Workspace
 from mountfs.remotes.fastio.service import FastioService
 from mountfs.remotes.fastio.settings import FastioSettings
 from mountfs.rules.fence import Fence
+from mountfs.rules.local_only import LocalOnly
 from mountfs.storage import recovery
 from mountfs.storage.content import ContentFiles
 from mountfs.storage.journal import SqliteJournal
@@ -202,6 +203,7 @@ class Parts:
         self.connection = Connection()
         self.notifier = Notifier()
         self.tree = Tree(journal, uid=os.getuid(), gid=os.getgid())
+        self.tree.local_only = LocalOnly(settings.local_only)
         self.content = FileContent(
             self.tree,
             content_files,

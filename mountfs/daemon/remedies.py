@@ -10,6 +10,7 @@ from mountfs.daemon.running import ConflictState, ExtractedSide, FailedUpload, S
 from mountfs.model.conflict import Conflict, ConflictKind, Keep
 from mountfs.model.errors import FileNotFound, InvalidArgument
 from mountfs.model.ids import ROOT_INO
+from mountfs.rules import names
 from mountfs.sync.conflict_resolution import ConflictResolution
 from mountfs.sync.giving_up import GivingUp
 from mountfs.sync.publisher import Publisher
@@ -101,7 +102,7 @@ class MountRemedies:
             return inode.path()
         parent = self._parts.tree.by_node.get(inode.base.parent)
         above = self._path(parent) + b"/" if parent is not None and not parent.is_root else b""
-        return above + inode.base.name.encode()
+        return above + names.from_remote(inode.base.name)
 
     def failed(self, inode: Inode) -> FailedUpload:
         """Describe an entry that cannot be sent."""

@@ -52,6 +52,7 @@ class MountSettings:
     conflict: what happens to our content where another host changed the same file.
     lease_duration_s: after what time the workspace frees a lock of a host that died.
     allow_other: other users of this machine may enter the mount. read_only: nothing may be changed.
+    local_only: patterns, as in a .gitignore, of paths that stay in the cache and are never uploaded.
     passthrough: the kernel may serve open files from the cache by itself, where it can.
     log_level: what goes to the log.
     """
@@ -71,6 +72,7 @@ class MountSettings:
     lease_duration_s: int = 60
     allow_other: bool = False
     read_only: bool = False
+    local_only: tuple[str, ...] = ()
     passthrough: bool = True
     log_level: LogLevel = "info"
 
@@ -89,4 +91,5 @@ class MountSettings:
         plain["mountpoint"] = Path(plain["mountpoint"])
         plain["cache_dir"] = Path(plain["cache_dir"])
         plain["token"] = Secret(plain["token"])
+        plain["local_only"] = tuple(plain["local_only"])
         return cls(**plain)

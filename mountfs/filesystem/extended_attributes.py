@@ -1,6 +1,6 @@
 """Extended attributes: those of programs in `user.`, kept here, and what `user.mountfs` tells of an entry."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from mountfs.model.entry import EntryKind
@@ -23,8 +23,10 @@ so copies do not carry them along."""
 class ExtendedAttributes:
     """Raises OperationNotSupported outside of `user.`: nothing here acts on such attributes."""
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: Tree, notice: Callable[[Inode], None]) -> None:
+        """`notice` takes over into the tree what was written past the daemon."""
         self._tree = tree
+        self._notice = notice
 
     def get(self, inode: Inode, name: bytes) -> bytes:
         """Raises AttributeMissing."""
@@ -54,6 +56,7 @@ class ExtendedAttributes:
         local_changes.remove_xattr(self._tree, inode, name)
 
     def _told(self, inode: Inode, name: bytes) -> bytes:
+        self._notice(inode)
         base = inode.base
         told = {
             b"state": self._state(inode).encode(),
@@ -71,6 +74,8 @@ class ExtendedAttributes:
         if inode.ino in self._tree.conflicts:
             return "conflict"
         if inode.kind not in (EntryKind.FILE, EntryKind.DIRECTORY) or not inode.is_linked:
+            return "local"
+        if inode.ino in self._tree.kept:
             return "local"
         if inode.failure is not None:
             return "failed"

@@ -13,8 +13,10 @@ import trio
 
 from mountfs.filesystem import listing
 from mountfs.filesystem.callers import is_in_group, is_privileged
+from mountfs.filesystem.capacity import capacity_of
 from mountfs.filesystem.extended_attributes import ExtendedAttributes
 from mountfs.filesystem.handles import HandleTable, OpenDirectory, OpenFile
+from mountfs.filesystem.local_only_moves import LocalOnlyMoves
 from mountfs.locks.file_locks import FileLocks
 from mountfs.model.allocation import Allocation, SeekTarget
 from mountfs.model.entry import EntryKind
@@ -95,7 +97,8 @@ class WorkspaceFilesystem:
         self._read_only = read_only
         self._always_ask = always_ask
         self._publish_on_close = publish_on_close
-        self._xattrs = ExtendedAttributes(tree)
+        self._xattrs = ExtendedAttributes(tree, content.notice)
+        self._moving = LocalOnlyMoves(tree, content)
         self._files: HandleTable[OpenFile] = HandleTable()
         self._directories: HandleTable[OpenDirectory] = HandleTable()
         refresher.when_feed_lost = self._expire_kernel_caches
@@ -225,6 +228,8 @@ class WorkspaceFilesystem:
             new_directory = await self._writable_directory(new_parent)
             with self._tree.uses.keeping(new_directory):
                 await self._make_children_known(new_directory, new_name)
+        if self._tree.local_only:
+            await self._moving.prepare(directory, name, new_directory, new_name)
         replaced = local_changes.rename(self._tree, directory, name, new_directory, new_name, flag)
         if replaced is not None:
             self._content.dropped(replaced)
@@ -284,18 +289,10 @@ class WorkspaceFilesystem:
         return inode.target
 
     async def capacity(self) -> Capacity:
-        disk = await trio.to_thread.run_sync(os.statvfs, self._cache_dir)
-        return Capacity(
-            total_bytes=disk.f_blocks * disk.f_frsize,
-            free_bytes=disk.f_bavail * disk.f_frsize,
-            files=disk.f_files,
-            files_free=disk.f_favail,
-        )
+        return await trio.to_thread.run_sync(capacity_of, self._cache_dir)
 
     async def get_xattr(self, ino: Ino, name: bytes) -> bytes:
-        inode = await self._inode(ino)
-        self._content.notice(inode)
-        return self._xattrs.get(inode, name)
+        return self._xattrs.get(await self._inode(ino), name)
 
     async def set_xattr(self, ino: Ino, name: bytes, value: bytes) -> None:
         if self._read_only:
@@ -386,22 +383,23 @@ class WorkspaceFilesystem:
         return await self._content.read(file.inode, offset, size, file.ahead)
 
     async def write(self, handle: Handle, offset: int, content: bytes) -> int:
-        inode = self._files.get(handle).inode
-        self._locks.check(inode.ino, handle)
-        return await self._content.write(inode, offset, content)
+        return await self._content.write(self._usable(handle), offset, content)
 
-    async def allocate(self, handle: Handle, allocation: Allocation, caller: Caller) -> None:
+    def _usable(self, handle: Handle) -> Inode:
+        """Return the file, with what was written past us. Raises HandleUnknown, LeaseLost."""
         inode = self._files.get(handle).inode
         self._locks.check(inode.ino, handle)
         self._content.notice(inode)
+        return inode
+
+    async def allocate(self, handle: Handle, allocation: Allocation, caller: Caller) -> None:
+        inode = self._usable(handle)
         if not is_privileged(caller):
             self._clear_set_id(inode, caller)
         await self._ranges.allocate(inode, allocation)
 
     async def seek(self, handle: Handle, offset: int, target: SeekTarget) -> int:
-        inode = self._files.get(handle).inode
-        self._content.notice(inode)
-        return await self._ranges.seek(inode, offset, target)
+        return await self._ranges.seek(self._usable(handle), offset, target)
 
     async def copy_range(
         self,
@@ -412,11 +410,7 @@ class WorkspaceFilesystem:
         size: int,
         caller: Caller,
     ) -> int:
-        origin, into = self._files.get(source).inode, self._files.get(target).inode
-        self._locks.check(origin.ino, source)
-        self._locks.check(into.ino, target)
-        self._content.notice(origin)
-        self._content.notice(into)
+        origin, into = self._usable(source), self._usable(target)
         if not is_privileged(caller):
             self._clear_set_id(into, caller)
         return await self._ranges.copy(origin, source_offset, into, target_offset, size)
@@ -428,7 +422,7 @@ class WorkspaceFilesystem:
         if sealed:
             await self._tree.journal.committed()
         self._locks.check(inode.ino, handle)
-        if self._publish_on_close and inode.is_linked and inode.pending is not None:
+        if self._publish_on_close and inode.is_linked and inode.ino in self._tree.pending:
             await self._publish(inode)
 
     async def _publish(self, inode: Inode) -> None:
@@ -456,7 +450,7 @@ class WorkspaceFilesystem:
             await self._content.sync(inode)
         await self._tree.journal.synced()
         self._locks.check(inode.ino, handle)
-        if self._publish_on_close and inode.is_linked and inode.pending is not None:
+        if self._publish_on_close and inode.is_linked and inode.ino in self._tree.pending:
             await self._publish(inode)
 
     # Directories.

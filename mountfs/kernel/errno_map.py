@@ -27,6 +27,7 @@ ERRNOS: Final[dict[type[MountfsError], int]] = {
     errors.DirectoryNotEmpty: errno.ENOTEMPTY,
     errors.OperationNotPermitted: errno.EPERM,
     errors.OperationNotSupported: errno.ENOTSUP,
+    errors.AcrossFilesystems: errno.EXDEV,
     errors.InvalidArgument: errno.EINVAL,
     errors.FileInUse: errno.EBUSY,
     errors.NameTooLong: errno.ENAMETOOLONG,

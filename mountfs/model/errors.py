@@ -195,6 +195,10 @@ class OperationNotPermitted(FileOperationError): ...
 class OperationNotSupported(FileOperationError): ...
 
 
+class AcrossFilesystems(FileOperationError):
+    """A directory can go there only file by file."""
+
+
 class InvalidArgument(FileOperationError): ...
 
 

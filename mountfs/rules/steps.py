@@ -36,6 +36,9 @@ class Situation:
     base: Base | None
     content_dirty: bool
     unsealed: bool
+    stays_here: bool = False
+    """Its path is one that never travels. What the remote has at this very path is an ordinary entry all the
+    same; what it has elsewhere was moved here, and leaves the remote."""
 
 
 def next_step(entry: Situation) -> Step:
@@ -43,6 +46,8 @@ def next_step(entry: Situation) -> Step:
     if entry.kind not in (EntryKind.FILE, EntryKind.DIRECTORY):
         return Step.NOTHING
     if not entry.linked:
+        return Step.NOTHING if entry.base is None else Step.TRASH
+    if entry.stays_here and not _is_at_home(entry):
         return Step.NOTHING if entry.base is None else Step.TRASH
     if entry.parent_node is None:
         return Step.WAIT_FOR_PARENT
@@ -55,6 +60,11 @@ def next_step(entry: Situation) -> Step:
     if entry.content_dirty:
         return Step.WAIT_FOR_CLOSE if entry.unsealed else Step.UPLOAD_VERSION
     return Step.NOTHING
+
+
+def _is_at_home(entry: Situation) -> bool:
+    """Tell whether the remote has it where it is here."""
+    return entry.base is not None and (entry.base.parent, entry.base.name) == (entry.parent_node, entry.name)
 
 
 def _creation(entry: Situation) -> Step:

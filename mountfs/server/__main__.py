@@ -18,6 +18,7 @@ def read_options(arguments: list[str]) -> ServerOptions:
     parser.add_argument("--listen", default="127.0.0.1:0", help="HOST:PORT; port 0 takes a free one")
     parser.add_argument("--workspace", action="append", default=[], help="made when missing; may be repeated")
     parser.add_argument("--locks-enforced", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--refuse-extension", action="append", default=[], help=argparse.SUPPRESS)
     parser.add_argument("--min-lock-seconds", type=int, default=60, help=argparse.SUPPRESS)
     parser.add_argument("--activity-rows", type=int, default=100_000, help=argparse.SUPPRESS)
     parser.add_argument("--no-fsync", action="store_true", help=argparse.SUPPRESS)
@@ -31,6 +32,7 @@ def read_options(arguments: list[str]) -> ServerOptions:
         port=int(port),
         workspaces=tuple(given.workspace) or ("main",),
         locks_enforced=given.locks_enforced,
+        restricted_extensions=tuple(given.refuse_extension),
         min_lock_seconds=given.min_lock_seconds,
         fsync=not given.no_fsync,
         activity_rows=given.activity_rows,

@@ -15,7 +15,7 @@ from mountfs.server.database import Transaction
 from mountfs.server.endpoint import Call
 from mountfs.server.envelope import ApiError, JsonObject, invalid_field, not_found
 from mountfs.server.multipart import FileRules, ReceivedBody
-from mountfs.server.names import check_name, check_relative_path
+from mountfs.server.names import check_extension, check_name, check_relative_path
 from mountfs.server.opaque_ids import GENERAL, new_id, shown
 from mountfs.server.placing import LockCheck, create_folder
 from mountfs.server.schema import batches
@@ -100,7 +100,8 @@ async def _prepare(call: Call, given: dict[str, Any], body: ReceivedBody) -> "_R
         folders = check_relative_path(str(given.get("relative_path") or ""))
         expected = uploads.check_hash_fields(str(given.get("hash") or ""), str(given.get("hash_algo") or ""))
         await check_blob_hash(call.services.blobs, blob, *expected)
-        return _Row(index, check_name(name, "filename"), folders, blob)
+        check_extension(check_name(name, "filename"), call.services.options.restricted_extensions, "filename")
+        return _Row(index, name, folders, blob)
     except ApiError as error:
         return _failed(index, name, error)
 

@@ -2,7 +2,7 @@
 
 import itertools
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from mountfs.server.envelope import invalid_field
 
@@ -23,6 +23,14 @@ def check_name(name: str, field: str = "name") -> str:
         raise invalid_field(field, "a name must not contain '/'")
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
         raise invalid_field(field, "a name must not contain control characters")
+    return name
+
+
+def check_extension(name: str, restricted: Collection[str], field: str = "name") -> str:
+    """The name itself when a file of it may be uploaded; `restricted` are extensions in lower case."""
+    _, dot, extension = name.rpartition(".")
+    if dot and extension.lower() in restricted:
+        raise invalid_field(field, f"files with the extension {extension!r} are refused")
     return name
 
 

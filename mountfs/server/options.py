@@ -24,6 +24,7 @@ class ServerOptions:
     port: int = 0  # 0: any free one
     workspaces: tuple[str, ...] = ("main",)
     locks_enforced: bool = False  # True: a lock also refuses the changes of others
+    restricted_extensions: tuple[str, ...] = ()  # files of these are refused, as the service does with some
     min_lock_seconds: int = 60  # tests want shorter leases than the wire promises
     fsync: bool = True  # False: an answered mutation survives kill -9, but perhaps not a loss of power
     activity_rows: int = 100_000  # how far back a feed cursor may lie

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from mountfs.server import opaque_ids
 from mountfs.server.endpoint import Call, is_true, whole_number
 from mountfs.server.envelope import ApiError, invalid_field
-from mountfs.server.names import check_name
+from mountfs.server.names import check_extension, check_name
 from mountfs.server.schema import ROOT
 from mountfs.server.uploads import Target, UploadSpec, check_hash_fields, check_size
 
@@ -15,7 +15,7 @@ def read_spec(call: Call, fields: Mapping[str, str], kind: str) -> UploadSpec:
     hash_text, algorithm = check_hash_fields(fields.get("hash", ""), fields.get("hash_algo", ""))
     return UploadSpec(
         kind=kind,
-        name=check_name(fields.get("name", "")),
+        name=check_extension(check_name(fields.get("name", "")), call.services.options.restricted_extensions),
         size=None if kind == "stream" else check_size(whole_number(fields, "size")),
         max_size=check_size(whole_number(fields, "max_size")) if fields.get("max_size") else None,
         hash=hash_text,

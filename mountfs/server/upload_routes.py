@@ -278,10 +278,14 @@ async def limits(call: Call) -> Response:
 
 
 async def extensions(call: Call) -> Response:
-    """`GET /upload/limits/extensions/`: nothing is restricted here."""
+    """`GET /upload/limits/extensions/`."""
     _ = call.principal
-    body: JsonObject = {"restricted_extensions": [], "archive_extensions": ["zip", "tar", "gz", "7z", "rar"]}
-    return answer({**body, "enforcement_enabled": False, "plan": "local", "cache_ttl": 3600})
+    restricted = list(call.services.options.restricted_extensions)
+    body: JsonObject = {
+        "restricted_extensions": restricted,
+        "archive_extensions": ["zip", "tar", "gz", "7z", "rar"],
+    }
+    return answer({**body, "enforcement_enabled": bool(restricted), "plan": "local", "cache_ttl": 3600})
 
 
 async def algorithms(call: Call) -> Response:

@@ -19,6 +19,7 @@ from mountfs.model.errors import (
 from mountfs.model.filesystem import KernelNotifier, RenameFlag
 from mountfs.model.remote import Remote
 from mountfs.model.storage import ContentStore, SavedCopies
+from mountfs.rules import names
 from mountfs.sync.content import FileContent
 from mountfs.sync.giving_up import GivingUp
 from mountfs.tree import local_changes
@@ -154,7 +155,7 @@ class ConflictResolution:
         if parent is None or not parent.is_linked or ours.parent is None:
             raise InvalidArgument("the folder that they moved it to is gone; --keep ours leaves it here")
         await self._tree.ensure_loaded(parent)
-        old_parent, old_name, name = ours.parent, ours.name, theirs.name.encode()
+        old_parent, old_name, name = ours.parent, ours.name, names.from_remote(theirs.name)
         if old_parent is None or name in parent.children:
             raise FileExists(f"{theirs.name!r} is taken there by now; --keep ours leaves it here")
         local_changes.rename(self._tree, old_parent, old_name, parent, name, RenameFlag.NO_REPLACE)

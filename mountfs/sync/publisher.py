@@ -74,7 +74,7 @@ class Publisher:
         self._sender.expedite(self._with_parents(waiting.values()))
         with self._sender.hurried():
             while True:
-                waiting = {ino: inode for ino, inode in waiting.items() if _is_under_way(inode)}
+                waiting = {ino: inode for ino, inode in waiting.items() if self._is_under_way(inode)}
                 progress()
                 if not waiting:
                     return [
@@ -150,6 +150,11 @@ class Publisher:
             self._seal(inode)
             self._sender.expedite([inode])
 
+    def _is_under_way(self, inode: Inode) -> bool:
+        if inode.sending:
+            return True
+        return inode.ino in self._tree.pending and inode.failure is None and not inode.unsealed
+
     def has_unpublished(self, ino: Ino) -> bool:
         inode = self._tree.inodes.get(ino)
         if inode is not None:
@@ -185,12 +190,6 @@ class Publisher:
             raise RemoteUnavailable(self._connection.last_error or "the workspace does not answer")
         if inode.pending is not None and inode.failure is not None:
             raise _as_error(inode)
-
-
-def _is_under_way(inode: Inode) -> bool:
-    if inode.sending:
-        return True
-    return inode.pending is not None and inode.failure is None and not inode.unsealed
 
 
 def _as_error(inode: Inode) -> MountfsError:

@@ -136,7 +136,7 @@ class Sender:
         """Send these now, without waiting for the delay or for a retry's time."""
         now = trio.current_time()
         for inode in inodes:
-            if inode.pending is not None and not inode.sending:
+            if inode.ino in self._tree.pending and not inode.sending:
                 self._queue(inode).put(inode, now)
 
     def retry(self, inodes: Iterable[Inode]) -> None:
@@ -180,7 +180,7 @@ class Sender:
         await self._connection.wait_worth_trying()
         inode = await queue.take()
         await self._let_programs_go_first()
-        if inode.pending is None:
+        if inode.ino not in self._tree.pending:
             return
         if inode.sending:
             self._due_again.add(inode.ino)
@@ -216,6 +216,10 @@ class Sender:
                 self._due_again.remove(inode.ino)
                 self.expedite([inode])
             self.expedite(self._parked.pop(inode.ino, ()))
+            if inode.ino in self._tree.kept and inode.base is not None:
+                # The remote got it all the same, by what was under way when it was moved here.
+                self._tree.mark_pending(inode)
+                self._tree.save(inode)
             self._content.dropped(inode)
             self._progress.unpark_all()
 
@@ -231,7 +235,7 @@ class Sender:
             if other is inode:
                 # Programs used it again while they went first: it is not to be sent beside itself.
                 return False
-            if other.pending is None or other.sending or folder_of_new_file(other) != folder:
+            if other.ino not in self._tree.pending or other.sending or folder_of_new_file(other) != folder:
                 return False
             if other.size > room:
                 return False
@@ -284,7 +288,11 @@ class Sender:
             self._fail(inode, MountfsError(f"internal error: {error!r}", hint="report it; the log has more"))
 
     async def _do_steps(self, inode: Inode) -> None:
-        while inode.pending is not None:
+        while inode.ino in self._tree.pending:
+            if inode.base is None and not inode.unanswered and self._tree.stays_here(inode):
+                # It was moved there while it was on its way.
+                self._tree.mark_pending(inode)
+                return
             if inode.ino in self._doubtful or inode.unanswered:
                 await self._executor.look(inode)
                 self._doubtful.discard(inode.ino)

@@ -23,6 +23,7 @@ from mountfs.model.errors import (
 from mountfs.model.ids import NodeId, VersionId
 from mountfs.model.node import RemoteNode
 from mountfs.model.remote import NewFile, Remote
+from mountfs.rules import names
 from mountfs.rules.fence import Fence
 from mountfs.rules.relocation import MoveTo, RenameTo, next_call, spare_name
 from mountfs.rules.steps import Situation, Step, next_step
@@ -103,7 +104,7 @@ class StepExecutor:
 
     async def step(self, inode: Inode) -> Outcome | WaitFor:
         """Do the next step of the entry."""
-        situation = inode.situation()
+        situation = self._tree.situation(inode)
         step = next_step(situation)
         if step is Step.NOTHING:
             if not self._content.superseding.is_under_way(inode):
@@ -190,7 +191,7 @@ class StepExecutor:
         if self._blocker(inode, parent, name) is not None:
             return True
         folder = self._tree.by_node.get(parent)
-        child = folder.children.get(name.encode()) if folder is not None else None
+        child = folder.children.get(names.from_remote(name)) if folder is not None else None
         if child is None or child is inode or child.base is None:
             return False
         return (child.base.parent, child.base.name) == (parent, name)
@@ -205,7 +206,7 @@ class StepExecutor:
             parent = following.parent.node if following.parent is not None else None
             if parent is None:
                 return False
-            name = following.name.decode("utf-8", "replace")
+            name = names.to_remote(following.name)
             following = self._tree.displaced.get((parent, name))
         return False
 
@@ -424,7 +425,7 @@ class StepExecutor:
     async def _place(self, inode: Inode, sent: Sent) -> Outcome | WaitFor:
         """Put what was sent where the entry belongs by now."""
         assert sent.upload is not None
-        situation = inode.situation()
+        situation = self._tree.situation(inode)
         step = next_step(replace(situation, unsealed=False))
         base = inode.base
         if step is Step.UPLOAD_NEW and situation.parent_node is not None:

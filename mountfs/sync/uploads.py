@@ -304,11 +304,11 @@ def _needs_upload(inode: Inode) -> bool:
 
 
 def _lies_at(inode: Inode, folder: NodeId, name: str) -> bool:
-    return inode.parent is not None and inode.parent.node == folder and inode.name == name.encode()
+    return inode.parent is not None and inode.parent.node == folder and inode.name == names.from_remote(name)
 
 
 def _display_name(inode: Inode) -> str:
-    return inode.name.decode("utf-8", "replace")
+    return names.to_remote(inode.name)
 
 
 def _most_telling(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -118,7 +118,7 @@ class Conflicts:
         """Give what was removed here, and the folders above it, their names again: others still use it."""
         parent = self._parent_there(removed)
         assert removed.base is not None
-        name = self.free_name(parent, removed.base.name.encode())
+        name = self.free_name(parent, names.from_remote(removed.base.name))
         removed.listed = False
         self._tree.attach(removed, parent, name)
         self._tree.track_displacement(removed)
@@ -149,7 +149,7 @@ class Conflicts:
         if parent.is_below(inode):
             parent = self._tree.by_node[ROOT_NODE]
         self._tree.detach(inode)
-        name = self.free_name(parent, base.name.encode())
+        name = self.free_name(parent, names.from_remote(base.name))
         self._tree.attach(inode, parent, name)
         self._tree.track_displacement(inode)
         self._tree.mark_pending(inode)

@@ -198,8 +198,8 @@ class Inode:
         # One is what file systems show that do not count subdirectories; find(1) knows it.
         return 1
 
-    def situation(self) -> Situation:
-        """Return what decides about the next step. Raises NameRefused."""
+    def situation(self, *, stays_here: bool = False) -> Situation:
+        """Return what decides about the next step."""
         return Situation(
             kind=self.kind,
             linked=self.is_linked,
@@ -208,6 +208,7 @@ class Inode:
             base=self.base,
             content_dirty=self.content_dirty,
             unsealed=self.unsealed,
+            stays_here=stays_here,
         )
 
     def path(self) -> bytes:

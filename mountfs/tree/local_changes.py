@@ -207,7 +207,9 @@ def _replace(tree: Tree, source: Inode, target: Inode) -> None:
 
 def leave_behind(tree: Tree, base: Base) -> None:
     """Keep a node that nothing here uses any more as an entry without a name, for the remote to delete."""
-    record = tree.new_record(tree.journal.new_ino(), None, base.name.encode(), EntryKind.FILE, stat.S_IFREG)
+    record = tree.new_record(
+        tree.journal.new_ino(), None, names.from_remote(base.name), EntryKind.FILE, stat.S_IFREG
+    )
     leftover = Inode(replace(record, base=base), None)
     tree.insert(leftover)
     tree.mark_pending(leftover)
@@ -228,10 +230,18 @@ def _exchange(tree: Tree, first: Inode, second: Inode) -> None:
 
 def _moved(tree: Tree, inode: Inode) -> None:
     inode.ctime_ns = time.time_ns()
+    if inode.is_file and inode.base is not None and not inode.sending and tree.stays_here(inode):
+        # From here on it is the only copy; what the remote has of it goes there.
+        leave_behind(tree, inode.base)
+        tree.set_base(inode, None)
+        inode.content_dirty = True
+        inode.generation += 1
     tree.track_displacement(inode)
     if inode.kind in (EntryKind.FILE, EntryKind.DIRECTORY):
         tree.mark_pending(inode)
     tree.save(inode)
+    if tree.local_only and inode.is_directory:
+        tree.sort_again(inode)
 
 
 def _touch(tree: Tree, *directories: Inode) -> None:

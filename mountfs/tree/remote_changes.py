@@ -139,7 +139,7 @@ class RemoteChanges:
     def _insert(self, node: RemoteNode, parent: Inode | None) -> NodeId | None:
         if parent is None or not parent.is_directory or not parent.loaded:
             return None
-        name = node.name.encode()
+        name = names.from_remote(node.name)
         occupant = parent.children.get(name)
         ours = self._tree.unanswered.get((node.parent, node.name))
         if ours is not None and ours is not occupant:
@@ -192,7 +192,7 @@ class RemoteChanges:
         assert base is not None
         if parent is not None and not parent.is_linked:
             self.conflicts.put_back(parent)
-        occupant = parent.children.get(node.name.encode()) if parent is not None else None
+        occupant = parent.children.get(names.from_remote(node.name)) if parent is not None else None
         if occupant is not None and occupant.pending is None:
             return occupant.node
         self._tree.set_base(removed, None)
@@ -245,7 +245,7 @@ class RemoteChanges:
         if parent is None or not parent.is_directory:
             self._follow_out_of_sight(inode, new_base)
             return None
-        name = node.name.encode()
+        name = names.from_remote(node.name)
         occupant = parent.children.get(name)
         if occupant is not None and occupant is not inode:
             if occupant.pending is None and occupant.base is not None:
@@ -349,7 +349,7 @@ class RemoteChanges:
         assert inode.base is not None
         parent, left, name = inode.parent, inode.name, relocation.spare_name(inode.base)
         self._tree.detach(inode)
-        self._tree.attach(inode, parent, name.encode())
+        self._tree.attach(inode, parent, names.from_remote(name))
         self._tree.set_base(inode, replace(inode.base, name=name))
         self._tree.save(inode)
         self._kernel.entry_changed(parent.ino, left)

@@ -16,6 +16,9 @@ from mountfs.model.errors import FileNotFound, NotADirectory
 from mountfs.model.ids import ROOT_INO, ROOT_NODE, Ino, NodeId
 from mountfs.model.node import RemoteNode
 from mountfs.model.storage import Journal
+from mountfs.rules import names
+from mountfs.rules.local_only import LocalOnly
+from mountfs.rules.steps import Situation
 from mountfs.tree.folder_uses import FolderUses
 from mountfs.tree.ino_set import InoSet
 from mountfs.tree.inode import Inode
@@ -34,7 +37,8 @@ class Tree:
 
     What is pending is in memory always, and so is a folder from when it was first used, but of files that
     nobody uses no more than `most_resident`; see `unloading`.
-    `pending` holds the entries that the remote has something to learn of, oldest first. `displaced` maps a
+    `pending` holds the entries that the remote has something to learn of, oldest first; those that only
+    `local_only` keeps from it are in `kept` instead. `displaced` maps a
     place on the remote to the pending entry that still occupies it there though it has left it here.
     Every method but the loading ones is synchronous: nothing else happens between its begin and its end.
     """
@@ -46,6 +50,8 @@ class Tree:
         self.inodes: dict[Ino, Inode] = {}
         self.by_node: dict[NodeId, Inode] = {}
         self.pending: dict[Ino, Inode] = {}
+        self.kept: dict[Ino, Inode] = {}
+        self.local_only = LocalOnly()
         self.displaced: dict[Place, Inode] = {}
         self.open_uploads: dict[Ino, OpenUpload] = {}
         """What was sent, or is being sent, with the outcome not known yet, as the journal has it; of a file
@@ -280,7 +286,7 @@ class Tree:
         if inode.base is not None:
             self.by_node[inode.base.node] = inode
         if inode.pending is not None:
-            self.pending[inode.ino] = inode
+            self._to_be_sent(inode)
             self._last_pending = max(self._last_pending, inode.pending)
         self.track_displacement(inode)
         if len(self.inodes) > self.crowded_at:
@@ -363,12 +369,50 @@ class Tree:
         if inode.pending is None:
             self._last_pending += 1
             inode.pending = self._last_pending
+        if self._to_be_sent(inode):
+            self.when_pending(inode)
+
+    def _to_be_sent(self, inode: Inode) -> bool:
+        """Enter it among those that the remote is to learn of, and return whether it is one of them."""
+        # What the remote has of it, or may have by now, is to be dealt with there.
+        if inode.base is not None or inode.unanswered or not self.stays_here(inode):
+            self.kept.pop(inode.ino, None)
             self.pending[inode.ino] = inode
-        self.when_pending(inode)
+            return True
+        self.kept[inode.ino] = inode
+        if self.pending.pop(inode.ino, None) is not None:
+            self.when_clean()
+        return False
+
+    def stays_here(self, inode: Inode) -> bool:
+        """Tell whether the entry has a path that never travels."""
+        if inode.parent is None or not self.local_only:
+            return False
+        if inode.parent.ino in self.kept:
+            return True
+        return self.local_only.matches(inode.path(), is_directory=inode.is_directory)
+
+    def would_stay_here(self, parent: Inode, name: bytes, *, is_directory: bool) -> bool:
+        """As `stays_here` for an entry that had this name in this directory."""
+        if parent.ino in self.kept:
+            return True
+        above = parent.path()
+        return self.local_only.matches(above + b"/" + name if above else name, is_directory=is_directory)
+
+    def situation(self, inode: Inode) -> Situation:
+        return inode.situation(stays_here=self.stays_here(inode))
+
+    def sort_again(self, top: Inode) -> None:
+        """The entry, with all below it, is at another place, where other patterns match."""
+        for inode in self.walk(top):
+            if inode.pending is not None:
+                self.mark_pending(inode)
+                self.save(inode)
 
     def mark_clean(self, inode: Inode) -> None:
         inode.pending = None
         inode.failure = None
+        self.kept.pop(inode.ino, None)
         if self.pending.pop(inode.ino, None) is not None:
             if not self.pending:
                 self._forget_attempts()
@@ -407,4 +451,4 @@ class Tree:
 
 
 def _is_named(inode: Inode, name: str) -> bool:
-    return inode.name == name.encode("utf-8", "surrogatepass")
+    return inode.name == names.from_remote(name)

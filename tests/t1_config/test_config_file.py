@@ -33,6 +33,7 @@ def test_every_key_is_taken(tmp_path: Path) -> None:
         lease_duration_s = 120
         allow_other = true
         read_only = true
+        local_only = ["node_modules/", "*.o"]
         passthrough = false
         log_level = "debug"
         """,
@@ -62,6 +63,8 @@ def test_defaults_are_those_of_the_settings(tmp_path: Path) -> None:
         ("drain_timeout_s = inf", 1, ["drain_timeout_s must be"]),
         ("drain_timeout_s = nan", 1, ["drain_timeout_s must be"]),
         ('read_only = "yes"', 1, ["read_only must be a valid boolean"]),
+        ('local_only = "*.o"', 1, ["local_only must be a valid list"]),
+        ('local_only = ["!"]', 1, ["local_only must be patterns as in a .gitignore"]),
         ("lease_duration_s = 5", 1, ["lease_duration_s must be greater than or equal to 60"]),
         ("\n\n[mount]\nurl = 'x'", 3, ['unknown key "mount"']),
     ],

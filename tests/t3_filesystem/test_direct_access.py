@@ -10,7 +10,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from mountfs.model.errors import RemoteUnavailable
-from mountfs.model.filesystem import AttributeChange
+from mountfs.model.filesystem import AttributeChange, Caller
 from mountfs.remotes.memory import MemoryWorkspace
 from tests.t3_filesystem.conftest import Mounting
 from tests.t3_filesystem.path_operations import OpenPath
@@ -243,10 +243,14 @@ async def test_file_that_is_not_whole_or_open_already_is_served_by_the_daemon(
         assert alone.backing is not None
 
 
-async def test_write_clears_the_bits_that_give_rights(mount: WorkspaceMount) -> None:
+async def test_file_with_bits_that_give_rights_is_never_direct(mount: WorkspaceMount) -> None:
+    """The kernel tells the daemon which writes cost it these bits."""
     await mount.write("a", b"content")
     await mount.set_attributes("a", AttributeChange(mode=0o6777))
     async with mount.opened("a", os.O_WRONLY) as file:
-        assert file.backing is None, "nobody would clear them"
+        assert file.backing is None
         await file.write(b"other")
+        assert stat.S_IMODE((await mount.stat("a")).mode) == 0o6777
+        mount.filesystem.clear_set_id(file.ino, Caller(uid=1234, gid=1234, pid=0))
+    await mount.restart(cleanly=False)
     assert stat.S_IMODE((await mount.stat("a")).mode) == 0o777

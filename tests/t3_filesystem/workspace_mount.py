@@ -19,6 +19,7 @@ from mountfs.model.remote import Remote
 from mountfs.remotes.faulty import FaultyRemote
 from mountfs.remotes.memory import MemoryRemote, MemoryWorkspace
 from mountfs.rules.fence import Fence
+from mountfs.rules.local_only import LocalOnly
 from mountfs.storage import recovery
 from mountfs.storage.audit import audit
 from mountfs.storage.content import ContentFiles
@@ -78,6 +79,7 @@ class MountOptions:
     conflict: ConflictPolicy = "keep-both"
     cache_limit_bytes: int = 1 << 40
     durable_remotely: bool = False
+    local_only: tuple[str, ...] = ()
     always_ask: bool = False
     passthrough: bool = True
     most_resident: int = MOST_RESIDENT
@@ -123,6 +125,7 @@ class Parts:
         self.kernel = RecordingNotifier()
         self.connection = Connection()
         self.tree = Tree(journal, uid=os.getuid(), gid=os.getgid(), most_resident=options.most_resident)
+        self.tree.local_only = LocalOnly(options.local_only)
         self.content = FileContent(
             self.tree, content_files, remote, limit_bytes=options.cache_limit_bytes, patience_s=30.0
         )

@@ -11,6 +11,7 @@ import pytest
 
 from scripts.posix.cases import CASES
 from scripts.posix.comparing import differences
+from scripts.posix.exerciser import Exerciser
 from tests.t5_kernel.mounted import Mount, World
 
 pytestmark = [
@@ -73,3 +74,15 @@ def test_case_is_as_on_a_plain_directory(case: str, passthrough: bool, sides: di
     side = sides[passthrough]
     with side.world.bounded():
         assert differences(case, side.mount.place, side.plain) == []
+
+
+@pytest.mark.parametrize("passthrough", [True, False])
+def test_random_operations_on_a_file_are_those_on_bytes_in_memory(
+    passthrough: bool, sides: dict[bool, Sides]
+) -> None:
+    """The long form is scripts/torture-posix."""
+    side = sides[passthrough]
+    with side.world.bounded():
+        run = Exerciser(side.mount.place / "file", "20261127")
+        run.run(300)
+        run.close()

@@ -156,9 +156,11 @@ class Machine:
             process.kill()
             process.communicate(timeout=20)
 
-    def serve(self, *, data: Path | None = None, port: int = 0) -> Server:
+    def serve(self, *switches: str, data: Path | None = None, port: int = 0) -> Server:
         data = data or self.folder / f"served-{len(self.servers)}"
-        process = self.start("serve", "--data", data, "--listen", f"127.0.0.1:{port}", "--workspace", "main")
+        process = self.start(
+            "serve", "--data", data, "--listen", f"127.0.0.1:{port}", "--workspace", "main", *switches
+        )
         assert process.stdout is not None
         assert select.select([process.stdout], [], [], 30)[0], "the server is silent"
         server = Server(process.stdout.readline().strip(), data, process)

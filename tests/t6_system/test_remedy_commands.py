@@ -11,8 +11,7 @@ from tests.t6_system.machine import Machine, Server, wait_until
 
 pytestmark = pytest.mark.kernel
 
-REFUSED = "bad\x01name"
-"""The workspace takes no control characters."""
+REFUSED = "bad.name"
 
 
 def test_conflict_is_listed_extracted_and_resolved(machine: Machine, server: Server) -> None:
@@ -45,8 +44,8 @@ def test_conflict_is_listed_extracted_and_resolved(machine: Machine, server: Ser
         machine.run("umount", place).succeeded()
 
 
-def test_refused_upload_is_retried_and_discarded(machine: Machine, server: Server) -> None:
-    place = machine.mountpoint()
+def test_refused_upload_is_retried_and_discarded(machine: Machine) -> None:
+    server, place = machine.serve("--refuse-extension", "name"), machine.mountpoint()
     machine.mount(server, place).succeeded()
     (place / "sound").write_text("x")
     machine.run("conflicts", "resolve", "--keep", "both", place / "sound").refused(
@@ -57,7 +56,7 @@ def test_refused_upload_is_retried_and_discarded(machine: Machine, server: Serve
     (place / "sound").unlink()
     (place / REFUSED).write_text("precious")
     wait_until(lambda: bool(machine.status(place)["uploads"]["failed"]))
-    machine.run("retry", place).refused(ExitCode.DATA_LEFT, "control characters")
+    machine.run("retry", place).refused(ExitCode.DATA_LEFT, "extension")
     machine.run("discard", place / REFUSED).refused(ExitCode.USAGE, "--yes")
     with (place / REFUSED).open():
         machine.run("discard", "--yes", place / REFUSED).refused(ExitCode.BUSY, "open")

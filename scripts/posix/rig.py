@@ -1,0 +1,63 @@
+"""An embedded server and two mounts of its workspace, for as long as the comparison runs."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.benchmarks.systems.mountfs import EmbeddedServer, command_line
+
+LIMIT_S = 600.0
+
+
+@dataclass(frozen=True)
+class Mounted:
+    """`plain` is an ordinary directory on the file system that the caches lie on."""
+
+    first: Path
+    second: Path
+    plain: Path
+
+    def sync(self) -> None:
+        """Wait until the workspace has confirmed what the first mount has."""
+        _call("sync", str(self.first))
+
+    def audit(self) -> None:
+        _call("doctor", str(self.first))
+
+
+def _call(*words: str) -> None:
+    done = subprocess.run(
+        [command_line(), *words], capture_output=True, text=True, timeout=LIMIT_S, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"mountfs {words[0]} ends with {done.returncode}: {done.stdout}{done.stderr}")
+
+
+@contextmanager
+def mounted(folder: Path, *, passthrough: bool) -> Iterator[Mounted]:
+    """Serve and mount below an empty folder; nothing is mounted and nothing runs afterwards."""
+    # Cases act as several users: all of them have to come this far.
+    folder.chmod(0o755)
+    config = folder / "mountfs.toml"
+    config.write_text(
+        f"allow_other = true\nupload_delay_s = 0.05\npassthrough = {'true' if passthrough else 'false'}\n"
+    )
+    with ExitStack() as stack:
+        server = EmbeddedServer(folder)
+        stack.callback(server.stop)
+        server.wait_ready()
+        for name in ("first", "second"):
+            place = folder / name
+            place.mkdir()
+            _call(
+                *("mount", "--url", server.url(), "--workspace", "main", "--config", str(config)),
+                *("--token-file", str(server.data / "token"), "--cache", str(folder / f"{name}-cache")),
+                str(place),
+            )
+            stack.callback(_call, "umount", str(place))
+            place.chmod(0o755)
+        plain = folder / "plain"
+        plain.mkdir()
+        yield Mounted(folder / "first", folder / "second", plain)
