@@ -387,8 +387,8 @@ class WorkspaceFilesystem:
         return await self._content.write(inode, offset, content)
 
     async def allocate(self, handle: Handle, allocation: Allocation, caller: Caller) -> None:
-        self._locks.check(handle)
         inode = self._files.get(handle).inode
+        self._locks.check(inode.ino, handle)
         self._content.notice(inode)
         if not is_privileged(caller):
             self._clear_set_id(inode, caller)
@@ -408,9 +408,9 @@ class WorkspaceFilesystem:
         size: int,
         caller: Caller,
     ) -> int:
-        self._locks.check(source)
-        self._locks.check(target)
         origin, into = self._files.get(source).inode, self._files.get(target).inode
+        self._locks.check(origin.ino, source)
+        self._locks.check(into.ino, target)
         self._content.notice(origin)
         self._content.notice(into)
         if not is_privileged(caller):

@@ -179,7 +179,7 @@ class PathOperations:
                 offset = portion[-1].next_offset
                 found += [(entry.name.decode(), stat.S_ISDIR(entry.attributes.mode)) for entry in portion]
             await self.filesystem.release_directory(handle)
-            return found
+            return [(name, is_directory) for name, is_directory in found if name not in (".", "..")]
 
     async def remove_tree(self, path: str) -> None:
         """Like `rm -r`."""
