@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Final
 
-from mountfs.model.errors import FileExists, InvalidArgument, NameTooLong
+from mountfs.model.errors import FileExists, InvalidArgument, NameRefused, NameTooLong
 
 NAME_MAX_BYTES: Final = 255
 ESCAPES: Final = 0xF000

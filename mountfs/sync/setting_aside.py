@@ -1,14 +1,15 @@
 """Keeping both contents of a file: ours goes into a conflict copy, the file takes theirs."""
 
 import os
-from collections.abc import Callable
 
 import trio
 
 from mountfs.model.disk import DiskStep
+from mountfs.model.filesystem import KernelNotifier
 from mountfs.model.ids import Ino
 from mountfs.model.node import RemoteNode
 from mountfs.model.storage import ContentStore
+from mountfs.rules.fence import Fence
 from mountfs.sync.cached_range import ContentChanged
 from mountfs.sync.content import FileContent
 from mountfs.sync.refresher import Refresher
@@ -32,6 +33,8 @@ class SettingAside:
         refresher: Refresher,
         changes: RemoteChanges,
         uploads: ContentUploads,
+        fence: Fence,
+        kernel: KernelNotifier,
     ) -> None:
         self._tree = tree
         self._store = store
@@ -39,18 +42,19 @@ class SettingAside:
         self._refresher = refresher
         self._changes = changes
         self._uploads = uploads
+        self._fence = fence
+        self._kernel = kernel
+        changes.when_taken = lambda inode: fence.absolve(inode.ino)
 
-    async def keep_both(
-        self, inode: Inode, theirs: RemoteNode, done: Callable[[], None] = lambda: None
-    ) -> None:
-        """Call `done` when nothing of ours is in the file any more; not where it is changed before that.
+    async def keep_both(self, inode: Inode, theirs: RemoteNode) -> None:
+        """On return ours has a name of its own, and theirs is in the file or on its way into it.
 
         Raises ContentChanged, with nothing done, where programs write to it just now; StorageError where our
         disk has no room for the copy; and what the remote says. A crash leaves the file as it was, or both.
         """
         if not (inode.direct_opens or inode.cached_opens):
+            self._fence.absolve(inode.ino)
             self._changes.conflicts.step_aside(inode, theirs)
-            done()
             await self._refresher.look_at([theirs.id])
             return
         await self._uploads.forget(inode)
@@ -68,8 +72,10 @@ class SettingAside:
             self._changes.conflicts.split(inode, theirs, ino)
             if inode.base is None:
                 self._changes.give_node_to(inode, theirs)
-            self._changes.give_up_edit(inode, theirs, done)
+            self._changes.give_up_edit(inode, theirs)
         await self._tree.journal.committed()
+        # Whoever has the lock by now must not be shown the size that ours had.
+        await self._kernel.drained()
 
     def _copy(self, descriptor: int, ino: Ino, size: int) -> None:
         copy = self._store.open(ino, create=True)

@@ -478,7 +478,7 @@ class StepExecutor:
             self._fence.absolve(inode.ino)
             self._record_content(inode, theirs, sent)
         else:
-            await self._aside.keep_both(inode, theirs, lambda: self._fence.absolve(inode.ino))
+            await self._aside.keep_both(inode, theirs)
         return Outcome.AGAIN
 
     def _confirm(self, inode: Inode, node: RemoteNode | None, sent: Sent) -> Outcome:

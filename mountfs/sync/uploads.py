@@ -126,6 +126,10 @@ class ContentUploads:
             return await self._range(inode, 0, inode.size, inode.generation).sha256()
 
     def _range(self, inode: Inode, start: int, size: int, generation: int) -> CachedRange:
+        if inode.unsealed:
+            # A state that is sealed only while it is read would have what was written meanwhile, unseen,
+            # under the same generation.
+            raise ContentChanged
         return CachedRange(inode, start, size, generation, self._content.notice)
 
     def ended(self, inode: Inode) -> None:

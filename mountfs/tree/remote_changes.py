@@ -72,6 +72,8 @@ class RemoteChanges:
         self._content = content
         self.conflicts = conflicts
         self.rivals: dict[Ino, RemoteNode] = {}
+        self.when_taken: Callable[[Inode], None] = lambda inode: None
+        """Called when a file gets content of the remote's in place of what it had."""
 
     def apply(self, node: RemoteNode) -> NodeId | None:
         """Merge one answer about one node.
@@ -296,35 +298,27 @@ class RemoteChanges:
         else:
             self._take_content(inode, node)
 
-    def give_up_edit(
-        self, inode: Inode, node: RemoteNode, arrived: Callable[[], None] = lambda: None
-    ) -> None:
-        """Let the file have the content that the remote has, in place of ours, and call `arrived` then: at
-        once, or where programs have it open directly when it is here. What they write meanwhile is an edit of
-        its own, and `arrived` is never called."""
+    def give_up_edit(self, inode: Inode, node: RemoteNode) -> None:
+        """Let the file have the content that the remote has, in place of ours: at once, or where programs
+        have it open directly when it is here. What they write meanwhile is an edit of its own."""
         inode.content_dirty = False
         inode.unsealed = False
         self._tree.mark_pending(inode)
         if not inode.direct_opens:
             self._take_content(inode, node)
-            arrived()
             return
-
-        def take() -> None:
-            self._take_content(inode, node)
-            arrived()
-
         assert inode.base is not None
         # It must not pass for the bytes of its base, which are not there.
         self._tree.set_base(inode, replace(inode.base, sha256=None))
         self._content.disowned(inode)
         self._tree.save(inode)
-        self._content.supersede(inode, node, take)
+        self._content.supersede(inode, node, lambda: self._take_content(inode, node))
 
     def _take_content(self, inode: Inode, node: RemoteNode) -> None:
         base = inode.base
         assert base is not None
         self._tree.set_base(inode, _with_content(base, node))
+        self.when_taken(inode)
         inode.size = node.size
         inode.mtime_ns = max(node.modified_ns, 0) or time.time_ns()
         inode.ctime_ns = time.time_ns()

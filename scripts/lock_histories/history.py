@@ -160,13 +160,13 @@ def _lost(name: str, register: Register, sections: Sequence[Section]) -> Iterabl
     section was not told that it succeeded, and the content of all of them is kept aside.
     """
     there = set(register.names)
-    successors: dict[str, list[Section]] = {}
-    for section in sections:
-        if section.appended and section.seen:
-            successors.setdefault(section.seen, []).append(section)
-    for section in sections:
+    in_order = sorted(
+        (section for section in sections if section.held_from is not None),
+        key=lambda section: section.held_from or 0.0,
+    )
+    for place, section in enumerate(in_order):
         if section.succeeded and section.name not in there:
-            if not _handed_over_to_a_loss(section, successors, there):
+            if not _handed_over_to_a_loss(section, in_order[place + 1 :], there):
                 yield Violation(
                     "a lost update", name, f"{section.name} ({section.mount}) was told it is safe"
                 )
@@ -174,21 +174,12 @@ def _lost(name: str, register: Register, sections: Sequence[Section]) -> Iterabl
                 yield Violation("content was discarded", name, f"{section.name} is in no conflict copy")
 
 
-def _handed_over_to_a_loss(
-    section: Section, successors: Mapping[str, Sequence[Section]], there: set[str]
-) -> bool:
-    """Follow the hand-overs on the section's mount to one that failed."""
-    current = section
-    passed = {section.name}
-    while True:
-        heirs = [
-            heir
-            for heir in successors.get(current.name, ())
-            if heir.mount == section.mount and heir.name not in there and heir.name not in passed
-        ]
-        if any(not heir.succeeded for heir in heirs):
-            return True
-        if not heirs:
+def _handed_over_to_a_loss(section: Section, later: Sequence[Section], there: set[str]) -> bool:
+    """Follow the hand-overs on the section's mount to one that failed, none of which was committed; whoever
+    had the lock next of all is the one it was handed over to."""
+    for heir in later:
+        if heir.mount != section.mount or heir.name in there:
             return False
-        current = heirs[0]
-        passed.add(current.name)
+        if not heir.succeeded:
+            return True
+    return False

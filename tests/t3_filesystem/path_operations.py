@@ -183,7 +183,7 @@ class PathOperations:
                     if entry.name not in (b".", b"..")
                 ]
             await self.filesystem.release_directory(handle)
-            return found
+            return [(name, is_directory) for name, is_directory in found if name not in (".", "..")]
 
     async def remove_tree(self, path: str) -> None:
         """Like `rm -r`."""

@@ -9,6 +9,7 @@ import trio
 from mountfs.model.errors import ContentSetAside, LeaseLost
 from mountfs.model.filesystem import LockKind, LockOwner
 from mountfs.remotes.memory import MemoryWorkspace
+from mountfs.sync.cached_range import ContentChanged
 from tests.t3_filesystem.conftest import Mounting
 from tests.t3_filesystem.path_operations import OpenPath
 from tests.t3_filesystem.workspace_mount import (
@@ -254,6 +255,48 @@ async def test_a_write_over_a_conflict_is_sent_with_what_is_kept_aside(
     await compare(mount, workspace)
     assert workspace.files()["a"] == b"theirs"
     assert aside(workspace) == [b"ours, changed"]
+
+
+async def test_a_file_that_got_theirs_by_a_still_newer_version_is_held_back_no_more(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("a", b"old")
+    program = await Program.opened(mount, "a")
+    await program.lock()
+    await program.file.write(b"ours")
+    await lose_lease(mount, workspace)
+    with pytest.raises(LeaseLost):
+        await program.unlock()
+    mount.remote.hang("read")
+    workspace.put("a", b"theirs")
+    await mount.settle()
+    workspace.put("a", b"newer")
+    await mount.catch_up()
+    mount.remote.release()
+    await program.lock()
+    assert await program.file.read() == b"newer"
+    await program.file.write(b"ours!")
+    await program.unlock()
+    assert workspace.files()["a"] == b"ours!"
+    await program.close()
+    assert aside(workspace) == [b"ours"]
+
+
+async def test_what_was_written_and_not_sealed_is_never_read_for_an_upload(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    """A close during the reading would seal it together with what came since, unseen."""
+    workspace.put("a", b"old")
+    program = await Program.opened(mount, "a")
+    await program.file.write(b"not sealed")
+    inode = mount.inode("a")
+    with pytest.raises(ContentChanged):
+        await mount.parts.uploads.sha256(inode)
+    with pytest.raises(ContentChanged):
+        await mount.parts.uploads.send(inode, None)
+    await program.close()
+    await mount.settle()
+    assert workspace.files()["a"] == b"not sealed"
 
 
 async def test_a_crash_between_the_copy_and_the_arrival_of_theirs_loses_nothing(

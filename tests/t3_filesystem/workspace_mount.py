@@ -143,7 +143,16 @@ class Parts:
             self.refresher,
             self.content,
             self.uploads,
-            SettingAside(self.tree, content_files, self.content, self.refresher, self.changes, self.uploads),
+            SettingAside(
+                self.tree,
+                content_files,
+                self.content,
+                self.refresher,
+                self.changes,
+                self.uploads,
+                self.fence,
+                self.kernel,
+            ),
             self.fence,
             conflict=options.conflict,
         )
