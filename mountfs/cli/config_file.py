@@ -68,6 +68,7 @@ class ConfigFile(BaseModel):
     allow_other: bool = False
     read_only: bool = False
     local_only: Annotated[list[str], AfterValidator(_check_patterns)] = []
+    share_attributes: bool = True
     passthrough: bool = True
     log_level: LogLevel = "info"
 

@@ -57,6 +57,7 @@ def collect(
         allow_other=config.allow_other,
         read_only=config.read_only,
         local_only=tuple(config.local_only),
+        share_attributes=config.share_attributes,
         passthrough=passthrough and config.passthrough,
         log_level=config.log_level,
     )

@@ -203,6 +203,7 @@ class Parts:
         self.connection = Connection()
         self.notifier = Notifier()
         self.tree = Tree(journal, uid=os.getuid(), gid=os.getgid())
+        self.tree.shares_attributes = settings.share_attributes
         self.tree.local_only = LocalOnly(settings.local_only)
         self.content = FileContent(
             self.tree,

@@ -53,6 +53,7 @@ class MountSettings:
     lease_duration_s: after what time the workspace frees a lock of a host that died.
     allow_other: other users of this machine may enter the mount. read_only: nothing may be changed.
     local_only: patterns, as in a .gitignore, of paths that stay in the cache and are never uploaded.
+    share_attributes: whether a file may be executed travels to other hosts, in the free text of its node.
     passthrough: the kernel may serve open files from the cache by itself, where it can.
     log_level: what goes to the log.
     """
@@ -73,6 +74,7 @@ class MountSettings:
     allow_other: bool = False
     read_only: bool = False
     local_only: tuple[str, ...] = ()
+    share_attributes: bool = True
     passthrough: bool = True
     log_level: LogLevel = "info"
 

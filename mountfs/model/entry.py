@@ -19,7 +19,7 @@ class EntryKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """What the remote last confirmed of an entry: its identity, place and content there."""
+    """What the remote last confirmed of an entry: its identity, place, content and free text there."""
 
     node: NodeId
     parent: NodeId
@@ -27,6 +27,7 @@ class Base:
     version: VersionId | None = None
     sha256: str | None = None
     size: int = 0
+    text: str = ""
 
 
 class ContentStamp(NamedTuple):

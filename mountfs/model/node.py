@@ -19,6 +19,7 @@ class RemoteNode:
 
     `size` is in bytes and 0 for folders. `sha256` is lower-case hex, or None where the remote did not
     tell or used another algorithm. `modified_ns` is the remote's clock, in nanoseconds since the epoch.
+    `text` is what people may write to a node; see `rules/shared_attributes.py`.
     `trashed` nodes still answer by id and must be treated as deleted.
     """
 
@@ -32,3 +33,4 @@ class RemoteNode:
     modified_ns: int = 0
     locked: bool = False
     trashed: bool = False
+    text: str = ""

@@ -154,6 +154,10 @@ class Remote(Protocol):
         """Move, keeping the name. A file of that name in `parent` is sent to the trash by the remote."""
         ...
 
+    async def describe(self, node: NodeId, text: str) -> RemoteNode:
+        """Set the free text of a node; makes no new version. Raises NodeNotFound."""
+        ...
+
     async def trash(self, node: NodeId) -> None:
         """Send the node (of a folder: the subtree) to the trash. Absent or trashed already is success."""
         ...

@@ -107,6 +107,9 @@ class FaultyRemote:
     async def rename(self, node: NodeId, name: str) -> RemoteNode:
         return await self._pass("rename", lambda: self.inner.rename(node, name))
 
+    async def describe(self, node: NodeId, text: str) -> RemoteNode:
+        return await self._pass("describe", lambda: self.inner.describe(node, text))
+
     async def move(self, node: NodeId, parent: NodeId) -> RemoteNode:
         return await self._pass("move", lambda: self.inner.move(node, parent))
 

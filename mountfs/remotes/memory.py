@@ -71,6 +71,11 @@ class MemoryRemote:
         self.workspace.rename(node, name)
         return self._described(node)
 
+    async def describe(self, node: NodeId, text: str) -> RemoteNode:
+        await self._enter_writing("describe")
+        self.workspace.set_text(node, text)
+        return self._described(node)
+
     async def move(self, node: NodeId, parent: NodeId) -> RemoteNode:
         await self._enter_writing("move")
         self.workspace.move(node, parent)

@@ -34,6 +34,7 @@ class StoredNode:
     modified_ns: int
     versions: list[Version] = field(default_factory=list)
     trashed: bool = False
+    text: str = ""
     lease: HeldLease | None = None
 
     def version(self, wanted: VersionId | None) -> Version | None:

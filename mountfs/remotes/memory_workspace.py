@@ -175,6 +175,12 @@ class MemoryWorkspace:
         self._relocate(stored, parent, name)
         self._note(stored)
 
+    def set_text(self, node: NodeId, text: str) -> None:
+        stored = self._live(node)
+        if text != stored.text:
+            stored.text = text
+            self._note(stored)
+
     def trash(self, node: NodeId) -> None:
         stored = self._nodes.get(node)
         if stored is None or self._is_trashed(stored):
@@ -399,6 +405,7 @@ class MemoryWorkspace:
             modified_ns=stored.modified_ns,
             locked=self._live_lease(stored, now) is not None,
             trashed=self._is_trashed(stored),
+            text=stored.text,
         )
 
     def _walk(self) -> Iterator[tuple[str, StoredNode]]:

@@ -22,6 +22,7 @@ class Step(Enum):
     MOVE = "move"
     RENAME = "rename"
     TRASH = "delete"
+    DESCRIBE = "write the free text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class Situation:
     base: Base | None
     content_dirty: bool
     unsealed: bool
+    text: str | None = None
+    """The free text that the remote is to have; None: whatever it has."""
     stays_here: bool = False
     """Its path is one that never travels. What the remote has at this very path is an ordinary entry all the
     same; what it has elsewhere was moved here, and leaves the remote."""
@@ -59,7 +62,7 @@ def next_step(entry: Situation) -> Step:
         return Step.RENAME
     if entry.content_dirty:
         return Step.WAIT_FOR_CLOSE if entry.unsealed else Step.UPLOAD_VERSION
-    return Step.NOTHING
+    return Step.NOTHING if entry.text in (None, entry.base.text) else Step.DESCRIBE
 
 
 def _is_at_home(entry: Situation) -> bool:

@@ -12,7 +12,7 @@ from mountfs.model.conflict import Conflict, ConflictKind
 from mountfs.model.entry import Base, ContentStamp, EntryKind, EntryRecord, OpenUpload
 from mountfs.model.ids import Ino, NodeId, UploadId, VersionId
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 
 TABLES: Final = """
 CREATE TABLE IF NOT EXISTS facts (
@@ -47,7 +47,8 @@ CREATE TABLE IF NOT EXISTS entries (
     listed        INTEGER NOT NULL,  -- 1: all children of this directory are known
     exposed_mtime_ns INTEGER,        -- while programs may write past the daemon: the content as last known
     exposed_size  INTEGER,
-    xattrs        TEXT               -- NULL: none; else JSON, each name (latin-1) with its value (base64)
+    xattrs        TEXT,              -- NULL: none; else JSON, each name (latin-1) with its value (base64)
+    base_text     TEXT               -- the confirmed free text on the remote; NULL: none
 );
 CREATE TABLE IF NOT EXISTS uploads (
     ino         INTEGER PRIMARY KEY,
@@ -75,6 +76,7 @@ MIGRATIONS: Final = {
         "ALTER TABLE entries ADD COLUMN exposed_size INTEGER",
     ),
     2: ("ALTER TABLE entries ADD COLUMN xattrs TEXT",),
+    3: ("ALTER TABLE entries ADD COLUMN base_text TEXT",),
 }
 """What leads from a format to the next."""
 
@@ -82,7 +84,7 @@ ENTRY_COLUMNS: Final = (
     "ino, parent, name, kind, mode, uid, gid, rdev, size, atime_ns, mtime_ns, ctime_ns, target,"
     " node, base_parent, base_name, base_version, base_sha256, base_size,"
     " generation, content_dirty, pending, failure, listed, exposed_mtime_ns, exposed_size,"
-    " xattrs"
+    " xattrs, base_text"
 )
 ENTRY_VALUES: Final = ENTRY_COLUMNS.count(",") + 1
 PUT_ENTRY: Final = (
@@ -129,6 +131,7 @@ def entry_row(entry: EntryRecord) -> Row:
         int(entry.listed),
         *(entry.exposed or (None, None)),
         _xattrs_text(entry.xattrs),
+        (base.text or None) if base is not None else None,
     )
 
 
@@ -164,6 +167,7 @@ def entry_record(row: sqlite3.Row) -> EntryRecord:
             version=None if row["base_version"] is None else VersionId(row["base_version"]),
             sha256=row["base_sha256"],
             size=row["base_size"],
+            text=row["base_text"] or "",
         )
     return EntryRecord(
         ino=Ino(row["ino"]),

@@ -345,4 +345,4 @@ def _agrees(known: Inode, row: RemoteNode) -> bool:
     assert base is not None
     if (base.parent, base.name) != (row.parent, row.name):
         return False
-    return known.is_directory or base.version == row.version
+    return known.is_directory or (base.version, base.text) == (row.version, row.text)

@@ -100,6 +100,7 @@ class StepExecutor:
             Step.UPLOAD_VERSION: self._upload_version,
             Step.MOVE: self._relocate,
             Step.RENAME: self._relocate,
+            Step.DESCRIBE: self._describe,
         }
 
     async def step(self, inode: Inode) -> Outcome | WaitFor:
@@ -295,6 +296,22 @@ class StepExecutor:
         if inode.is_linked:
             self._changes.conflicts.step_aside(inode, theirs)
         await self._refresher.look_at([theirs.id])
+        return Outcome.AGAIN
+
+    async def _describe(self, inode: Inode, _: Situation) -> Outcome:
+        base = inode.base
+        assert base is not None
+        # People write there as well, and nothing guards against a change that came meanwhile: look before.
+        await self._refresher.look_at([base.node])
+        text = self._tree.situation(inode).text
+        if inode.base is None or inode.base.node != base.node or text in (None, inode.base.text):
+            return Outcome.AGAIN
+        node = await self._remote.describe(base.node, text)
+        if inode.base is not None and inode.base.node == base.node:
+            self._tree.set_base(inode, replace(inode.base, text=text))
+            self._tree.save(inode)
+        if node.text != text:
+            log.warning("%r: the workspace does not keep what is told of its attributes", inode.path())
         return Outcome.AGAIN
 
     # Folders and deletion.

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def base_of(node: RemoteNode) -> Base:
-    return Base(node.id, node.parent, node.name, node.version, node.sha256, node.size)
+    return Base(node.id, node.parent, node.name, node.version, node.sha256, node.size, node.text)
 
 
 class Conflicts:

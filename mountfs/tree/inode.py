@@ -1,5 +1,6 @@
 """One entry of the tree in memory."""
 
+import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -198,7 +199,11 @@ class Inode:
         # One is what file systems show that do not count subdirectories; find(1) knows it.
         return 1
 
-    def situation(self, *, stays_here: bool = False) -> Situation:
+    @property
+    def is_executable(self) -> bool:
+        return bool(self.mode & stat.S_IXUSR)
+
+    def situation(self, *, text: str | None = None, stays_here: bool = False) -> Situation:
         """Return what decides about the next step."""
         return Situation(
             kind=self.kind,
@@ -208,6 +213,7 @@ class Inode:
             base=self.base,
             content_dirty=self.content_dirty,
             unsealed=self.unsealed,
+            text=text,
             stays_here=stays_here,
         )
 

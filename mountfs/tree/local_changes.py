@@ -138,12 +138,34 @@ def _unlink(tree: Tree, inode: Inode) -> None:
     tree.detach(inode)
     inode.ctime_ns = time.time_ns()
     inode.unsealed = False
+    _bequeath(tree, inode)
     tree.track_displacement(inode)
     if inode.base is not None or inode.sending or inode.unanswered:
         tree.mark_pending(inode)
         tree.save(inode)
     else:
         tree.drop_if_unneeded(inode)
+
+
+def _bequeath(tree: Tree, removed: Inode) -> None:
+    """A file that was moved out of the way of a new one, and is removed now, hands its identity on to that.
+
+    So editors that save by way of a backup make one new version, too.
+    """
+    base = removed.base
+    folder = tree.by_node.get(base.parent) if base is not None else None
+    if base is None or folder is None or not removed.is_file or removed.sending:
+        return
+    heir = folder.children.get(names.from_remote(base.name))
+    if heir is None or not heir.is_file or heir.base is not None or heir.sending or heir.unanswered:
+        return
+    if tree.stays_here(heir):
+        return
+    tree.set_base(removed, None)
+    tree.set_base(heir, base)
+    heir.generation += 1
+    tree.mark_pending(heir)
+    tree.save(heir)
 
 
 def rename(
@@ -292,7 +314,11 @@ def set_attributes(tree: Tree, inode: Inode, change: AttributeChange) -> None:
     """Set mode, owner and times; the size is the content's business. Raises StorageError."""
     tree.journal.check_writable()
     if change.mode is not None:
+        was_executable = inode.is_executable
         inode.mode = (inode.mode & ~0o7777) | (change.mode & 0o7777)
+        is_told = tree.shares_attributes and inode.is_file and inode.is_linked
+        if is_told and inode.is_executable != was_executable:
+            tree.mark_pending(inode)
     if change.uid is not None:
         inode.uid = change.uid
     if change.gid is not None:

@@ -18,7 +18,7 @@ from mountfs.model.entry import Base, EntryKind
 from mountfs.model.filesystem import KernelNotifier
 from mountfs.model.ids import Ino, NodeId
 from mountfs.model.node import NodeKind, RemoteNode
-from mountfs.rules import names, relocation
+from mountfs.rules import names, relocation, shared_attributes
 from mountfs.tree.conflicts import Conflicts, base_of
 from mountfs.tree.inode import Inode
 from mountfs.tree.tree import Tree
@@ -101,6 +101,7 @@ class RemoteChanges:
         blocked_by = self._follow_place(inode, node, parent)
         if blocked_by is None and self._tree.by_node.get(node.id) is inode:
             self._follow_content(inode, node)
+            self._follow_text(inode, node)
             inode.touched_at = trio.current_time()
             self._tree.save(inode)
         return blocked_by
@@ -162,6 +163,8 @@ class RemoteChanges:
             self.conflicts.step_aside(occupant, node)
         kind = EntryKind.DIRECTORY if node.kind is NodeKind.FOLDER else EntryKind.FILE
         mode = FOLDER_MODE if kind is EntryKind.DIRECTORY else FILE_MODE
+        if kind is EntryKind.FILE and self._tree.shares_attributes:
+            mode = _executable(mode) if shared_attributes.is_executable(node.text) else mode
         when = node.modified_ns or time.time_ns()
         record = replace(
             self._tree.new_record(self._tree.journal.new_ino(), parent.ino, name, kind, mode),
@@ -298,6 +301,21 @@ class RemoteChanges:
         else:
             self._take_content(inode, node)
 
+    def _follow_text(self, inode: Inode, node: RemoteNode) -> None:
+        base = inode.base
+        assert base is not None
+        if base.text == node.text:
+            return
+        self._tree.set_base(inode, replace(base, text=node.text))
+        wanted = shared_attributes.is_executable(node.text)
+        is_news = wanted != shared_attributes.is_executable(base.text)
+        if not (self._tree.shares_attributes and inode.is_file and is_news) or inode.is_executable == wanted:
+            return
+        if inode.pending is None:
+            inode.mode = _executable(inode.mode) if wanted else inode.mode & ~0o111
+            inode.ctime_ns = time.time_ns()
+            self._kernel.attributes_changed(inode.ino)
+
     def give_up_edit(self, inode: Inode, node: RemoteNode) -> None:
         """Let the file have the content that the remote has, in place of ours: at once, or where programs
         have it open directly when it is here. What they write meanwhile is an edit of its own."""
@@ -353,8 +371,13 @@ class RemoteChanges:
 def _is_on_its_way(inode: Inode, base: Base, node: RemoteNode) -> bool:
     """Tell whether our own move may have put it there: the answer may have been lost with a process."""
     parent = inode.parent.node if inode.parent is not None else None
-    name = inode.name.decode("utf-8", "replace")
+    name = names.to_remote(inode.name)
     return relocation.is_on_its_way(base, parent, name, (node.parent, node.name))
+
+
+def _executable(mode: int) -> int:
+    """Whoever may read it may execute it."""
+    return mode | (mode & 0o444) >> 2
 
 
 def _with_content(base: Base, node: RemoteNode) -> Base:

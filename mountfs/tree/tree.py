@@ -16,7 +16,7 @@ from mountfs.model.errors import FileNotFound, NotADirectory
 from mountfs.model.ids import ROOT_INO, ROOT_NODE, Ino, NodeId
 from mountfs.model.node import RemoteNode
 from mountfs.model.storage import Journal
-from mountfs.rules import names
+from mountfs.rules import names, shared_attributes
 from mountfs.rules.local_only import LocalOnly
 from mountfs.rules.steps import Situation
 from mountfs.tree.folder_uses import FolderUses
@@ -52,6 +52,8 @@ class Tree:
         self.pending: dict[Ino, Inode] = {}
         self.kept: dict[Ino, Inode] = {}
         self.local_only = LocalOnly()
+        self.shares_attributes = True
+        """Whether attributes that the remote has no place for travel in its free text."""
         self.displaced: dict[Place, Inode] = {}
         self.open_uploads: dict[Ino, OpenUpload] = {}
         """What was sent, or is being sent, with the outcome not known yet, as the journal has it; of a file
@@ -400,7 +402,10 @@ class Tree:
         return self.local_only.matches(above + b"/" + name if above else name, is_directory=is_directory)
 
     def situation(self, inode: Inode) -> Situation:
-        return inode.situation(stays_here=self.stays_here(inode))
+        text = None
+        if self.shares_attributes and inode.is_file and inode.base is not None:
+            text = shared_attributes.with_executable(inode.base.text, inode.is_executable)
+        return inode.situation(text=text, stays_here=self.stays_here(inode))
 
     def sort_again(self, top: Inode) -> None:
         """The entry, with all below it, is at another place, where other patterns match."""

@@ -34,6 +34,7 @@ def test_every_key_is_taken(tmp_path: Path) -> None:
         allow_other = true
         read_only = true
         local_only = ["node_modules/", "*.o"]
+        share_attributes = false
         passthrough = false
         log_level = "debug"
         """,

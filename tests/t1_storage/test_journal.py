@@ -444,6 +444,7 @@ async def test_older_format_is_brought_to_the_newest(path: Path) -> None:
         "ALTER TABLE entries DROP COLUMN exposed_mtime_ns",
         "ALTER TABLE entries DROP COLUMN exposed_size",
         "ALTER TABLE entries DROP COLUMN xattrs",
+        "ALTER TABLE entries DROP COLUMN base_text",
         "UPDATE facts SET value = '1' WHERE name = 'format'",
     ):
         altered(path, statement)

@@ -165,6 +165,20 @@ async def test_rename_makes_a_version_and_keeps_the_node(
     assert await names(remote, folder) == {"new"}
 
 
+async def test_free_text_is_kept_without_a_new_version(remote: Remote, folder: NodeId, store: Store) -> None:
+    node = await store(folder, "file", b"x")
+    before = await one(remote, node)
+    assert before.text == ""
+    for text in ("words", "a\nb [mountfs x]", "\u00e4" * 2048, ""):
+        assert (await remote.describe(node, text)).text == text
+        assert (await one(remote, node)).text == text
+        assert [child.text for child in await remote.list_folder(folder)] == [text]
+    after = await one(remote, node)
+    assert (after.version, after.sha256, after.name) == (before.version, before.sha256, before.name)
+    with pytest.raises(NodeNotFound):
+        await remote.describe(NOBODY, "words")
+
+
 async def test_rename_onto_a_name_is_refused(remote: Remote, folder: NodeId, store: Store) -> None:
     node = await store(folder, "a", b"a")
     await store(folder, "b", b"b")

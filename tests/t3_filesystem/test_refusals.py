@@ -170,10 +170,11 @@ async def test_refusal_stops_one_file_alone_and_is_told(
 
 
 async def test_refused_name_is_sent_after_a_rename(mount: WorkspaceMount, workspace: MemoryWorkspace) -> None:
-    await mount.write("new\nline", b"content")
+    mount.remote.fail("upload_small", NameRefused("the name is bad"))
+    await mount.write("bad", b"content")
     await mount.settle()
-    assert list(mount.failures()) == ["new\nline"]
-    await mount.rename("new\nline", "line")
+    assert list(mount.failures()) == ["bad"]
+    await mount.rename("bad", "line")
     await mount.settle()
     assert workspace.files() == {"line": b"content"}
 

@@ -66,7 +66,7 @@ def run_fast(
 
 
 WRITING_CALLS = (
-    *("create_folder", "rename", "move", "trash", "upload_small", "upload_batch", "open_upload"),
+    *("create_folder", "rename", "describe", "move", "trash", "upload_small", "upload_batch", "open_upload"),
     *("send_chunk", "complete_upload", "cancel_upload", "commit", "add_file"),
 )
 

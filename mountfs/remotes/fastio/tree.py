@@ -74,6 +74,12 @@ class Tree(WorkspaceCalls):
             raise
         return wire.changed_node(payload) or await self._after(ask, node)
 
+    async def describe(self, node: NodeId, text: str) -> RemoteNode:
+        # An empty value is no field to some versions of the service; this word clears it.
+        ask = self._change(node, "update", {"metadata_short": text or "null"})
+        payload = await self._changed(node, ask)
+        return wire.changed_node(payload) or await self._after(ask, node)
+
     async def move(self, node: NodeId, parent: NodeId) -> RemoteNode:
         ask = self._change(node, "move", {"parent": parent})
         return wire.changed_node(await self._changed(node, ask)) or await self._after(ask, node)

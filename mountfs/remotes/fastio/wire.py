@@ -166,6 +166,7 @@ def node(row: Wire) -> RemoteNode:
         modified_ns=moment_ns(row.get("modified")),
         locked=truth(row.get("locked")),
         trashed=_is_trashed(row),
+        text=_text(row),
     )
 
 
@@ -329,6 +330,12 @@ def is_of_the_future(row: Wire) -> bool:
     """Tell whether the row is of a type that this client does not know; a row without a type is no node."""
     told = row.get("type")
     return isinstance(told, str) and told != "" and told not in KINDS
+
+
+def _text(row: Wire) -> str:
+    metadata = row.get("metadata")
+    text = metadata.get("short") if isinstance(metadata, dict) else None
+    return text if isinstance(text, str) else ""
 
 
 def _size(row: Wire) -> int:
