@@ -40,6 +40,13 @@ class Connection:
         self._retry_at = trio.current_time() + wait_s
         self._failures += 1
 
+    def note_refusal(self, error: MountfsError) -> None:
+        """The remote answers, and does not want to: for the status, and once for the log."""
+        told = f"{error.message}; {error.hint}" if error.hint else error.message
+        if told != self.last_error:
+            log.warning("the workspace refuses: %s", told)
+        self.last_error = told
+
     def note_success(self) -> None:
         if not self.online:
             log.info("the workspace answers again")

@@ -67,7 +67,7 @@ class Follower:
                 if isinstance(error, RemoteUnavailable):
                     self._connection.note_failure(error)
                 else:
-                    log.warning("the change feed: %s", error.message)
+                    self._connection.note_refusal(error)
                     await trio.sleep(POLL_S / 10)
 
     async def _follow(self) -> None:

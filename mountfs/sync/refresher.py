@@ -13,6 +13,7 @@ from mountfs.model.errors import (
     Interrupted,
     MountfsError,
     NodeNotFound,
+    RemoteError,
     RemoteUnavailable,
 )
 from mountfs.model.ids import Ino, NodeId
@@ -110,8 +111,8 @@ class Refresher:
     async def ensure_fresh(self, folder: Inode) -> None:
         """Make the children of a directory known and true; bounded.
 
-        Stale knowledge is served where the remote does not answer in time. Raises RemoteUnavailable,
-        ContentUnavailable, or what the remote says, where there is no knowledge at all.
+        Stale knowledge is served where the remote refuses, or does not answer in time. Where there is none,
+        raises RemoteUnavailable, ContentUnavailable, or what the remote says.
         """
         if not folder.loaded:
             await self._tree.ensure_loaded(folder)
@@ -128,8 +129,12 @@ class Refresher:
             if patience.cancelled_caught and not folder.listed:
                 # It goes on; a long listing is there at a later try.
                 raise ContentUnavailable(f"{folder.path()!r}: the workspace did not list it in time")
-        except RemoteUnavailable as error:
-            self._connection.note_failure(error)
+        except RemoteError as error:
+            # Also where the remote refuses, as with a token that has expired: that is no absence.
+            if isinstance(error, RemoteUnavailable):
+                self._connection.note_failure(error)
+            else:
+                self._connection.note_refusal(error)
             if not folder.listed:
                 raise
 

@@ -15,8 +15,9 @@ import pytest
 import trio
 
 from mountfs.kernel.errno_map import errno_for
-from mountfs.model.errors import ContentDamaged, RemoteError
+from mountfs.model.errors import ContentDamaged, ContentUnavailable, RemoteError, RemoteUnavailable
 from mountfs.remotes.fastio import FastioService, FastioSettings
+from mountfs.sync.refresher import RECHECK_S
 from scripts.lib import faults
 from scripts.lib.faulty_proxy import Fault, FaultyProxy
 from tests.t2_server.serving import Api, ServerProcess
@@ -30,6 +31,9 @@ EVERY_CELL = bool(os.environ.get("MOUNTFS_EVERY_FAULT"))
 """Try every fault on every operation, for some minutes."""
 
 CELLS_SKIPPED = 6
+
+SLACK_S = 60
+"""By the fast clock: three seconds for a busy machine."""
 
 MEBIBYTE = 1024 * 1024
 SMALL = b"small content"
@@ -377,6 +381,39 @@ async def test_refused_read_tells_why_and_works_afterwards(case: Case, refusal: 
     case.proxy.heal()
     await done.act(case)
     await case.check()
+
+
+@pytest.mark.parametrize(("operation", "limit_s"), [("read whole", 30), ("list", 10)])
+async def test_what_is_not_here_and_does_not_come_is_an_error_in_time(
+    case: Case, operation: str, limit_s: float
+) -> None:
+    done = await _prepared(case, operation)
+    case.proxy.plan(faults.hang_before, *done.methods, times=None)
+    began = trio.current_time()
+    with pytest.raises((ContentUnavailable, RemoteUnavailable)) as told:
+        await done.act(case)
+    assert errno_for(told.value) == errno.ETIMEDOUT
+    assert trio.current_time() - began < limit_s + SLACK_S
+
+
+async def test_with_an_expired_token_what_is_cached_is_served_and_work_goes_on(case: Case) -> None:
+    await case.mount.mkdir("folder")
+    await case.mount.write("folder/old", SMALL)
+    await case.mount.settle()
+    assert await case.mount.contents() == {"folder": None, "folder/old": SMALL}
+    case.proxy.plan(faults.token_expired, times=None)
+    case.proxy.set_refusing(True)
+    case.proxy.set_refusing(False)
+    await case.mount.wait_until_blind()
+    await trio.sleep(RECHECK_S)
+    await case.mount.write("folder/new", SMALL)
+    case.expected = {"folder": None, "folder/old": SMALL, "folder/new": SMALL}
+    assert await case.mount.contents() == case.expected
+    assert "MOUNTFS_TOKEN" in str(case.mount.parts.connection.last_error)
+    assert "HTTP 401" in (await _parked(case))["folder/new"]
+    case.proxy.heal()
+    case.mount.parts.sender.retry([case.mount.inode("folder/new")])
+    await _end_well(case)
 
 
 # Content that is spoiled on its way.
