@@ -38,6 +38,7 @@ ERRNOS: Final[dict[type[MountfsError], int]] = {
     errors.WouldBlock: errno.EWOULDBLOCK,
     errors.WouldDeadlock: errno.EDEADLK,
     errors.Interrupted: errno.EINTR,
+    errors.MountEnding: errno.EIO,  # of EINTR without a signal the kernel makes one of its own, 512
 }
 
 

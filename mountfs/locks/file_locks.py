@@ -10,7 +10,7 @@ import trio
 
 from mountfs.locks.file_lock import Call, FileLock, GiveBack
 from mountfs.locks.lease_agent import LeaseAgent
-from mountfs.model.errors import Interrupted, LeaseLost, RemoteUnavailable
+from mountfs.model.errors import LeaseLost, MountEnding, RemoteUnavailable
 from mountfs.model.filesystem import (
     WHOLE_FILE,
     ByteSpan,
@@ -106,7 +106,7 @@ class FileLocks:
         """Through which open file descriptions record locks were asked for, by which owners, since the owner
         last closed a descriptor of the file."""
         self._flocked_through: dict[tuple[Ino, LockOwner], Handle] = {}
-        self._held_since: dict[tuple[Ino, LockHolder], float] = {}
+        self._held_since: dict[Ino, dict[LockHolder, float]] = {}
         self._waiting_since: dict[Call, tuple[Ino, float]] = {}
         self._lost_before = 0
         """Losses of locks that are not in use any more."""
@@ -118,7 +118,7 @@ class FileLocks:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the agents of all files; returns after `aclose`, or ends when cancelled.
 
-        Either way nobody holds or waits for a lock any more (waiting calls raise Interrupted), and the
+        Either way nobody holds or waits for a lock any more (waiting calls raise MountEnding), and the
         leases are given back within `close_patience_s`: published first, as with every unlock. Those for
         which the time does not suffice are left to their expiry, never released as if published.
         """
@@ -154,7 +154,7 @@ class FileLocks:
         Raises WouldBlock; LeaseLost as the port says; RemoteUnavailable where `wait` is false and the remote
         does not answer, and from an unlock whose content could not be confirmed in time, or ever (then the
         error that says why): the owner is without the lock then, and the mount keeps the lease while it goes
-        on trying. Interrupted when the mount ends. Cancelling an unlock gives up only the wait for its
+        on trying. MountEnding when the mount ends. Cancelling an unlock gives up only the wait for its
         confirmation.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -254,7 +254,7 @@ class FileLocks:
 
     def _note_given_up(self, lock: FileLock, holder: LockHolder) -> None:
         if holder not in lock.table.holders:
-            self._held_since.pop((lock.ino, holder), None)
+            self._held_since.get(lock.ino, {}).pop(holder, None)
 
     def uses(self, node: NodeId) -> bool:
         """Say whether programs here lock this file, wait for its lock, or have just given it up."""
@@ -303,7 +303,8 @@ class FileLocks:
                 del self._waiting_since[call]
         if call.error:
             raise call.error
-        self._held_since.setdefault((ino, holder_of(request)), self._clock())
+        if self._locks.get(ino) is lock:
+            self._held_since.setdefault(ino, {}).setdefault(holder_of(request), self._clock())
 
     async def _wait_for(self, call: Call) -> None:
         """A call that does not want to wait for a lock still has to wait for the remote: with a bound."""
@@ -346,7 +347,7 @@ class FileLocks:
     def _lock_in_use(self, ino: Ino) -> FileLock:
         """Return the lock of the inode, with an agent at work for it."""
         if self._closing.is_set():
-            raise Interrupted("the mount is ending")
+            raise MountEnding("the mount is ending")
         assert self._agents is not None, "FileLocks.run must be running"
         lock = self._locks.get(ino)
         if lock is None:
@@ -368,6 +369,7 @@ class FileLocks:
         )
         await agent.run()
         del self._locks[lock.ino]
+        self._held_since.pop(lock.ino, None)
         self._fence.forget(lock.ino)
         self._lost_before += lock.lease.lost
         self._note_idle()
@@ -381,7 +383,7 @@ class FileLocks:
     def _close_locks(self) -> None:
         self._closing.set()
         for lock in self._locks.values():
-            lock.close(Interrupted("the mount is ending"))
+            lock.close(MountEnding("the mount is ending"))
         self._note_idle()
 
     def _note_idle(self) -> None:
@@ -389,12 +391,13 @@ class FileLocks:
             self._idle.set()
 
     def _described(self, lock: FileLock, now: float) -> FileLockStatistics:
+        since = self._held_since.get(lock.ino, {})
         return FileLockStatistics(
             ino=lock.ino,
             node=lock.lease.node,
             holders=tuple(lock.holders.items()),
             held=tuple(
-                LockUse(kind, now - self._held_since.get((lock.ino, holder), now), holder in lock.betrayed)
+                LockUse(kind, now - since.get(holder, now), holder in lock.betrayed)
                 for holder, kind in lock.holders.items()
             ),
             waiters=tuple(

@@ -234,6 +234,10 @@ class Interrupted(FileOperationError):
     """A signal ended the wait."""
 
 
+class MountEnding(FileOperationError):
+    """The mount goes, and nobody gets or keeps a lock by it any more."""
+
+
 class LeaseLost(MountfsError):
     """The lock may have gone to another host while it was relied on here."""
 

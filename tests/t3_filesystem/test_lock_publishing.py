@@ -9,8 +9,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from mountfs.model.errors import (
     FileTooBig,
-    Interrupted,
     LeaseLost,
+    MountEnding,
     RemoteUnavailable,
     WouldBlock,
 )
@@ -152,7 +152,7 @@ async def test_the_end_of_a_mount_publishes_and_gives_its_leases_back(autojump_c
         async def wait_turn() -> None:
             try:
                 await world.a.take(2)
-            except Interrupted as error:
+            except MountEnding as error:
                 raised.append(type(error))
 
         await world.a.take(1)
@@ -160,9 +160,9 @@ async def test_the_end_of_a_mount_publishes_and_gives_its_leases_back(autojump_c
         nursery.start_soon(wait_turn)
         await wait_all_tasks_blocked()
         await world.a.locks.aclose()
-        assert raised == [Interrupted]
+        assert raised == [MountEnding]
         assert world.events == ["a acquired", "a published", "a released"]
-        with pytest.raises(Interrupted):
+        with pytest.raises(MountEnding):
             await world.a.take(1)
         await world.a.unlock(1)
 
