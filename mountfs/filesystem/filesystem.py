@@ -63,7 +63,6 @@ WARY_TIMES: Final = CacheTimes(entry_s=5.0, attributes_s=5.0, missing_s=5.0)
 """While the feed is live, where the kernel cannot be told that everything has to be asked for again."""
 
 BLIND_TIMES: Final = CacheTimes(entry_s=1.0, attributes_s=1.0, missing_s=0.0)
-
 PUBLISH_PATIENCE_S: Final = 60.0
 """How long a close waits for the workspace where durability is remote."""
 
@@ -268,8 +267,8 @@ class WorkspaceFilesystem:
 
     def _clear_set_id(self, inode: Inode, caller: Caller) -> None:
         if inode.mode & (stat.S_ISUID | stat.S_ISGID):
-            mode = set_id.cleared(inode.mode, in_group=is_in_group(caller, inode.gid))
-            local_changes.set_mode(self._tree, inode, mode)
+            in_group = is_in_group(caller, inode.gid)
+            local_changes.set_mode(self._tree, inode, set_id.cleared(inode.mode, in_group=in_group))
 
     async def _truncate(self, inode: Inode, size: int, handle: Handle | None) -> None:
         if inode.is_directory:
