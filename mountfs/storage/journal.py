@@ -29,6 +29,9 @@ INO_BLOCK: Final = 10_000
 RETRY_S: Final = 0.5
 """How long the writer waits before it tries a refused transaction again."""
 
+GATHER_S: Final = 0.05
+"""How long a transaction gathers while nobody waits for it."""
+
 LOGGED_ROWS: Final = 1000
 """More rows than this are not worth the trio thread's time: who waits for them waits for the database."""
 
@@ -70,6 +73,8 @@ class SqliteJournal:
         self._refused: StorageError | None = None
         self._waiting = trio.lowlevel.ParkingLot()
         self._queue: queue.SimpleQueue[Batch] = queue.SimpleQueue()
+        self._urgent = threading.Event()
+        """Somebody waits for the database."""
         self._token: trio.lowlevel.TrioToken | None = None
         self._thread: threading.Thread | None = None
 
@@ -85,6 +90,7 @@ class SqliteJournal:
         if thread is not None:
             self._gathering.sync = self._gathering.last = True
             self._hand_over()
+            self._urgent.set()
             await trio.to_thread.run_sync(thread.join)
             self._thread = None
         self._redo.close()
@@ -160,6 +166,7 @@ class SqliteJournal:
         if self._refused is None and self._log():
             await trio.lowlevel.checkpoint_if_cancelled()
             return
+        self._urgent.set()
         number = self._handed_over
         while self._done < number:
             self.check_writable()
@@ -190,6 +197,7 @@ class SqliteJournal:
     async def synced(self) -> None:
         self._gathering.sync = True
         self._hand_over()
+        self._urgent.set()
         number = self._handed_over
         while self._synced < number:
             self.check_writable()
@@ -229,6 +237,9 @@ class SqliteJournal:
     def _next_batch(self) -> Batch:
         batch = Batch()
         batch.absorb(self._queue.get())
+        # The redo log has it already: a transaction for each close would take the processor from programs.
+        self._urgent.wait(GATHER_S)
+        self._urgent.clear()
         while True:
             try:
                 batch.absorb(self._queue.get_nowait())

@@ -110,7 +110,7 @@ def read(path: Path, *, run: int, applied: int) -> list[LoggedBatch]:
 
 
 def _line(value: object) -> bytes:
-    content = json.dumps(value, separators=(",", ":"), default=_wrap_bytes).encode()
+    content = _to_json(value).encode()
     return b"%08x %s\n" % (zlib.crc32(content), content)
 
 
@@ -118,6 +118,9 @@ def _wrap_bytes(value: object) -> list[str]:
     # A list of one string: no other value of a row is a list.
     assert isinstance(value, bytes)
     return [value.decode("latin-1")]
+
+
+_to_json: Final = json.JSONEncoder(separators=(",", ":"), default=_wrap_bytes).encode
 
 
 def _pairs(rows: dict[Any, Any]) -> list[tuple[Any, Any]]:

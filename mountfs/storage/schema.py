@@ -96,6 +96,9 @@ SELECT_PENDING: Final = f"{SELECT_ENTRY} WHERE pending IS NOT NULL ORDER BY pend
 SELECT_EXPOSED: Final = f"{SELECT_ENTRY} WHERE exposed_size IS NOT NULL"
 SELECT_UNLINKED: Final = "SELECT ino FROM entries WHERE parent IS NULL AND ino <> ?"
 
+OLDEST_NS: Final = -(2**63)
+NEWEST_NS: Final = 2**63 - 1
+
 Row = tuple[int | str | bytes | None, ...]
 
 
@@ -154,7 +157,7 @@ def _xattrs(text: str | None) -> tuple[tuple[bytes, bytes], ...]:
 
 def _storable(time_ns: int) -> int:
     """Return the nearest time that SQLite can hold: 64 bits of nanoseconds reach the year 2262."""
-    return max(-(2**63), min(time_ns, 2**63 - 1))
+    return time_ns if OLDEST_NS <= time_ns <= NEWEST_NS else max(OLDEST_NS, min(time_ns, NEWEST_NS))
 
 
 def entry_record(row: sqlite3.Row) -> EntryRecord:
