@@ -28,8 +28,8 @@ async def test_damaged_clean_content_is_fetched_again(
     mount: WorkspaceMount, workspace: MemoryWorkspace, spoil: object, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert callable(spoil)
-    workspace.put("a", CONTENT)
-    assert await mount.read("a") == CONTENT
+    await mount.write("a", CONTENT)
+    await mount.settle()
     ino = mount.inode("a").ino
     await mount.stop()
     spoil(mount, ino)
@@ -46,13 +46,10 @@ async def test_damaged_clean_content_is_fetched_again(
     assert workspace.files() == {"a": CONTENT + b"more"}
 
 
-async def test_sound_content_is_hashed_once_in_a_run(
-    mount: WorkspaceMount, workspace: MemoryWorkspace
-) -> None:
-    workspace.put("a", CONTENT)
-    await mount.read("a")
+async def test_sound_content_is_hashed_once_in_a_run(mount: WorkspaceMount) -> None:
+    await mount.write("a", CONTENT)
+    await mount.settle()
     await mount.restart()
-    await mount.listdir()
     mount.remote.go_offline()
     assert await mount.read("a") == CONTENT
     assert mount.parts.content._damage._sound == {mount.inode("a").ino}
