@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class DamageCheck:
-    """Content that is here in part, or whose hash the remote has not told, is trusted as the disk gives it."""
+    """Content that is here in part, or whose hash was never told, is trusted as the disk gives it."""
 
     def __init__(self, store: ContentStore) -> None:
         self._store = store
