@@ -20,6 +20,7 @@ from mountfs.model.remote import Remote
 from mountfs.model.storage import ContentStore, Coverage
 from mountfs.rules import eviction
 from mountfs.rules.read_plan import ReadAhead, ReadPlan
+from mountfs.sync.damage import DamageCheck
 from mountfs.sync.direct_access import DirectAccess
 from mountfs.sync.fetcher import Fetcher
 from mountfs.sync.prefetcher import Prefetcher
@@ -61,6 +62,7 @@ class FileContent:
         self._fetcher = Fetcher(
             remote, store.disk, patience_s=patience_s, fetched=self._count_fetched, let_go=self._let_go
         )
+        self._damage = DamageCheck(store)
         self.direct = DirectAccess(tree, grown=self._grow)
         self.superseding = Superseding(tree, remote, store, self.direct)
         self._prefetcher = Prefetcher(self._bring, lambda: self._limit_bytes - self.used_bytes)
@@ -148,6 +150,7 @@ class FileContent:
             inode.present = RangeSet()
         if not inode.content_dirty and inode.descriptor is not None:
             self._fit(inode)
+            await self._damage.check(inode)
 
     def _fit(self, inode: Inode) -> None:
         """Give the file of clean content the length of its version."""

@@ -307,7 +307,7 @@ class Fetcher:
         if base.sha256 is None or inode.present.missing(0, inode.size) != [last]:
             return
         assert inode.descriptor is not None
-        digest = await trio.to_thread.run_sync(_digest, inode.descriptor, inode.size)
+        digest = await trio.to_thread.run_sync(digest_of, inode.descriptor, inode.size)
         if fetch.is_outdated() or digest == base.sha256:
             return
         inode.present = RangeSet()
@@ -331,7 +331,7 @@ class Fetcher:
             raise StorageError(f"the cache cannot keep {fetch.inode.path()!r}: disk full", errno=errno.ENOSPC)
 
 
-def _digest(descriptor: int, size: int) -> str:
+def digest_of(descriptor: int, size: int) -> str:
     digest = hashlib.sha256()
     position = 0
     while piece := os.pread(descriptor, min(HASH_PIECE_BYTES, size - position), position):

@@ -66,14 +66,19 @@ class Writer:
         """Compare the folder with the model; what was under way counts as what it became."""
         found = read_files(top / self.name)
         change, self._doubt = self._doubt, None
-        if change is not None and all(
-            _is_allowed(found.get(path), self.files.get(path), change.after.get(path), path in change.between)
-            for path in self.files.keys() | change.after.keys()
-        ):
-            self.files = {
-                path: content for path, content in found.items() if path in self.files | change.after
-            }
+        if change is not None:
+            self._adopt(found, change)
         self.compare(found, str(top))
+
+    def _adopt(self, found: Files, change: Change) -> None:
+        for path in list(self.files.keys() | change.after.keys()):
+            content = found.get(path)
+            if not _is_allowed(content, self.files.get(path), change.after.get(path), path in change.between):
+                continue
+            if content is None:
+                self.files.pop(path, None)
+            else:
+                self.files[path] = content
 
     def compare(self, found: Files, where: str) -> None:
         for path, content in self.files.items():
