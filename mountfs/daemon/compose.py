@@ -264,6 +264,7 @@ class Parts:
             remote,
             self.publisher,
             self.fence,
+            journal,
             holder=self.holder,
             duration_s=settings.lease_duration_s,
             clock=LEASE_CLOCK,
@@ -307,6 +308,7 @@ class Parts:
         """Bring what is pending into memory; the rest comes when it is used."""
         await self.tree.load(await self.journal.pending(), await self.journal.conflicts())
         self.uploads.load(await self.journal.open_uploads(), self.tree)
+        self.locks.adopt(await self.journal.leases())
 
     async def remove_orphans(self) -> None:
         """Free what a crash left of deleted files, beside the traffic, and end. Cancelled between chunks."""

@@ -2,7 +2,7 @@
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,11 +22,11 @@ from mountfs.model.filesystem import (
     RecordLock,
 )
 from mountfs.model.ids import Ino, NodeId
-from mountfs.model.publishing import Publishing
-from mountfs.model.remote import Remote
+from mountfs.model.publishing import LeaseMemory, Publishing
+from mountfs.model.remote import KnownLease, Remote
 from mountfs.rules.fence import Fence
 from mountfs.rules.flock_table import FlockRequest
-from mountfs.rules.lease import LeaseState
+from mountfs.rules.lease import LeaseEvent, LeaseState
 from mountfs.rules.local_locks import LockRequest, holder_of, kind_of
 from mountfs.rules.record_table import RecordOwners, RecordRequest
 
@@ -85,6 +85,7 @@ class FileLocks:
         remote: Remote,
         publishing: Publishing,
         fence: Fence,
+        memory: LeaseMemory,
         *,
         holder: str,
         duration_s: float = 60.0,
@@ -95,6 +96,7 @@ class FileLocks:
         self._remote = remote
         self._publishing = publishing
         self._fence = fence
+        self._memory = memory
         self._holder = holder
         self._duration_s = duration_s
         self._publish_patience_s = publish_patience_s
@@ -110,10 +112,21 @@ class FileLocks:
         self._waiting_since: dict[Call, tuple[Ino, float]] = {}
         self._lost_before = 0
         """Losses of locks that are not in use any more."""
+        self._remembered: dict[Ino, KnownLease] = {}
+        """Leases of an earlier run that are still to be settled."""
         self._agents: trio.Nursery | None = None
         self._closing = trio.Event()
         self._idle = trio.Event()
         self._closed = trio.Event()
+
+    def adopt(self, known: Iterable[KnownLease]) -> None:
+        """Settle what an earlier run of this mount left, in the background; to be called before `run`. Until
+        then nothing of these files is committed."""
+        for lease in known:
+            lock = self._new_lock(lease.ino)
+            lock.yielding = True
+            lock.apply(LeaseEvent.REMEMBERED)
+            self._remembered[lease.ino] = lease
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the agents of all files; returns after `aclose`, or ends when cancelled.
@@ -351,10 +364,14 @@ class FileLocks:
         assert self._agents is not None, "FileLocks.run must be running"
         lock = self._locks.get(ino)
         if lock is None:
-            lock = FileLock(ino, self._clock, self._record_owners, when_lost=self._note_lost)
-            self._locks[ino] = lock
-            self._fence.watch(ino, lock.lease)
+            lock = self._new_lock(ino)
             self._agents.start_soon(self._tend, lock)
+        return lock
+
+    def _new_lock(self, ino: Ino) -> FileLock:
+        lock = FileLock(ino, self._clock, self._record_owners, when_lost=self._note_lost)
+        self._locks[ino] = lock
+        self._fence.watch(ino, lock.lease)
         return lock
 
     async def _tend(self, lock: FileLock) -> None:
@@ -362,11 +379,15 @@ class FileLocks:
             lock,
             self._remote,
             self._publishing,
+            self._memory,
             holder=self._holder,
             duration_s=self._duration_s,
             clock=self._clock,
             chance=CHANCE,
         )
+        known = self._remembered.pop(lock.ino, None)
+        if known is not None:
+            await agent.adopt(known)
         await agent.run()
         del self._locks[lock.ino]
         self._held_since.pop(lock.ino, None)
@@ -377,6 +398,8 @@ class FileLocks:
     async def _run_agents(self, shield: trio.CancelScope, *, task_status: trio.TaskStatus[None]) -> None:
         with shield:
             async with trio.open_nursery() as self._agents:
+                for lock in self._locks.values():
+                    self._agents.start_soon(self._tend, lock)
                 task_status.started()
                 await self._idle.wait()
 

@@ -19,8 +19,8 @@ from mountfs.model.errors import (
     WouldBlock,
 )
 from mountfs.model.ids import NodeId
-from mountfs.model.publishing import Publishing
-from mountfs.model.remote import Remote
+from mountfs.model.publishing import LeaseMemory, Publishing
+from mountfs.model.remote import KnownLease, Remote
 from mountfs.rules.backoff import Backoff
 from mountfs.rules.lease import TRY_MOST, LeaseEvent, LeaseState
 
@@ -46,6 +46,7 @@ class LeaseAgent:
         lock: FileLock,
         remote: Remote,
         publishing: Publishing,
+        memory: LeaseMemory,
         *,
         holder: str,
         duration_s: float,
@@ -55,6 +56,7 @@ class LeaseAgent:
         self._lock = lock
         self._remote = remote
         self._publishing = publishing
+        self._memory = memory
         self._holder = holder
         self._duration_s = duration_s
         self._clock = clock
@@ -66,16 +68,50 @@ class LeaseAgent:
         while await self._wait_wanted():
             self._lock.apply(LeaseEvent.DEMANDED)
             await self._acquire()
-            if self._lock.lease.in_hand:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(keep_renewed, self._lock, self._remote, self._clock, self._chance)
-                    await self._use()
-                    nursery.cancel_scope.cancel()
-                if self._state is not LeaseState.RELEASING:
-                    # Lost by our count: where the remote still keeps it, nobody need wait for its end.
-                    await self._try_release()
-            if self._state is LeaseState.RELEASING:
-                await self._release()
+            await self._keep_and_give_back()
+
+    async def adopt(self, known: KnownLease) -> None:
+        """Go on with a lease that an earlier run of this mount had: those who relied on it died with that, so
+        what was written under it is published, and it is given back. Where the remote keeps it no more, what
+        was written goes the way of every unsent change. `FileLocks.adopt` saw to it that nobody is admitted
+        meanwhile."""
+        lock = self._lock
+        lock.lease.node = known.node
+        await self._recall(known)
+        await self._keep_and_give_back()
+        self._memory.erase_lease(lock.ino)
+        lock.end_turn()
+
+    async def _recall(self, known: KnownLease) -> None:
+        lock, attempt, began = self._lock, 0, self._clock()
+        while self._state is LeaseState.ADOPTING:
+            sent_at = self._clock()
+            try:
+                answer = await self._remote.renew_lease(known.node, known.token)
+            except LATER:
+                if self._clock() > began + self._duration_s:
+                    lock.apply(LeaseEvent.ABANDONED)
+                await trio.sleep(ACQUIRING.delay_s(attempt, self._chance()))
+                attempt += 1
+            except MountfsError as error:
+                logger.info("the lock on inode %d of an earlier run is gone: %s", lock.ino, error)
+                lock.apply(LeaseEvent.ABANDONED)
+            else:
+                logger.info("going on with the lock on inode %d of an earlier run", lock.ino)
+                lock.acquired(answer, sent_at)
+
+    async def _keep_and_give_back(self) -> None:
+        if self._lock.lease.in_hand:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(keep_renewed, self._lock, self._remote, self._clock, self._chance)
+                await self._use()
+                nursery.cancel_scope.cancel()
+            if self._state is not LeaseState.RELEASING:
+                # Lost by our count: where the remote still keeps it, nobody need wait for its end.
+                await self._try_release()
+                self._memory.erase_lease(self._lock.ino)
+        if self._state is LeaseState.RELEASING:
+            await self._release()
 
     @property
     def _state(self) -> LeaseState:
@@ -135,6 +171,7 @@ class LeaseAgent:
         answer = await self._remote.acquire_lease(
             self._node, duration_s=self._duration_s, holder=self._holder
         )
+        self._memory.record_lease(KnownLease(lock.ino, self._node, answer.token))
         lock.acquired(answer, sent_at)
 
     async def _back_off(self, attempt: int, at_least_s: float) -> int:
@@ -197,6 +234,7 @@ class LeaseAgent:
             await trio.sleep(RELEASING.delay_s(attempt, self._chance()))
             attempt += 1
         lock.release_tried()
+        self._memory.erase_lease(lock.ino)
         lock.apply(LeaseEvent.RELEASED)
 
     async def _try_release(self) -> bool:

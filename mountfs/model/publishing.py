@@ -3,6 +3,17 @@
 from typing import Protocol
 
 from mountfs.model.ids import Ino, NodeId
+from mountfs.model.remote import KnownLease
+
+
+class LeaseMemory(Protocol):
+    """What survives the death of the process, of the leases that this mount has."""
+
+    def record_lease(self, lease: KnownLease) -> None: ...
+
+    def erase_lease(self, ino: Ino) -> None:
+        """It was given back, or is lost."""
+        ...
 
 
 class Publishing(Protocol):

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from mountfs.model.content_source import ContentSource
 from mountfs.model.errors import RemoteError
-from mountfs.model.ids import ChangeCursor, LeaseToken, NodeId, UploadId, VersionId
+from mountfs.model.ids import ChangeCursor, Ino, LeaseToken, NodeId, UploadId, VersionId
 from mountfs.model.node import RemoteNode
 
 
@@ -99,6 +99,15 @@ class Lease:
 
     token: LeaseToken
     duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class KnownLease:
+    """A lease on the node of a file as the journal keeps it, for a start after a crash."""
+
+    ino: Ino
+    node: NodeId
+    token: LeaseToken
 
 
 @dataclass(frozen=True, slots=True)

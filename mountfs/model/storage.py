@@ -8,6 +8,7 @@ from mountfs.model.conflict import Conflict
 from mountfs.model.disk import Disk, DiskStep
 from mountfs.model.entry import EntryRecord, OpenUpload
 from mountfs.model.ids import Ino, NodeId, VersionId
+from mountfs.model.remote import KnownLease
 
 
 class Journal(Protocol):
@@ -37,6 +38,10 @@ class Journal(Protocol):
         ...
 
     def erase_conflict(self, ino: Ino) -> None: ...
+
+    def record_lease(self, lease: KnownLease) -> None: ...
+
+    def erase_lease(self, ino: Ino) -> None: ...
 
     def is_readable(self) -> bool:
         """Tell whether `children`, `by_node` and `by_ino` see all that was recorded."""

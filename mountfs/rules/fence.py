@@ -39,7 +39,7 @@ class Fence:
             return inf
         if lease.in_hand:
             return max(0.0, lease.term.valid_until - now)
-        return 0.0 if lease.state is LeaseState.LOST else inf
+        return 0.0 if lease.state in (LeaseState.LOST, LeaseState.ADOPTING) else inf
 
     # Content
 

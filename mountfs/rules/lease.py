@@ -35,6 +35,8 @@ TURN_S: Final = 2.0
 
 class LeaseState(Enum):
     NONE = "none"
+    ADOPTING = "adopting"
+    """An earlier run of this mount had it, and whether the remote still keeps it for us is being asked."""
     ACQUIRING = "acquiring"
     REFRESHING = "refreshing"
     """The remote granted it; what others wrote before is on its way here."""
@@ -49,6 +51,7 @@ class LeaseState(Enum):
 
 
 class LeaseEvent(Enum):
+    REMEMBERED = "remembered"
     DEMANDED = "demanded"
     ABANDONED = "abandoned"
     STAYS_LOCAL = "stays local"
@@ -62,7 +65,14 @@ class LeaseEvent(Enum):
 
 
 TRANSITIONS: Final[Mapping[LeaseState, Mapping[LeaseEvent, LeaseState]]] = {
-    LeaseState.NONE: {LeaseEvent.DEMANDED: LeaseState.ACQUIRING},
+    LeaseState.NONE: {
+        LeaseEvent.DEMANDED: LeaseState.ACQUIRING,
+        LeaseEvent.REMEMBERED: LeaseState.ADOPTING,
+    },
+    LeaseState.ADOPTING: {
+        LeaseEvent.ABANDONED: LeaseState.NONE,
+        LeaseEvent.GRANTED: LeaseState.PUBLISHING,
+    },
     LeaseState.ACQUIRING: {
         LeaseEvent.ABANDONED: LeaseState.NONE,
         LeaseEvent.STAYS_LOCAL: LeaseState.LOCAL,

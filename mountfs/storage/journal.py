@@ -16,6 +16,7 @@ from mountfs.model.disk import Disk, DiskStep
 from mountfs.model.entry import EntryRecord, OpenUpload
 from mountfs.model.errors import StorageError
 from mountfs.model.ids import ROOT_INO, Ino, NodeId
+from mountfs.model.remote import KnownLease
 from mountfs.storage import journal_database as database
 from mountfs.storage import redo_log, schema
 from mountfs.storage.journal_database import Batch
@@ -121,6 +122,14 @@ class SqliteJournal:
 
     def record_conflict(self, conflict: Conflict) -> None:
         self._gathering.facts[schema.conflict_fact(conflict.ino)] = schema.conflict_value(conflict)
+        self._schedule_hand_over()
+
+    def record_lease(self, lease: KnownLease) -> None:
+        self._gathering.facts[schema.lease_fact(lease.ino)] = schema.lease_value(lease)
+        self._schedule_hand_over()
+
+    def erase_lease(self, ino: Ino) -> None:
+        self._gathering.facts[schema.lease_fact(ino)] = None
         self._schedule_hand_over()
 
     def erase_conflict(self, ino: Ino) -> None:
@@ -289,6 +298,20 @@ class SqliteJournal:
         def select() -> list[OpenUpload]:
             with self._reader_lock:
                 return [schema.upload_record(row) for row in self._reader.execute("SELECT * FROM uploads")]
+
+        return await trio.to_thread.run_sync(select)
+
+    async def leases(self) -> Sequence[KnownLease]:
+        """Return those that an earlier run had when it died. What cannot be read is left out, and logged."""
+
+        def select() -> list[KnownLease]:
+            found = []
+            for name, value in self._rows(schema.SELECT_LEASES):
+                try:
+                    found.append(schema.lease_record(name, value))
+                except (ValueError, TypeError) as error:
+                    log.error("the journal's record %r cannot be read: %s", name, error)
+            return found
 
         return await trio.to_thread.run_sync(select)
 

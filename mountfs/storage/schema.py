@@ -10,13 +10,14 @@ from typing import Any, Final
 
 from mountfs.model.conflict import Conflict, ConflictKind
 from mountfs.model.entry import Base, ContentStamp, EntryKind, EntryRecord, OpenUpload
-from mountfs.model.ids import Ino, NodeId, UploadId, VersionId
+from mountfs.model.ids import Ino, LeaseToken, NodeId, UploadId, VersionId
+from mountfs.model.remote import KnownLease
 
 FORMAT: Final = 4
 
 TABLES: Final = """
 CREATE TABLE IF NOT EXISTS facts (
-    name  TEXT PRIMARY KEY,  -- 'format', 'workspace', 'ino_ceiling', 'conflict INO' (JSON)
+    name  TEXT PRIMARY KEY,  -- 'format', 'workspace', 'ino_ceiling', 'conflict INO', 'lease INO' (JSON)
     value TEXT NOT NULL
 ) WITHOUT ROWID;
 
@@ -259,6 +260,24 @@ def conflict_record(name: str, value: str) -> Conflict:
         theirs=told["theirs"] and Base(*told["theirs"]),
         base=told["base"] and Base(*told["base"]),
     )
+
+
+LEASE_FACT: Final = "lease "
+SELECT_LEASES: Final = "SELECT name, value FROM facts WHERE name GLOB 'lease *'"
+
+
+def lease_fact(ino: Ino) -> str:
+    return f"{LEASE_FACT}{ino}"
+
+
+def lease_value(lease: KnownLease) -> str:
+    return json.dumps([lease.node, lease.token])
+
+
+def lease_record(name: str, value: str) -> KnownLease:
+    """Raises ValueError or TypeError where it is damaged."""
+    node, token = json.loads(value)
+    return KnownLease(Ino(int(name.removeprefix(LEASE_FACT))), NodeId(node), LeaseToken(token))
 
 
 def _base_values(base: Base | None) -> list[str | int | None] | None:

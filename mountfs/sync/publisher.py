@@ -125,12 +125,13 @@ class Publisher:
                 raise
 
     async def publish(self, ino: Ino) -> None:
-        inode = self._tree.get(ino)
-        self._seal(inode)
+        inode = self._tree.inodes.get(ino)
+        if inode is not None:
+            self._seal(inode)
         wanted = list(self._tree.pending.values())
         known = set(self._tree.conflicts.values())
         concerned = {ino, *(each.ino for each in wanted)}
-        nodes = {each.node for each in (inode, *wanted) if each.node is not None}
+        nodes = {each.node for each in (inode, *wanted) if each is not None and each.node is not None}
         await self._settle_or_raise(wanted, inode)
         for conflict in self._tree.conflicts.values():
             theirs = conflict.theirs.node if conflict.theirs is not None else None
@@ -167,8 +168,9 @@ class Publisher:
         self._content.notice(inode)
         local_changes.seal(self._tree, inode)
 
-    async def _settle_or_raise(self, wanted: list[Inode], inode: Inode) -> None:
-        """Like `settle`, but raise where `inode` itself failed, or the remote does not answer."""
+    async def _settle_or_raise(self, wanted: list[Inode], inode: Inode | None) -> None:
+        """Like `settle`, but raise where `inode` itself failed, or the remote does not answer. What is not in
+        memory has nothing to send."""
         settled = False
 
         async def settle() -> None:
@@ -188,7 +190,7 @@ class Publisher:
                 nursery.start_soon(give_up_offline)
         if not settled:
             raise RemoteUnavailable(self._connection.last_error or "the workspace does not answer")
-        if inode.pending is not None and inode.failure is not None:
+        if inode is not None and inode.pending is not None and inode.failure is not None:
             raise _as_error(inode)
 
 

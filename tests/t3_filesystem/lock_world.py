@@ -12,7 +12,7 @@ from mountfs.model.errors import (
 )
 from mountfs.model.filesystem import Handle, LockFamily, LockHolder, LockKind, LockOwner
 from mountfs.model.ids import Ino, LeaseToken, NodeId
-from mountfs.model.remote import Lease
+from mountfs.model.remote import KnownLease, Lease
 from mountfs.remotes.faulty import FaultyRemote
 from mountfs.remotes.memory import MemoryRemote, MemoryWorkspace
 from mountfs.rules.fence import Fence
@@ -115,6 +115,14 @@ class OneFile:
             await self.gate[name]()
 
 
+class Forgetful:
+    """Nothing is remembered for a later run."""
+
+    def record_lease(self, lease: KnownLease) -> None: ...
+
+    def erase_lease(self, ino: Ino) -> None: ...
+
+
 class Mount:
     def __init__(
         self,
@@ -127,7 +135,7 @@ class Mount:
         self.remote = FaultyRemote(self.memory)
         self.file = OneFile(workspace, events, name)
         self.fence = Fence()
-        self.locks = FileLocks(self.remote, self.file, self.fence, holder=name, clock=clock)
+        self.locks = FileLocks(self.remote, self.file, self.fence, Forgetful(), holder=name, clock=clock)
 
     async def take(self, number: int, kind: LockKind = EXCLUSIVE, *, wait: bool = True) -> None:
         await self.locks.flock(FILE, handle(number), owner(number), kind, wait=wait)

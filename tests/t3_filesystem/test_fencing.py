@@ -8,6 +8,7 @@ import trio
 
 from mountfs.model.errors import ContentSetAside, LeaseLost
 from mountfs.model.filesystem import LockKind, LockOwner
+from mountfs.model.ids import NodeId
 from mountfs.remotes.memory import MemoryWorkspace
 from mountfs.sync.cached_range import ContentChanged
 from tests.t3_filesystem.conftest import Mounting
@@ -26,6 +27,13 @@ OWNER = LockOwner(5)
 @pytest.fixture(params=[True, False], ids=["passthrough", "ordinary"])
 async def mount(mounting: Mounting, request: pytest.FixtureRequest) -> AsyncIterator[WorkspaceMount]:
     async with mounting(options=MountOptions(passthrough=request.param, lease_s=LEASE_S)) as made:
+        yield made
+
+
+@pytest.fixture(params=[True, False], ids=["passthrough", "ordinary"])
+async def patient(mounting: Mounting, request: pytest.FixtureRequest) -> AsyncIterator[WorkspaceMount]:
+    """Its leases outlast a slow machine."""
+    async with mounting(options=MountOptions(passthrough=request.param, lease_s=2000.0)) as made:
         yield made
 
 
@@ -347,3 +355,67 @@ async def test_an_unlock_tells_when_somebody_wrote_without_the_lock(
     await compare(mount, workspace)
     assert workspace.files()["a"] == b"theirs"
     assert aside(workspace) == [b"ours"]
+
+
+async def crash_under_lock(mount: WorkspaceMount, workspace: MemoryWorkspace) -> NodeId:
+    """Write under a lock, seal it, and die before it is sent."""
+    node = workspace.put("a", b"old")
+    program = await Program.opened(mount, "a")
+    await program.lock()
+    await program.file.write(b"ours")
+    await program.file.fsync()
+    await mount.crash()
+    assert workspace.lease_holder(node, trio.current_time()) == "here"
+    return node
+
+
+async def start_again(mount: WorkspaceMount) -> None:
+    await mount.start()
+    await mount.wait_live()
+    with trio.fail_after(PATIENCE_S):
+        while mount.parts.locks.statistics().files:  # noqa: ASYNC110 - no event tells
+            await trio.sleep(0.5)
+
+
+async def test_a_lease_that_still_holds_after_a_crash_publishes_and_is_given_back(
+    patient: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    node = await crash_under_lock(patient, workspace)
+    patient.remote.hang("renew_lease")
+    await patient.start()
+    await patient.remote.wait_hanging("renew_lease")
+    patient.parts.sender.expedite(patient.tree.pending.values())
+    await trio.sleep(1)
+    assert workspace.files()["a"] == b"old", "whether it still holds is not known yet"
+    patient.remote.release()
+    with trio.fail_after(PATIENCE_S):
+        while workspace.lease_holder(node, trio.current_time()):  # noqa: ASYNC110 - no event tells
+            await trio.sleep(0.5)
+    assert workspace.files() == {"a": b"ours"}
+
+
+@pytest.mark.parametrize("then", [b"theirs", None])
+async def test_a_lease_that_ended_after_a_crash_leaves_it_to_the_version(
+    patient: WorkspaceMount, workspace: MemoryWorkspace, then: bytes | None
+) -> None:
+    await crash_under_lock(patient, workspace)
+    workspace.drop_leases()
+    if then is not None:
+        workspace.put("a", then)
+    await start_again(patient)
+    await compare(patient, workspace)
+    assert workspace.files()["a"] == (then or b"ours")
+    assert aside(workspace) == ([b"ours"] if then else [])
+
+
+async def test_a_lock_can_be_taken_at_once_after_the_restart(
+    patient: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    await crash_under_lock(patient, workspace)
+    await patient.start()
+    await patient.wait_live()
+    program = await Program.opened(patient, "a")
+    await program.lock()
+    assert workspace.files()["a"] == await program.file.read() == b"ours"
+    await program.unlock()
+    await program.close()

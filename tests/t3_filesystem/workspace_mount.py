@@ -177,7 +177,9 @@ class Parts:
             self.fence,
             self.kernel,
         )
-        self.locks = FileLocks(remote, self.publisher, self.fence, holder=name, duration_s=options.lease_s)
+        self.locks = FileLocks(
+            remote, self.publisher, self.fence, journal, holder=name, duration_s=options.lease_s
+        )
         copies = SavedFiles(CacheLayout(folder).saved, disk=content_files.disk)
         self.giving_up = GivingUp(
             self.tree, self.content, self.refresher, self.changes, self.uploads, self.kernel, copies
@@ -253,6 +255,7 @@ class RemoteMount(PathOperations):
         )
         await self.tree.load(await self._journal.pending(), await self._journal.conflicts())
         self.parts.uploads.load(await self._journal.open_uploads(), self.tree)
+        self.parts.locks.adopt(await self._journal.leases())
         self._ended = trio.Event()
         await self._nursery.start(self._serve)
         self.is_running = True
