@@ -175,11 +175,14 @@ def _lost(name: str, register: Register, sections: Sequence[Section]) -> Iterabl
 
 
 def _handed_over_to_a_loss(section: Section, later: Sequence[Section], there: set[str]) -> bool:
-    """Follow the hand-overs on the section's mount to one that failed, none of which was committed; whoever
-    had the lock next of all is the one it was handed over to."""
+    """Follow the hand-overs on the section's mount to one that failed, none of which was committed. It is a
+    hand-over where whoever had the lock next of all asked for it before the unlock returned."""
     for heir in later:
-        if heir.mount != section.mount or heir.name in there:
+        unlocked = section.steps[Step.UNLOCK].end
+        waited = unlocked is not None and heir.steps[Step.LOCK].begin <= unlocked
+        if heir.mount != section.mount or heir.name in there or not waited:
             return False
         if not heir.succeeded:
             return True
+        section = heir
     return False

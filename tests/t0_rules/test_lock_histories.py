@@ -104,9 +104,18 @@ def test_version_that_takes_updates_back_is_refused(versions: list[int | None]) 
     assert kinds(chain("a", "b"), Register(["s0", "s1"], versions)) == ["a commit took updates back"]
 
 
+def handed_over(name: str, seen: str, after: Section, *, fails: Step | None = None) -> Section:
+    """A section that waits for the lock on the mount of the one before it, and has it by its unlock."""
+    at = after.steps[Step.UNLOCK].begin
+    heir = section(name, seen, at, mount=after.mount, fails=fails)
+    heir.steps[Step.LOCK] = replace(heir.steps[Step.LOCK], begin=at - 1.0)
+    return heir
+
+
 def test_run_of_hand_overs_may_be_lost_with_its_lease_when_it_is_kept_aside() -> None:
-    base, first, second = chain("b", "a", "a")
-    failed = section("s3", "s2", 30.0, fails=Step.UNLOCK)
+    base, first = chain("b", "a")
+    second = handed_over("s2", "s1", first)
+    failed = handed_over("s3", "s2", second, fails=Step.UNLOCK)
     other = section("s4", "s0", 60.0, mount="b")
     sections = [base, first, second, failed, other]
     register = Register(["s0", "s4"], kept_aside=frozenset({"s1", "s2", "s3"}))
@@ -114,15 +123,30 @@ def test_run_of_hand_overs_may_be_lost_with_its_lease_when_it_is_kept_aside() ->
     assert kinds(sections, replace(register, kept_aside=frozenset({"s2"}))) == ["content was discarded"]
 
 
+def test_run_of_hand_overs_may_end_with_a_holder_that_never_came_to_read() -> None:
+    base, first = chain("b", "a")
+    failed = handed_over("s2", "", first, fails=Step.READ)
+    register = Register(["s0"], kept_aside=frozenset({"s1"}))
+    assert kinds([base, first, failed], register) == []
+
+
 def test_run_of_hand_overs_that_ends_with_a_success_is_not_lost() -> None:
-    base, first, second = chain("b", "a", "a")
+    base, first = chain("b", "a")
+    second = handed_over("s2", "s1", first)
     register = Register(["s0"], kept_aside=frozenset({"s1", "s2"}))
     assert kinds([base, first, second], register) == ["a lost update"] * 2
 
 
+def test_failure_of_one_that_asked_after_the_unlock_is_no_excuse() -> None:
+    base, first = chain("b", "a")
+    failed = section("s2", "s1", 30.0, fails=Step.UNLOCK)
+    register = Register(["s0"], kept_aside=frozenset({"s1", "s2"}))
+    assert kinds([base, first, failed], register) == ["a lost update"]
+
+
 def test_loss_on_another_mount_is_no_excuse() -> None:
     base, first = chain("b", "a")
-    failed = section("s2", "s1", 30.0, mount="b", fails=Step.UNLOCK)
+    failed = replace(handed_over("s2", "s1", first, fails=Step.UNLOCK), mount="b")
     register = Register(["s0"], kept_aside=frozenset({"s1", "s2"}))
     assert kinds([base, first, failed], register) == ["a lost update"]
 
