@@ -31,7 +31,8 @@ from mountfs.sync.connection import Connection
 from mountfs.sync.content import FileContent
 from mountfs.sync.due_queue import DueQueue
 from mountfs.sync.quota_hold import QuotaHold
-from mountfs.sync.step_executor import Outcome, StepExecutor, WaitFor
+from mountfs.sync.step_executor import StepExecutor
+from mountfs.sync.step_outcome import Outcome, WaitFor
 from mountfs.tree.inode import Inode
 from mountfs.tree.tree import Tree
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from mountfs.model.errors import MountfsError
 from mountfs.remotes.memory import MemoryWorkspace
-from mountfs.sync.step_executor import ConflictPolicy
+from mountfs.sync.content_steps import ConflictPolicy
 from tests.t3_filesystem.workspace_mount import (
     MountOptions,
     WorkspaceMount,

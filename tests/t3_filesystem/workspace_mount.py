@@ -29,6 +29,7 @@ from mountfs.storage.saved_copies import SavedFiles
 from mountfs.sync.conflict_resolution import ConflictResolution
 from mountfs.sync.connection import Connection
 from mountfs.sync.content import FileContent
+from mountfs.sync.content_steps import ConflictPolicy
 from mountfs.sync.follower import Follower
 from mountfs.sync.giving_up import GivingUp
 from mountfs.sync.publisher import Publisher
@@ -36,7 +37,7 @@ from mountfs.sync.ranges import ContentRanges
 from mountfs.sync.refresher import Refresher
 from mountfs.sync.sender import Sender
 from mountfs.sync.setting_aside import SettingAside
-from mountfs.sync.step_executor import ConflictPolicy, StepExecutor
+from mountfs.sync.step_executor import StepExecutor
 from mountfs.sync.unloader import Unloader
 from mountfs.sync.uploads import ContentUploads
 from mountfs.tree.conflicts import Conflicts

@@ -1,0 +1,293 @@
+"""Sending the content of a file, and settling what the remote has instead."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal
+
+import trio
+
+from mountfs.model.conflict import ConflictKind
+from mountfs.model.errors import (
+    MountfsError,
+    NodeNotFound,
+    OutcomeUnknown,
+    RemoteUnavailable,
+    UploadFailed,
+    VersionMismatch,
+)
+from mountfs.model.ids import NodeId, VersionId
+from mountfs.model.node import RemoteNode
+from mountfs.model.remote import NewFile, Remote
+from mountfs.rules.fence import Fence
+from mountfs.rules.steps import Step, next_step
+from mountfs.sync.cached_range import ContentChanged
+from mountfs.sync.content import FileContent
+from mountfs.sync.refresher import Refresher
+from mountfs.sync.setting_aside import SettingAside
+from mountfs.sync.step_outcome import Outcome, WaitFor
+from mountfs.sync.uploads import ContentUploads, Sent
+from mountfs.tree import local_changes
+from mountfs.tree.conflicts import base_of
+from mountfs.tree.inode import Inode
+from mountfs.tree.remote_changes import RemoteChanges
+from mountfs.tree.tree import Tree
+
+ConflictPolicy = Literal["keep-both", "last-writer-wins"]
+
+
+class ContentSteps:
+    """The steps of `StepExecutor` that are about content; the same holds for them."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        remote: Remote,
+        changes: RemoteChanges,
+        refresher: Refresher,
+        content: FileContent,
+        uploads: ContentUploads,
+        aside: SettingAside,
+        fence: Fence,
+        *,
+        conflict: ConflictPolicy,
+        lease_clock: Callable[[], float],
+    ) -> None:
+        self._tree = tree
+        self._remote = remote
+        self._changes = changes
+        self._refresher = refresher
+        self._content = content
+        self._uploads = uploads
+        self._aside = aside
+        self._fence = fence
+        self._conflict = conflict
+        self._lease_clock = lease_clock
+
+    async def upload_new(self, inode: Inode, parent: NodeId, name: str) -> Outcome | WaitFor:
+        """Create the file on the remote, at a place that nothing else of ours has there."""
+        folder = inode.parent
+        if folder is not None and not self._refresher.is_fresh(folder):
+            # The API cannot create exclusively: look before, as well as it can be done.
+            await self._refresher.compare(folder)
+        rival = self._changes.rivals.pop(inode.ino, None)
+        if rival is not None and await self._settle_rival(inode, rival):
+            return Outcome.AGAIN
+        self._tree.unanswered[parent, name] = inode
+        try:
+            sent = await self._uploads.send(inode, NewFile(parent, name))
+        except RemoteUnavailable:
+            # It may be there all the same: that is looked into before anything else is done.
+            raise
+        except (MountfsError, ContentChanged):
+            self.answered(inode)
+            raise
+        if sent.node is None:
+            return await self._place(inode, sent)
+        node = await self._refresher.lookup.node(sent.node)
+        return self._confirm(inode, node, sent)
+
+    async def upload_version(self, inode: Inode) -> Outcome | WaitFor:
+        if self._fence.is_condemned(inode.ino):
+            return await self._settle_lost_lease(inode)
+        if await self._is_what_the_remote_had(inode):
+            return Outcome.AGAIN
+        return await self._place(inode, await self._uploads.send(inode, None))
+
+    async def _is_what_the_remote_had(self, inode: Inode) -> bool:
+        """Make a file clean that was written to but has the bytes of its base. Return whether it was so."""
+        base, generation = inode.base, inode.generation
+        if base is None or base.sha256 is None or base.size != inode.size:
+            return False
+        if await self._uploads.sha256(inode) != base.sha256:
+            return False
+        asked = inode.touched_at
+        while inode.touched_at >= asked:
+            # An answer counts only if nothing younger was merged while it was on its way.
+            asked = trio.current_time()
+            theirs = await self._refresher.lookup.node(base.node)
+        if theirs is None or theirs.trashed or theirs.version != base.version:
+            return False
+        if inode.base is not base or inode.generation != generation or inode.unsealed or not inode.is_linked:
+            return False
+        inode.touched_at = trio.current_time()
+        inode.content_dirty = False
+        self._content.confirmed(inode)
+        self._tree.save(inode)
+        await self._uploads.forget(inode)
+        return True
+
+    async def _place(self, inode: Inode, sent: Sent) -> Outcome | WaitFor:
+        """Put what was sent where the entry belongs by now."""
+        assert sent.upload is not None
+        situation = self._tree.situation(inode)
+        step = next_step(replace(situation, unsealed=False))
+        base = inode.base
+        if step is Step.UPLOAD_NEW and situation.parent_node is not None:
+            node = await self._remote.add_file(situation.parent_node, situation.name, sent.upload)
+            return self._confirm(inode, node, sent)
+        if step is Step.UPLOAD_VERSION and base is not None and base.version is not None:
+            window_s = self._fence.commit_window_s(inode.ino, self._lease_clock())
+            if window_s:
+                return await self._commit(inode, sent, base.node, base.version, window_s)
+        if not self._uploads.has_session(inode):
+            await self._remote.cancel_upload(sent.upload)
+        if step is Step.UPLOAD_VERSION and base is not None and base.version is not None:
+            # The lease is doubtful: it will be renewed, or what was made under it is set aside.
+            return Outcome.LATER
+        if step is Step.UPLOAD_VERSION:
+            await self._refresher.check_file(inode)
+        return Outcome.AGAIN
+
+    async def _commit(
+        self, inode: Inode, sent: Sent, node: NodeId, base: VersionId, window_s: float
+    ) -> Outcome:
+        """Raises OutcomeUnknown where the lease ends while the commit is on its way."""
+        assert sent.upload is not None
+        with trio.move_on_after(window_s):
+            try:
+                committed = await self._remote.commit(node, sent.upload, base)
+            except VersionMismatch:
+                return await self._settle_mismatch(inode, sent)
+            return self._confirm(inode, committed, sent)
+        raise OutcomeUnknown(f"the lock on {inode.path()!r} ended before its new version was confirmed")
+
+    async def _settle_lost_lease(self, inode: Inode) -> Outcome:
+        """What was changed under a lease that was lost must not become a version: somebody may have read the
+        last one under the lock since."""
+        if self._fence.has_failing(inode.ino):
+            # Who relied on the lease may still write.
+            return Outcome.WAIT_FOR_CLOSE
+        base = inode.base
+        assert base is not None
+        theirs = await self._refresher.lookup.node(base.node)
+        if theirs is None or theirs.trashed:
+            self._fence.absolve(inode.ino)
+            self._changes.remove(inode)
+            return Outcome.AGAIN
+        sent = await self._sent_before(inode, theirs)
+        if inode.base is not base or not inode.content_dirty or not inode.is_linked:
+            return Outcome.AGAIN
+        if _has(theirs, sent):
+            # It was confirmed before, with the answer lost.
+            self._fence.absolve(inode.ino)
+            self._record_content(inode, theirs, sent)
+        else:
+            await self._aside.keep_both(inode, theirs)
+        return Outcome.AGAIN
+
+    def _confirm(self, inode: Inode, node: RemoteNode | None, sent: Sent) -> Outcome:
+        """Success is only what the workspace shows with equal size and hash."""
+        if node is None or not _has(node, sent):
+            raise UploadFailed(f"the workspace does not show what was sent of {inode.path()!r}")
+        self._record_content(inode, node, sent)
+        return Outcome.AGAIN
+
+    def _record_content(self, inode: Inode, node: RemoteNode, sent: Sent) -> None:
+        self._uploads.ended(inode)
+        self.answered(inode)
+        owner = self._tree.by_node.get(node.id)
+        if inode.base is None and (owner is None or owner.pending is None):
+            self._changes.give_node_to(inode, node)
+        elif inode.base is not None and inode.base.node == node.id:
+            self._tree.set_base(inode, base_of(node))
+        elif owner is not None:
+            # A file renamed over this one has its node by now.
+            self._tree.set_base(owner, base_of(node))
+            self._tree.save(owner)
+            return
+        else:
+            # This file took over another node while it was created.
+            local_changes.leave_behind(self._tree, base_of(node))
+            return
+        inode.touched_at = trio.current_time()
+        if inode.generation == sent.generation and inode.is_linked:
+            inode.content_dirty = False
+            self._content.confirmed(inode)
+        self._tree.save(inode)
+
+    async def _settle_mismatch(self, inode: Inode, sent: Sent) -> Outcome:
+        """The remote has moved on from the version that this content was based on."""
+        base = inode.base
+        assert base is not None
+        theirs = await self._refresher.lookup.node(base.node)
+        if theirs is None or theirs.trashed:
+            self._changes.remove(inode)
+        elif _has(theirs, sent):
+            # Our own earlier try, whose answer was lost, or the same bytes from elsewhere.
+            self._record_content(inode, theirs, sent)
+        elif base.sha256 is not None and (base.sha256, base.size) == (theirs.sha256, theirs.size):
+            self._tree.set_base(inode, replace(base, version=theirs.version))
+        elif self._tree.is_own_attempt(theirs):
+            # Sent for the file that this one replaced, before its answer was lost.
+            self._tree.set_base(inode, base_of(theirs))
+        elif not inode.is_linked or inode.base is not base:
+            # What a program did meanwhile is looked at anew.
+            pass
+        elif self._conflict == "last-writer-wins":
+            self._changes.conflicts.note(inode, ConflictKind.EDIT_EDIT, theirs, base=base)
+            self._tree.set_base(inode, replace(base, version=theirs.version))
+        elif inode.unsealed or inode.generation != sent.generation:
+            # A program changes it just now: what is kept aside is what it leaves.
+            raise ContentChanged
+        else:
+            await self._aside.keep_both(inode, theirs)
+        return Outcome.AGAIN
+
+    async def _settle_rival(self, inode: Inode, rival: RemoteNode) -> bool:
+        """The remote has a file where ours is to be created. Return whether that changed what is to do."""
+        theirs = await self._refresher.lookup.node(rival.id)
+        if theirs is None or theirs.trashed or inode.base is not None or not inode.is_linked:
+            return False
+        sent = await self._sent_before(inode, theirs)
+        if _has(theirs, sent):
+            self._record_content(inode, theirs, sent)
+        elif self._conflict == "last-writer-wins":
+            self._changes.give_node_to(inode, theirs)
+            self._changes.conflicts.note(inode, ConflictKind.CREATE_CREATE, theirs)
+        else:
+            await self._aside.keep_both(inode, theirs)
+        return True
+
+    async def _sent_before(self, inode: Inode, theirs: RemoteNode) -> Sent:
+        """Describe what the remote may have of ours: an earlier try, else the content as it stands."""
+        earlier = self._uploads.earlier_attempt(inode, theirs.size, theirs.sha256)
+        if earlier is not None:
+            return earlier
+        generation, size = inode.generation, inode.size
+        return Sent(None, None, generation, size, await self._uploads.sha256(inode))
+
+    async def settle_answer(self, inode: Inode, answer: RemoteNode) -> None:
+        """Take over what an upload without an answer came to, if the remote has it."""
+        if inode.content_dirty and not inode.unsealed and inode.base and answer.version != inode.base.version:
+            sent = await self._sent_before(inode, answer)
+            if _has(answer, sent):
+                self._record_content(inode, answer, sent)
+
+    async def claim(self, inode: Inode, parent: NodeId, name: str) -> None:
+        """Take the node there for this file's, if it has just what was sent of it; where the file has another
+        node by now, that one is of no use any more."""
+        try:
+            rows = await self._remote.list_folder(parent)
+        except NodeNotFound:
+            return
+        row = next((row for row in rows if row.name == name), None)
+        theirs = await self._refresher.lookup.node(row.id) if row is not None else None
+        if theirs is None or theirs.trashed or theirs.id == inode.node:
+            return
+        sent = self._uploads.earlier_attempt(inode, theirs.size, theirs.sha256)
+        owner = self._tree.by_node.get(theirs.id)
+        if sent is not None and (owner is None or owner.pending is None):
+            self._record_content(inode, theirs, sent)
+        else:
+            self.answered(inode)
+            await self._refresher.look_at([theirs.id])
+
+    def answered(self, inode: Inode) -> None:
+        """It is known by now what the remote created for this file, if anything."""
+        inode.unanswered = False
+        for place in [place for place, waiting in self._tree.unanswered.items() if waiting is inode]:
+            del self._tree.unanswered[place]
+
+
+def _has(node: RemoteNode, sent: Sent) -> bool:
+    return node.size == sent.size and node.sha256 in (None, sent.sha256)
