@@ -1,4 +1,4 @@
-"""The content of files in the cache: opening, reading, writing, fetching what is missing, evicting."""
+"""The content of files in the cache: opening, reading, writing, evicting. Long: all of it shares who uses a file."""
 
 import errno
 import logging
