@@ -1,4 +1,4 @@
-"""The content of files in the cache: opening, reading, writing, evicting. Long: all of it shares who uses a file."""
+"""The content of files in the cache: opening, reading, writing, evicting. Long: all shares who has it open."""
 
 import errno
 import logging
