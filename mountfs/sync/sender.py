@@ -193,8 +193,10 @@ class Sender:
             await self._send(inode)
 
     async def _cancel_uploads(self) -> None:
-        """Give sessions back that nobody needs any more, now and then."""
+        """Give sessions back that nobody needs any more, now and then while there are any."""
         while True:
+            while not self._executor.has_open_uploads:
+                await self.wait_progress()
             await self._connection.wait_worth_trying()
             try:
                 await self._executor.cancel_unneeded_uploads()

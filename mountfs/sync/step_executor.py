@@ -109,6 +109,10 @@ class StepExecutor:
         """Let the steps within that create files in this folder do so together; see `ContentUploads`."""
         return self._uploads.batch(folder, inodes)
 
+    @property
+    def has_open_uploads(self) -> bool:
+        return self._uploads.has_open
+
     async def cancel_unneeded_uploads(self) -> None:
         """See `ContentUploads.cancel_unneeded`."""
         await self._uploads.cancel_unneeded(self._tree)

@@ -163,6 +163,11 @@ class ContentUploads:
             if known.upload != NO_SESSION:
                 await self._remote.cancel_upload(known.upload)
 
+    @property
+    def has_open(self) -> bool:
+        """Whether the journal knows of an upload that was begun and not ended."""
+        return bool(self._open_uploads)
+
     async def cancel_unneeded(self, tree: Tree) -> None:
         """Give up the chunked uploads of content that is not to be sent any more.
 
