@@ -567,7 +567,7 @@ async def test_refused_suffix_is_parked_before_anything_is_sent(case: Case) -> N
     case.proxy.plan(suffixes, "upload_limits", skip=1)
     for name in ("a.exe", "b.txt"):
         await case.mount.write(name, SMALL)
-    assert await _parked(case) == {"a.exe": "the workspace takes no files that end in .exe"}
+    assert await _parked(case) == {"a.exe": "the workspace takes no files with the extension .exe"}
     await case.mount.rename("a.exe", "a.bin")
     case.expected = {"a.bin": SMALL, "b.txt": SMALL}
     await _end_well(case)
