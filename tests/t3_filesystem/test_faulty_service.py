@@ -401,7 +401,9 @@ REFUSALS = {
 async def test_refusal_parks_the_change_with_its_reason(case: Case, refusal: str, operation: str) -> None:
     refused = REFUSALS[refusal]
     done = await _prepared(case, operation)
-    case.proxy.plan(refused.fault, done.methods[-1], times=None)
+    # The files of a batch that is refused go alone.
+    alone = ["upload_small"] if "upload_batch" in done.methods else []
+    case.proxy.plan(refused.fault, done.methods[-1], *alone, times=None)
     await done.act(case)
     await case.mount.settle()
     parked = [inode for inode in case.mount.tree.pending.values() if inode.failure is not None]
