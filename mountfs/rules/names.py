@@ -44,7 +44,7 @@ def check_suffix(name: str, refused: frozenset[str]) -> None:
     """Raise NameRefused where the remote takes no file with this ending."""
     suffix = name.rpartition(".")[2].lower()
     if "." in name and suffix in refused:
-        raise NameRefused(f"the workspace takes no files that end in .{suffix}")
+        raise NameRefused(f"the workspace takes no files with the extension .{suffix}")
 
 
 def from_remote(text: str) -> bytes:

@@ -424,10 +424,11 @@ class Tree:
             self.when_clean()
 
     def _forget_attempts(self) -> None:
-        """Nothing that the remote shows can come of an earlier try any more."""
-        for ino in self.open_uploads:
+        """Nothing that the remote shows can come of an earlier try any more; but chunked sessions have to be
+        given back, which the sender does."""
+        for ino in [ino for ino, sent in self.open_uploads.items() if not sent.upload]:
             self.journal.erase_upload(ino)
-        self.open_uploads.clear()
+            del self.open_uploads[ino]
 
     def is_own_attempt(self, node: RemoteNode) -> bool:
         """Tell whether the content there may come from here, by a call whose answer was lost: then it is no
