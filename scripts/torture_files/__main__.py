@@ -38,7 +38,8 @@ class Torture:
         self.kills: Counter[str] = Counter()
         self._ended = threading.Event()
         self._alive = {mount.place.name: threading.Event() for mount in self.mounts}
-        self._broken: list[str] = []
+        self.faults: list[str] = []
+        """What the audit of the caches found at the end."""
 
     def run(self, minutes: float) -> None:
         for mount in self.mounts:
@@ -113,7 +114,8 @@ class Torture:
                 if not path.endswith("/temporary"):
                     writer._note("duplicated", path, "the workspace")
         for mount in self.mounts:
-            mount.audit()
+            audited = self._world.machine.run("doctor", mount.place)
+            self.faults += [line for line in audited.stdout.splitlines() if line.startswith("FAULT")]
 
 
 def main() -> int:
@@ -145,9 +147,10 @@ def report(torture: Torture) -> int:
     }
     for what, count in totals.items():
         print(f"{what:<16} {count}")
-    for writer in writers:
-        print("\n".join(writer.findings.lines[:20]))
-    return 1 if any(totals.values()) else 0
+    print(f"audit            {len(torture.faults)}")
+    for line in [*torture.faults, *(line for writer in writers for line in writer.findings.lines[:20])]:
+        print(line)
+    return 1 if any(totals.values()) or torture.faults else 0
 
 
 def _listed(counts: Counter[str]) -> str:
