@@ -158,6 +158,7 @@ async def test_what_a_lost_lease_covered_is_not_committed_though_nobody_wrote_si
     with pytest.raises(LeaseLost):
         await program.unlock()
     await mount.settle()
+    await mount.parts.content.superseding.ended(mount.inode("a"))
     assert await program.file.read() == b"old", "somebody may have read it under the lock by now"
     await program.close()
     await compare(mount, workspace)
