@@ -160,7 +160,8 @@ class Publisher:
         inode = self._tree.inodes.get(ino)
         if inode is not None:
             self._content.notice(inode)
-            if inode.unsealed:
+            if inode.unsealed or inode.pending is not None:
+                # Also where it failed: whoever unlocks has to be told.
                 return True
         return any(entry.failure is None and not entry.unsealed for entry in self._tree.pending.values())
 

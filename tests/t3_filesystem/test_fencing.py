@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 import trio
 
-from mountfs.model.errors import ContentSetAside, LeaseLost
+from mountfs.model.errors import AccessDenied, ContentSetAside, LeaseLost, RequestRefused
 from mountfs.model.filesystem import LockKind, LockOwner
 from mountfs.model.ids import NodeId
 from mountfs.remotes.memory import MemoryWorkspace
@@ -158,6 +158,7 @@ async def test_what_a_lost_lease_covered_is_not_committed_though_nobody_wrote_si
     with pytest.raises(LeaseLost):
         await program.unlock()
     await mount.settle()
+    await mount.parts.content.superseding.ended(mount.inode("a"))
     assert await program.file.read() == b"old", "somebody may have read it under the lock by now"
     await program.close()
     await compare(mount, workspace)
@@ -355,6 +356,26 @@ async def test_an_unlock_tells_when_somebody_wrote_without_the_lock(
     await compare(mount, workspace)
     assert workspace.files()["a"] == b"theirs"
     assert aside(workspace) == [b"ours"]
+
+
+async def test_an_unlock_tells_of_an_upload_that_failed_before(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("a", b"old")
+    program = await Program.opened(mount, "a")
+    await program.lock()
+    await program.file.write(b"ours")
+    await program.file.fsync()
+    mount.remote.fail("upload_small", AccessDenied("no right to write"), times=None)
+    await mount.settle()
+    assert mount.failures()
+    with pytest.raises(RequestRefused):
+        await program.unlock()
+    mount.remote.heal()
+    mount.parts.sender.retry([mount.inode("a")])
+    await mount.settle()
+    await program.close()
+    assert workspace.files()["a"] == b"ours"
 
 
 async def crash_under_lock(mount: WorkspaceMount, workspace: MemoryWorkspace) -> NodeId:
