@@ -1,4 +1,4 @@
-"""The content of files in the cache: opening, reading, writing, evicting. Long: all shares who has it open."""
+"""The content of files in the cache: opened, read, written, evicted. Long: all shares who has files open."""
 
 import errno
 import logging
