@@ -318,7 +318,10 @@ class Refresher:
                 await self._load_parent(answer, on_the_way=True)
                 await self._adopt(answer, asked)
             return
-        if parent is not None and parent.is_directory and (parent.listed or on_the_way):
+        if parent is None or not parent.is_directory:
+            return
+        # An entry that comes from elsewhere must not get a name that only the journal knows to be taken.
+        if parent.listed or on_the_way or node.id in self._tree.by_node:
             await self._tree.ensure_loaded(parent)
 
     def _has_changes(self, node: NodeId) -> bool:

@@ -64,6 +64,25 @@ async def test_remote_move_into_a_folder_that_was_never_listed_is_followed(
     assert await mount.read("d/e/a") == b"content"
 
 
+async def test_remote_move_to_a_name_that_only_the_journal_knows_to_be_taken(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    first, second = workspace.put("a", b"first"), workspace.put("b", b"second")
+    workspace.put("d/x", b"")
+    assert await mount.listdir() == ["a", "b", "d"]
+    workspace.move(first, workspace.find("d"))
+    await mount.catch_up()
+    await mount.restart()
+    workspace.trash(first)
+    workspace.rename(second, "a")
+    workspace.move(second, workspace.find("d"))
+    for node in (second, first):
+        await mount.parts.refresher.look_at([node])
+    tree = mount.parts.tree
+    assert tree.by_node[second] in tree.by_node[workspace.find("d")].children.values()
+    assert await mount.contents() == {"d": None, "d/a": b"second", "d/x": b""}
+
+
 async def test_remote_move_out_of_a_folder_that_was_never_listed_is_followed(
     mount: WorkspaceMount, workspace: MemoryWorkspace
 ) -> None:
