@@ -208,7 +208,7 @@ async def test_stretch_without_a_wait_is_never_seen_in_part(path: Path) -> None:
                     journal.record(entry(new, b"%d" % new, generation=generation))
                 await trio.lowlevel.checkpoint()
                 if generation % 3:
-                    await journal.committed()
+                    await journal.synced()
             await journal.committed()
         finally:
             ended.set()

@@ -135,6 +135,7 @@ async def run_one_writer(folder: Path, planned: list[Operation], delay_s: float)
         mounted(folder, workspace, name="there") as reader,
     ):
         await mount.listdir()
+        await mount.tree.journal.committed()  # what was listed is known offline, also after a crash
         await reader.listdir()
         for operation in planned:
             if is_possible(model, operation):

@@ -139,5 +139,5 @@ def test_lock_is_kept_from_who_may_not_break_it(
         assert locks(machine, first)[0]["remote"]["here"] is True
     machine.run("unlock", first).refused(2, "--force")
     machine.run("unlock", "--force", machine.folder / "elsewhere").refused(12, "not inside a mount")
-    machine.run("unlock", "--force", pair[0] / "nothing").refused(1, "nothing")
+    machine.run("unlock", "--force", pair[0] / "nothing").refused(2, "nothing")
     machine.run("locks", machine.folder / "elsewhere").refused(12, "not inside a mount")
