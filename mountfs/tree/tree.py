@@ -120,6 +120,9 @@ class Tree:
                 return None
             if record.ino in self.inodes:
                 return self.inodes[record.ino]
+        if record.ino in self._erased:
+            # It came, and went for good, while what is above it was read.
+            return None
         return self._attach_loaded(record, parent)
 
     async def _load_ino(self, ino: Ino) -> Inode | None:
