@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 
-from mountfs.daemon.errors import type_names
+from mountfs.daemon.errors import first_cause, type_names
 from mountfs.daemon.log_setup import log_to_file
 from mountfs.daemon.runner import prepare_cache_dir, run
 from mountfs.daemon.running import shown
@@ -56,8 +56,10 @@ def main(disk: Disk = SYSTEM_DISK) -> int:
         return 1
     except Exception as error:
         log.exception("the daemon failed")
-        line = f"the daemon failed: {type(error).__name__}: {error}"
-        launcher.tell({"message": shown(line), "hint": "", "types": type_names(error)})
+        cause = first_cause(error)
+        line = f"the daemon failed: {type(cause).__name__}: {cause}"
+        hint = f"{settings.cache_dir / 'daemon.log'} has the whole story"
+        launcher.tell({"message": shown(line), "hint": shown(hint), "types": type_names(error)})
         return 1
     return 0
 

@@ -50,6 +50,13 @@ def type_names(error: BaseException) -> tuple[str, ...]:
     return tuple(cls.__name__ for cls in type(error).__mro__[:-1])
 
 
+def first_cause(error: BaseException) -> BaseException:
+    """Return the error itself, or the first one inside a group: what a line about it is to name."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 def first_of_ours(error: BaseException) -> MountfsError | None:
     """Return the error itself or the first one of ours inside a group, None where there is none."""
     if isinstance(error, MountfsError):
