@@ -305,12 +305,15 @@ async def test_fault_that_passes(case: Case, fault: str, operation: str) -> None
     assert set(case.proxy.spoiled) == set(done.methods)
 
 
-SEEDS = range(1, 21 if EVERY_CELL else 1)
+SEEDS = range(1, 21 if EVERY_CELL else 3)
+
+UNTRUE_ABSENCES = {"404", "410"}
+"""Who is told twice that something is not there has to believe it."""
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_random_faults_on_random_operations_lose_nothing(case: Case, seed: int) -> None:
-    quick = [fault for name, fault in PASSING.items() if "hang" not in name]
+    quick = [fault for name, fault in PASSING.items() if "hang" not in name and name not in UNTRUE_ABSENCES]
     case.proxy.plan_at_random(seed, 0.3, quick)
     chance, mount, expected = random.Random(seed), case.mount, case.expected
     for number in range(40):
@@ -338,14 +341,10 @@ async def test_random_faults_on_random_operations_lose_nothing(case: Case, seed:
     mount.parts.sender.retry(list(mount.tree.pending.values()))
     await mount.settle()
     assert not mount.failures()
-    here = await mount.contents()
+    assert await mount.contents() == expected
     there = {path: node.sha256 for path, node in remote_tree(case.api).items()}
-    hashes = {path: sha256(content or b"") for path, content in expected.items()}
-    assert {path: here.get(path) for path in expected} == expected
-    assert {path: there.get(path) for path in expected} == hashes
+    assert there == {path: sha256(content or b"") for path, content in expected.items()}
     assert case.proxy.spoiled.total() > 1
-    if (here, there) != (expected, hashes):
-        pytest.xfail("what was renamed or removed while its creation was under way may come back beside it")
 
 
 @pytest.mark.parametrize("operation", WRITING)
