@@ -193,6 +193,7 @@ class Parts:
     def __init__(
         self, settings: MountSettings, remote: Remote, journal: SqliteJournal, content_files: ContentFiles
     ) -> None:
+        # Long: each part needs those above it, and no order is clearer than one beneath the other.
         host = platform.node() or "host"
         self.remote = remote
         self.holder = f"{host}:{os.getpid()}"
