@@ -41,6 +41,7 @@ from mountfs.storage.system_disk import SYSTEM_DISK
 from mountfs.sync.conflict_resolution import ConflictResolution
 from mountfs.sync.connection import Connection
 from mountfs.sync.content import FileContent
+from mountfs.sync.content_steps import ContentSteps
 from mountfs.sync.follower import Follower
 from mountfs.sync.giving_up import GivingUp
 from mountfs.sync.publisher import Publisher
@@ -219,6 +220,28 @@ class Parts:
         self.unloader = Unloader(self.tree, self.refresher)
         self.uploads = ContentUploads(self.tree, remote, self.content)
         self.fence = Fence()
+        aside = SettingAside(
+            self.tree,
+            content_files,
+            self.content,
+            self.refresher,
+            self.changes,
+            self.uploads,
+            self.fence,
+            self.notifier,
+        )
+        contents = ContentSteps(
+            self.tree,
+            remote,
+            self.changes,
+            self.refresher,
+            self.content,
+            self.uploads,
+            aside,
+            self.fence,
+            conflict=settings.conflict,
+            lease_clock=LEASE_CLOCK,
+        )
         executor = StepExecutor(
             self.tree,
             remote,
@@ -226,19 +249,8 @@ class Parts:
             self.refresher,
             self.content,
             self.uploads,
-            SettingAside(
-                self.tree,
-                content_files,
-                self.content,
-                self.refresher,
-                self.changes,
-                self.uploads,
-                self.fence,
-                self.notifier,
-            ),
+            contents,
             self.fence,
-            conflict=settings.conflict,
-            lease_clock=LEASE_CLOCK,
         )
         self.sender = Sender(
             self.tree, executor, self.content, self.connection, delay_s=settings.upload_delay_s

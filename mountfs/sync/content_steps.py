@@ -50,7 +50,7 @@ class ContentSteps:
         fence: Fence,
         *,
         conflict: ConflictPolicy,
-        lease_clock: Callable[[], float],
+        lease_clock: Callable[[], float] = trio.current_time,
     ) -> None:
         self._tree = tree
         self._remote = remote
@@ -268,7 +268,11 @@ class ContentSteps:
         node by now, that one is of no use any more."""
         try:
             rows = await self._remote.list_folder(parent)
-        except NodeNotFound:
+        except NodeNotFound as error:
+            folder = await self._refresher.lookup.node(parent)
+            if folder is not None and not folder.trashed:
+                # Told to be there after all: what it holds is not known to be gone.
+                raise RemoteUnavailable(f"{error.message}; but it is there") from error
             return
         row = next((row for row in rows if row.name == name), None)
         theirs = await self._refresher.lookup.node(row.id) if row is not None else None

@@ -21,9 +21,8 @@ from mountfs.rules.relocation import MoveTo, RenameTo, next_call, spare_name
 from mountfs.rules.steps import Situation, Step, next_step
 from mountfs.sync.batches import Batch
 from mountfs.sync.content import FileContent
-from mountfs.sync.content_steps import ConflictPolicy, ContentSteps
+from mountfs.sync.content_steps import ContentSteps
 from mountfs.sync.refresher import Refresher
-from mountfs.sync.setting_aside import SettingAside
 from mountfs.sync.step_outcome import Outcome, WaitFor
 from mountfs.sync.uploads import ContentUploads
 from mountfs.tree.inode import Inode
@@ -48,11 +47,8 @@ class StepExecutor:
         refresher: Refresher,
         content: FileContent,
         uploads: ContentUploads,
-        aside: SettingAside,
+        contents: ContentSteps,
         fence: Fence,
-        *,
-        conflict: ConflictPolicy,
-        lease_clock: Callable[[], float] = trio.current_time,
     ) -> None:
         self._tree = tree
         self._remote = remote
@@ -60,19 +56,8 @@ class StepExecutor:
         self._refresher = refresher
         self._content = content
         self._uploads = uploads
+        self._contents = contents
         self._fence = fence
-        self._contents = ContentSteps(
-            tree,
-            remote,
-            changes,
-            refresher,
-            content,
-            uploads,
-            aside,
-            fence,
-            conflict=conflict,
-            lease_clock=lease_clock,
-        )
         self._trashed_folders: set[NodeId] = set()
         self._actions: dict[Step, Callable[[Inode, Situation], Awaitable[Outcome | WaitFor]]] = {
             Step.TRASH: self._trash,

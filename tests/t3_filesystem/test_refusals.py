@@ -6,6 +6,7 @@ from mountfs.model.errors import (
     ContentUnavailable,
     FileTooBig,
     NameRefused,
+    NodeNotFound,
     OutcomeUnknown,
     QuotaExceeded,
     RemoteError,
@@ -49,6 +50,23 @@ async def test_lost_answer_of_a_new_small_file_makes_one_version(
     await mount.settle()
     assert workspace.files() == await mount.contents() == {"a": content}
     assert len(workspace.versions(workspace.find("a"))) == 1
+
+
+async def test_one_wrong_404_does_not_hide_what_was_created(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    await mount.listdir()
+    mount.remote.hang("upload_small")
+    await mount.write("a", b"content")
+    mount.parts.sender.expedite([mount.inode("a")])
+    await mount.remote.wait_hanging("upload_small")
+    await mount.unlink("a")
+    mount.remote.fail("upload_small", LOST, after_effect=True)
+    mount.remote.fail("list_folder", NodeNotFound("the folder"))
+    mount.remote.release()
+    await mount.settle()
+    await mount.catch_up()
+    assert await mount.contents() == workspace.files() == {}
 
 
 async def test_file_written_again_after_a_lost_answer_is_its_second_version(

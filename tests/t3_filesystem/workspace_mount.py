@@ -29,7 +29,7 @@ from mountfs.storage.saved_copies import SavedFiles
 from mountfs.sync.conflict_resolution import ConflictResolution
 from mountfs.sync.connection import Connection
 from mountfs.sync.content import FileContent
-from mountfs.sync.content_steps import ConflictPolicy
+from mountfs.sync.content_steps import ConflictPolicy, ContentSteps
 from mountfs.sync.follower import Follower
 from mountfs.sync.giving_up import GivingUp
 from mountfs.sync.publisher import Publisher
@@ -137,6 +137,27 @@ class Parts:
         self.unloader = Unloader(self.tree, self.refresher)
         self.uploads = ContentUploads(self.tree, remote, self.content)
         self.fence = Fence()
+        aside = SettingAside(
+            self.tree,
+            content_files,
+            self.content,
+            self.refresher,
+            self.changes,
+            self.uploads,
+            self.fence,
+            self.kernel,
+        )
+        contents = ContentSteps(
+            self.tree,
+            remote,
+            self.changes,
+            self.refresher,
+            self.content,
+            self.uploads,
+            aside,
+            self.fence,
+            conflict=options.conflict,
+        )
         executor = StepExecutor(
             self.tree,
             remote,
@@ -144,18 +165,8 @@ class Parts:
             self.refresher,
             self.content,
             self.uploads,
-            SettingAside(
-                self.tree,
-                content_files,
-                self.content,
-                self.refresher,
-                self.changes,
-                self.uploads,
-                self.fence,
-                self.kernel,
-            ),
+            contents,
             self.fence,
-            conflict=options.conflict,
         )
         self.sender = Sender(
             self.tree, executor, self.content, self.connection, delay_s=options.upload_delay_s

@@ -69,7 +69,8 @@ class Daemon(Process):
             super().__init__(
                 [sys.executable, "-m", module, str(mountpoint), json.dumps(options)],
                 stderr=stderr,
-                env=os.environ | environment | {"PYTHONPATH": str(ROOT)},
+                # It may be killed: what it leaves goes with the folder of its test.
+                env=os.environ | environment | {"PYTHONPATH": str(ROOT), "TMPDIR": str(log.parent)},
             )
         self.expected_log: list[str] = []
 
