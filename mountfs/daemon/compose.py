@@ -329,7 +329,7 @@ class Parts:
         try:
             while (inos := await trio.to_thread.run_sync(next, chunks, None)) is not None:
                 self.content.remove_orphans(inos)
-            await self.content.save_index()
+            await self.content.upkeep.save_index()
         except MountfsError as error:
             log.warning("search for content that no entry has: %s", error.message)
         finally:
@@ -360,7 +360,7 @@ async def _serve(
         with trio.CancelScope(shield=True):
             # The last closes came with the unmount.
             await state.drain_for_stop()
-            await parts.content.save_index()
+            await parts.content.upkeep.save_index()
         traffic.cancel_scope.cancel()
 
 

@@ -176,13 +176,13 @@ class MountState:
         return Requests(kernel=dict(kernel), workspace=dict(self._sent))
 
     def _cache_use(self) -> CacheUse:
-        content = self._parts.content
+        upkeep = self._parts.content.upkeep
         dirty = [inode for inode in self._parts.tree.pending.values() if inode.content_dirty]
         return CacheUse(
-            used_bytes=content.used_bytes,
+            used_bytes=upkeep.used_bytes,
             limit_bytes=self._settings.cache_size_bytes,
             dirty_bytes=sum(inode.size for inode in dirty),
-            files=content.files,
+            files=upkeep.files,
         )
 
     def _uploads(self) -> Uploads:

@@ -1,30 +1,30 @@
-"""The content of files in the cache: opened, read, written, evicted. Long: all shares who has files open."""
+"""The content of files in the cache: opening, reading, writing, and what the remote does to it."""
 
 import errno
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Final
 
 import trio
 
 from mountfs.model.disk import DiskStep
-from mountfs.model.errors import MountfsError, StorageError
+from mountfs.model.errors import StorageError
 from mountfs.model.ids import Ino
 from mountfs.model.node import RemoteNode
 from mountfs.model.ranges import RangeSet
 from mountfs.model.remote import Remote
-from mountfs.model.storage import ContentStore, Coverage
-from mountfs.rules import eviction
+from mountfs.model.storage import ContentStore
 from mountfs.rules.read_plan import ReadAhead, ReadPlan
 from mountfs.sync.damage import DamageCheck
 from mountfs.sync.direct_access import DirectAccess
+from mountfs.sync.exclusive_use import ExclusiveUse
 from mountfs.sync.fetcher import Fetcher
 from mountfs.sync.prefetcher import Prefetcher
 from mountfs.sync.superseding import Superseding
+from mountfs.sync.upkeep import Upkeep
 from mountfs.tree import local_changes
 from mountfs.tree.inode import Inode
 from mountfs.tree.tree import Tree
@@ -33,9 +33,6 @@ log = logging.getLogger(__name__)
 
 INLINE_WRITE: Final = 128 * 1024
 """Writes of at most this size go to the page cache from the trio thread; a thread would cost more."""
-
-RECOUNT_PART: Final = 64
-"""The disk use is counted anew when it may have grown by this part of the limit."""
 
 
 class FileContent:
@@ -58,25 +55,16 @@ class FileContent:
         self._tree = tree
         self._store = store
         self._disk = store.disk
-        self._limit_bytes = limit_bytes
+        self._exclusive = ExclusiveUse()
+        self.upkeep = Upkeep(tree, store, self._exclusive, limit_bytes=limit_bytes)
         self._fetcher = Fetcher(
             remote, store.disk, patience_s=patience_s, fetched=self._count_fetched, let_go=self._let_go
         )
         self._damage = DamageCheck(store)
-        self.direct = DirectAccess(tree, grown=self._grow)
+        self.direct = DirectAccess(tree, grown=self.upkeep.grow)
         self.superseding = Superseding(tree, remote, store, self.direct)
-        self._prefetcher = Prefetcher(self._bring, lambda: self._limit_bytes - self.used_bytes)
-        self._unsaved: dict[Ino, Inode] = {}
-        self._removable: set[Ino] = set()
-        self._saving = trio.Lock()
-        self._work = trio.Event()
-        self._exclusive: dict[Ino, trio.Event] = {}
+        self._prefetcher = Prefetcher(self._bring, lambda: self.upkeep.free_bytes)
         self._uncommitted: dict[Ino, trio.Event] = {}
-        self._grown_bytes = 0
-        self.used_bytes = 0
-        """What the content takes on the disk, as of the last count."""
-        self._stored: set[Ino] = set()
-        self.evicted = 0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the downloads and the upkeep of the index until cancelled."""
@@ -84,7 +72,7 @@ class FileContent:
             await nursery.start(self._fetcher.run)
             await nursery.start(self.superseding.run)
             await nursery.start(self._prefetcher.run)
-            nursery.start_soon(self._upkeep)
+            nursery.start_soon(self.upkeep.run)
             task_status.started()
 
     # Holding content open.
@@ -102,8 +90,7 @@ class FileContent:
         """Like `held`, to be undone by `close`."""
         inode.opens += 1
         try:
-            while inode.ino in self._exclusive:
-                await self._exclusive[inode.ino].wait()
+            await self._exclusive.wait_free(inode.ino)
             if inode.descriptor is None and (inode.content_dirty or inode.present is not None):
                 # Made or used in this run: the path is in the operating system's cache.
                 inode.descriptor = self._open_file(inode)
@@ -123,15 +110,11 @@ class FileContent:
         self._fetcher.abandon(inode)
 
     async def _open_alone(self, inode: Inode) -> None:
-        self._exclusive[inode.ino] = done = trio.Event()
-        try:
+        with self._exclusive.of(inode.ino):
             if inode.descriptor is None:
                 inode.descriptor = await trio.to_thread.run_sync(self._open_file, inode)
             if inode.present is None:
                 await self._load_presence(inode)
-        finally:
-            del self._exclusive[inode.ino]
-            done.set()
 
     def _open_file(self, inode: Inode) -> int:
         # Content that only this cache has must be there: an empty file would pass for it.
@@ -177,11 +160,9 @@ class FileContent:
         if not inode.is_linked and not inode.opens:
             self._tree.drop_if_unneeded(inode)
             if inode.is_file and not inode.sending:
-                self._removable.add(inode.ino)
-                self._work.set()
-        elif self.used_bytes > self._limit_bytes:
-            # What was dirty or in use when the limit was reached may be evicted now.
-            self._work.set()
+                self.upkeep.remove_later(inode.ino)
+        else:
+            self.upkeep.note_disuse()
 
     def remove_orphans(self, inos: Iterable[Ino]) -> None:
         """Remove content that no entry has, once nobody has it open.
@@ -191,8 +172,7 @@ class FileContent:
         for ino in inos:
             if ino not in self._tree.inodes:
                 log.warning("removing the content of inode %d, which no entry has", ino)
-                self._removable.add(ino)
-                self._work.set()
+                self.upkeep.remove_later(ino)
 
     # Reading and writing.
 
@@ -288,8 +268,7 @@ class FileContent:
 
     async def _forget_bytes(self, inode: Inode) -> None:
         """Let go of a clean file's bytes in an order that no crash can turn into wrong content."""
-        async with self._saving:
-            await trio.to_thread.run_sync(self._store.save_coverage, inode.ino, None)
+        await self.upkeep.forget_coverage(inode)
         if inode.content_dirty or inode.descriptor is None:
             return
         inode.content_epoch += 1
@@ -299,9 +278,7 @@ class FileContent:
 
     async def disown_bytes(self, inode: Inode) -> None:
         """See to it that what is in the cache file never passes for a version that the index knew before."""
-        async with self._saving:
-            self._unsaved.pop(inode.ino, None)
-            await trio.to_thread.run_sync(self._store.save_coverage, inode.ino, None)
+        await self.upkeep.forget_coverage(inode)
 
     async def begin_modification(self, inode: Inode) -> None:
         """Bring the whole content here, make it dirty, and wait until the journal knows; for who holds it."""
@@ -323,7 +300,7 @@ class FileContent:
         if not inode.unsealed:
             # Sealed by a close of another descriptor while a thread was at it: this is the next state.
             local_changes.begin_modification(self._tree, inode)
-        self._grow(max(0, size - inode.size))
+        self.upkeep.grow(max(0, size - inode.size))
         inode.size = size
         _touch(inode)
         self.direct.changed_by_us(inode)
@@ -353,7 +330,7 @@ class FileContent:
     def superseded(self, inode: Inode) -> None:
         inode.content_epoch += 1
         inode.present = RangeSet([(0, inode.size)])
-        self._save_later(inode)
+        self.upkeep.save_later(inode)
 
     def replaced(self, inode: Inode) -> None:
         inode.content_epoch += 1
@@ -365,7 +342,7 @@ class FileContent:
             return
         inode.present = RangeSet()
         self._fit(inode)
-        self._save_later(inode)
+        self.upkeep.save_later(inode)
 
     def disowned(self, inode: Inode) -> None:
         """What programs have open directly is of no version; the one that is superseding it will be."""
@@ -373,126 +350,16 @@ class FileContent:
 
     def relabelled(self, inode: Inode) -> None:
         if inode.present is not None:
-            self._save_later(inode)
+            self.upkeep.save_later(inode)
 
     def confirmed(self, inode: Inode) -> None:
         """The remote has the content as it is here: it is clean and whole."""
         inode.present = RangeSet([(0, inode.size)])
-        self._save_later(inode)
-
-    # Upkeep of the index, of what the disk holds, and of the limit.
-
-    @property
-    def files(self) -> int:
-        """How many files have content here, as far as the index was told."""
-        return len(self._stored)
+        self.upkeep.save_later(inode)
 
     def _count_fetched(self, inode: Inode, count: int) -> None:
-        self._save_later(inode)
-        self._grow(count)
-
-    def _grow(self, count: int) -> None:
-        self._grown_bytes += count
-        self.used_bytes += count
-        if self._grown_bytes * RECOUNT_PART > self._limit_bytes:
-            self._work.set()
-
-    def _save_later(self, inode: Inode) -> None:
-        self._unsaved[inode.ino] = inode
-        self._work.set()
-
-    async def _upkeep(self) -> None:
-        await self._guarded(self._evict)
-        while True:
-            await self._work.wait()
-            self._work = trio.Event()
-            await self._guarded(self.save_index)
-            if self._grown_bytes * RECOUNT_PART > self._limit_bytes or self.used_bytes > self._limit_bytes:
-                await self._guarded(self._evict)
-            # Downloads report piece by piece: one look for many of them.
-            await trio.sleep(0.1)
-
-    async def _guarded(self, job: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await job()
-        except MountfsError as error:
-            log.warning("upkeep of the cache: %s", error.message)
-
-    async def save_index(self) -> None:
-        """Write to the index what is in the cache, and remove the content of what no longer exists.
-
-        On return all of it is written, also what another call was at.
-        """
-        async with self._saving:
-            await self._save_index()
-
-    async def _save_index(self) -> None:
-        while self._removable:
-            removed, self._removable = self._removable, set()
-            try:
-                await trio.to_thread.run_sync(self._store.remove_all, removed)
-            except BaseException:
-                self._removable |= removed
-                raise
-            self._stored -= removed
-        while self._unsaved:
-            unsaved, self._unsaved = self._unsaved, {}
-            coverages = [known for inode in unsaved.values() if (known := _coverage(inode)) is not None]
-            try:
-                await trio.to_thread.run_sync(self._store.save_coverages, coverages)
-            except BaseException:
-                self._unsaved = unsaved | self._unsaved
-                raise
-            self._stored.update(ino for ino, _ in coverages)
-
-    async def _evict(self) -> None:
-        self._grown_bytes = 0
-
-        self._stored, self.used_bytes = await trio.to_thread.run_sync(self._count)
-        if self.used_bytes <= self._limit_bytes:
-            return
-        stored = await trio.to_thread.run_sync(lambda: list(self._store.stored()))
-        for ino in eviction.choose(stored, self.used_bytes, self._limit_bytes, self._may_go):
-            if self._may_go(ino):
-                await self._evict_one(ino)
-
-    def _count(self) -> tuple[set[Ino], int]:
-        """Return whose content is on the disk and the bytes of all; keeps no more of each than its number."""
-        inos: set[Ino] = set()
-        used_bytes = 0
-        for content in self._store.stored():
-            inos.add(content.ino)
-            used_bytes += content.bytes_on_disk
-        return inos, used_bytes
-
-    def _may_go(self, ino: Ino) -> bool:
-        """Whoever is not in memory is clean: what is pending was loaded at the start."""
-        inode = self._tree.inodes.get(ino)
-        return inode is None or not (inode.content_dirty or inode.opens or inode.sending)
-
-    async def _evict_one(self, ino: Ino) -> None:
-        while ino in self._exclusive:
-            await self._exclusive[ino].wait()
-        if not self._may_go(ino):
-            return
-        self._exclusive[ino] = done = trio.Event()
-        try:
-            inode = self._tree.inodes.get(ino)
-            if inode is not None:
-                inode.present = None
-            await trio.to_thread.run_sync(partial(self._store.remove, ino, step=DiskStep.EVICT_CONTENT))
-            self._stored.discard(ino)
-            self.evicted += 1
-        finally:
-            del self._exclusive[ino]
-            done.set()
-
-
-def _coverage(inode: Inode) -> tuple[Ino, Coverage] | None:
-    base = inode.base
-    if inode.content_dirty or base is None or base.version is None or inode.present is None:
-        return None
-    return inode.ino, Coverage(base.version, tuple(inode.present))
+        self.upkeep.save_later(inode)
+        self.upkeep.grow(count)
 
 
 def _touch(inode: Inode) -> None:

@@ -221,7 +221,7 @@ async def test_crash_makes_no_change_of_an_open_file_that_nobody_wrote_to(
     workspace.put("a", b"content")
     await opened_directly(mount, "a")
     before = await mount.stat("a")
-    await mount.parts.content.save_index()
+    await mount.parts.content.upkeep.save_index()
     calls = mount.changing_calls()
     await mount.restart(cleanly=False)
     await mount.settle()

@@ -29,12 +29,7 @@ async def _synced(mount: WorkspaceMount) -> None:
 
 
 async def _evict(mount: WorkspaceMount) -> None:
-    content = mount.parts.content
-    content._limit_bytes, limit = 0, content._limit_bytes
-    try:
-        await content._evict()
-    finally:
-        content._limit_bytes = limit
+    await mount.parts.content.upkeep.evict(limit_bytes=0)
 
 
 OPERATIONS: dict[str, Callable[[WorkspaceMount], Awaitable[object]]] = {
@@ -46,7 +41,7 @@ OPERATIONS: dict[str, Callable[[WorkspaceMount], Awaitable[object]]] = {
     "mkdir": lambda mount: mount.mkdir("folder"),
     "rename": lambda mount: mount.rename("closed", "renamed"),
     "unlink": lambda mount: mount.unlink("cached1"),
-    "upkeep": lambda mount: mount.parts.content.save_index(),
+    "upkeep": lambda mount: mount.parts.content.upkeep.save_index(),
     "read": lambda mount: mount.read("remote1"),
     "evict": _evict,
     "read what may be evicted": lambda mount: mount.read("remote1"),

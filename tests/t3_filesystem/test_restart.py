@@ -264,7 +264,7 @@ async def test_cached_content_is_not_fetched_again(
 ) -> None:
     workspace.put("a", b"content")
     await mount.read("a")
-    await mount.parts.content.save_index()
+    await mount.parts.content.upkeep.save_index()
     await mount.tree.journal.committed()
     await mount.restart(cleanly=cleanly)
     mount.remote.go_offline()

@@ -29,7 +29,7 @@ async def _fill(mount: WorkspaceMount) -> dict[str, Attributes]:
         for file in range(FILES):
             await mount.write(f"d{number}/f{file}", b"%d" % file)
     await mount.settle()
-    await mount.parts.content.save_index()
+    await mount.parts.content.upkeep.save_index()
     return {path: await mount.stat(path) for path, content in (await mount.contents()).items() if content}
 
 
@@ -72,7 +72,7 @@ async def test_each_operation_by_number_finds_what_is_not_in_memory(mounting: Mo
             await filesystem.set_xattr(ino, b"user.given", b"1")
         for ino, operation in zip(inos, operations, strict=True):
             await mount.settle()
-            await mount.parts.content.save_index()
+            await mount.parts.content.upkeep.save_index()
             await _unload(mount)
             assert ino not in mount.tree.inodes
             await operation(ino)
@@ -151,6 +151,7 @@ async def test_removed_file_that_the_kernel_refers_to_is_known_until_it_is_forgo
 async def test_folder_comes_back_as_a_whole_after_some_of_its_files(mounting: Mounting) -> None:
     async with mounting() as mount:
         before = await _fill(mount)
+        await mount.catch_up()  # news of them brings them back as well
         await _unload(mount)
         inos = [before[f"d0/f{number}"].ino for number in range(FILES)]
         for ino in inos[:2]:

@@ -288,7 +288,7 @@ class RemoteMount(PathOperations):
 
     async def stop(self) -> None:
         """Stop as an unmount whose time to send is over: what is pending stays in the journal."""
-        await self.parts.content.save_index()
+        await self.parts.content.upkeep.save_index()
         await self._end()
         self._check_cache()
         self._close()

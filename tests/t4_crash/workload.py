@@ -46,10 +46,7 @@ class BareMount(PathOperations):
 
     async def evict(self) -> None:
         """Evict all that may go."""
-        content = self.parts.content
-        content._limit_bytes, limit = 0, content._limit_bytes
-        await content._evict()
-        content._limit_bytes = limit
+        await self.parts.content.upkeep.evict(limit_bytes=0)
 
 
 @dataclass(frozen=True)
