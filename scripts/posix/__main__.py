@@ -55,7 +55,7 @@ def _await_content(file: Path, content: bytes) -> None:
     while not (file.exists() and file.read_bytes() == content):
         if time.monotonic() > end:
             raise Mismatch("the second mount has other content")
-        time.sleep(0.05)
+        time.sleep(0.05)  # nothing tells of what a mount shows: it is looked at again and again
 
 
 def main() -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from scripts.torture_files.writer import Writer, read_files
 from tests.t5_kernel.mounted import Mount, World, remote_files, sha256
+from tests.t6_system.machine import wait_until
 
 WRITERS_EACH = 2
 PAUSE_S = (3.0, 12.0)
@@ -20,6 +21,8 @@ PAUSE_S = (3.0, 12.0)
 
 CACHE_SIZE = "64 MiB"
 SETTLE_S = 300
+SHOWN_S = 30.0
+"""How soon a mount has to show what the workspace has."""
 
 
 class Torture:
@@ -56,7 +59,7 @@ class Torture:
         deadline = time.monotonic() + minutes * 60
         try:
             while time.monotonic() < deadline:
-                time.sleep(self._chance.uniform(*PAUSE_S))
+                time.sleep(self._chance.uniform(*PAUSE_S))  # the moment of a kill is left to chance
                 self._kill_something()
         finally:
             self._ended.set()
@@ -105,17 +108,23 @@ class Torture:
             remote = remote_files(api)
         for writer in (writer for each in self.writers.values() for writer in each):
             for mount in self.mounts:
-                time.sleep(2)  # the feed has to tell the other mount
+                _await_shown(mount, writer)
                 writer.compare(read_files(mount.place / writer.name), str(mount.place))
             for path, content in writer.files.items():
                 if remote.pop(f"{writer.name}/{path}", None) != sha256(content):
-                    writer._note("lost", path, "the workspace")
+                    writer.note("lost", path, "the workspace")
             for path in [path for path in remote if path.startswith(f"{writer.name}/")]:
                 if not path.endswith("/temporary"):
-                    writer._note("duplicated", path, "the workspace")
+                    writer.note("duplicated", path, "the workspace")
         for mount in self.mounts:
             audited = self._world.machine.run("doctor", mount.place)
             self.faults += [line for line in audited.stdout.splitlines() if line.startswith("FAULT")]
+
+
+def _await_shown(mount: Mount, writer: Writer) -> None:
+    """Give the feed its time; what is not shown by then is found to be missing."""
+    with contextlib.suppress(AssertionError):
+        wait_until(lambda: read_files(mount.place / writer.name) == writer.files, limit_s=SHOWN_S)
 
 
 def main() -> int:

@@ -5,7 +5,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 Files = dict[str, bytes]
@@ -31,10 +31,7 @@ class Findings:
     lost: int = 0
     torn: int = 0
     duplicated: int = 0
-    lines: list[str] = None  # type: ignore[assignment]
-
-    def __post_init__(self) -> None:
-        self.lines = []
+    lines: list[str] = field(default_factory=list)
 
 
 class Writer:
@@ -83,14 +80,14 @@ class Writer:
     def compare(self, found: Files, where: str) -> None:
         for path, content in self.files.items():
             if path not in found:
-                self._note("lost", path, where)
+                self.note("lost", path, where)
             elif found[path] != content:
-                self._note("torn", path, where)
+                self.note("torn", path, where)
         for path in found.keys() - self.files.keys():
-            self._note("duplicated", path, where)
+            self.note("duplicated", path, where)
         self.counts["files compared"] += len(self.files)
 
-    def _note(self, what: str, path: str, where: str) -> None:
+    def note(self, what: str, path: str, where: str) -> None:
         setattr(self.findings, what, getattr(self.findings, what) + 1)
         self.findings.lines.append(f"{what}: {self.name}/{path} at {where}")
 

@@ -122,7 +122,9 @@ def _synced(path: str, content: bytes) -> Operation:
             await file.write(content)
             await file.fsync()
 
-    change: Callable[[Contents], object] = lambda model: model.update({path: content})  # noqa: E731
+    def change(model: Contents) -> None:
+        model[path] = content
+
     return Operation(f"write and fsync {path}", perform, change, {path: _beginning_of(content)})
 
 

@@ -32,6 +32,7 @@ def make_world(tmp_path: Path) -> Iterator[Callable[..., World]]:
         yield make
     finally:
         for world in worlds:
+            world.print_logs()
             world.clean_up()
 
 

@@ -188,9 +188,12 @@ class World:
         assert program.returncode == 0, said.decode(errors="replace")
         return str(said.decode(errors="replace"))
 
-    def clean_up(self) -> None:
+    def print_logs(self) -> None:
+        """Print the end of each daemon's log: pytest shows it where a test failed, and it goes with its folder."""
         for log in self.machine.folder.glob("*/daemon.log"):
             print(log, log.read_text()[-LOG_SHOWN:], sep="\n")
+
+    def clean_up(self) -> None:
         for program in self._programs:
             program.kill()
         self.kill_daemons()  # a program in the mount ends only now

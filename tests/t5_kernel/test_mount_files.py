@@ -62,6 +62,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
             mount.audit()
             assert "Traceback" not in mount.log()
     finally:
+        world.print_logs()
         world.clean_up()
 
 

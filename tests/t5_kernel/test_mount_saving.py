@@ -5,6 +5,7 @@ import os
 import shlex
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,10 @@ IDIOMS: dict[str, Callable[[Path], str | None]] = {
 }
 
 
+def _has_content(file: Path, content: bytes) -> bool:
+    return file.exists() and file.read_bytes() == content
+
+
 @pytest.mark.parametrize("passthrough", [True, False])
 def test_saved_file_is_a_new_version_of_itself(world: World, passthrough: bool) -> None:
     first = world.mount("first", passthrough=passthrough)
@@ -82,9 +87,6 @@ def test_saved_file_is_a_new_version_of_itself(world: World, passthrough: bool) 
             ], name
     for name, file in files.items():
         there = second.place / file.relative_to(first.place)
-        wait_until(
-            lambda there=there, file=file: there.exists() and there.read_bytes() == file.read_bytes(),  # type: ignore[misc]
-            limit_s=PATIENCE_S,
-        )
-        wait_until(lambda there=there: os.access(there, os.X_OK), limit_s=PATIENCE_S)  # type: ignore[misc]
+        wait_until(partial(_has_content, there, file.read_bytes()), limit_s=PATIENCE_S)
+        wait_until(partial(os.access, there, os.X_OK), limit_s=PATIENCE_S)
         assert file.stat().st_mode & 0o777 == 0o755, name

@@ -4,9 +4,9 @@ import errno
 import mmap
 import os
 import random
-import time
 from pathlib import Path
 
+from scripts.posix.clock import let_a_step_pass
 from scripts.posix.notes import Notes, Place
 
 
@@ -177,7 +177,7 @@ def times_of_content(at: Place, note: Notes) -> None:
 
     def moves(label: str, change: object) -> None:
         before = os.stat(file)
-        time.sleep(0.012)
+        let_a_step_pass()
         assert callable(change)
         change()
         after = os.stat(file)

@@ -1,8 +1,8 @@
 """Directories: making, removing, listing, and their times."""
 
 import os
-import time
 
+from scripts.posix.clock import let_a_step_pass
 from scripts.posix.notes import Notes, Place
 
 
@@ -143,7 +143,7 @@ def times_of_a_directory(at: Place, note: Notes) -> None:
 
     def moves(label: str, change: object) -> None:
         before = os.stat(folder)
-        time.sleep(0.012)
+        let_a_step_pass()
         assert callable(change)
         change()
         after = os.stat(folder)
