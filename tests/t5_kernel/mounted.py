@@ -189,7 +189,7 @@ class World:
         return str(said.decode(errors="replace"))
 
     def print_logs(self) -> None:
-        """Print the end of each daemon's log: pytest shows it where a test failed, and it goes with its folder."""
+        """Print the end of each daemon's log: pytest shows it where a test failed, and its folder goes."""
         for log in self.machine.folder.glob("*/daemon.log"):
             print(log, log.read_text()[-LOG_SHOWN:], sep="\n")
 
