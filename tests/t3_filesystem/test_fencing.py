@@ -67,6 +67,15 @@ class Program:
             await self.mount.filesystem.release(self.file.handle)
 
 
+async def holder_that_wrote(mount: WorkspaceMount, workspace: MemoryWorkspace) -> Program:
+    """Return a program that has the lock of `a`, which had `old`, and wrote `ours` to it."""
+    workspace.put("a", b"old")
+    program = await Program.opened(mount, "a")
+    await program.lock()
+    await program.file.write(b"ours")
+    return program
+
+
 async def lose_lease(mount: WorkspaceMount, workspace: MemoryWorkspace) -> None:
     """The workspace frees it; return when the mount knows."""
     lost = mount.parts.locks.statistics().leases_lost
@@ -91,10 +100,7 @@ async def compare(mount: WorkspaceMount, workspace: MemoryWorkspace) -> None:
 async def test_descriptors_of_a_lost_lock_fail_and_the_content_is_kept_aside(
     mount: WorkspaceMount, workspace: MemoryWorkspace
 ) -> None:
-    workspace.put("a", b"old")
-    program = await Program.opened(mount, "a")
-    await program.lock()
-    await program.file.write(b"ours")
+    program = await holder_that_wrote(mount, workspace)
     await lose_lease(mount, workspace)
     workspace.put("a", b"theirs")
     filesystem, handle = mount.filesystem, program.file.handle
@@ -127,10 +133,7 @@ async def test_a_descriptor_that_locked_nothing_goes_on(
 async def test_after_the_unlock_the_descriptor_is_one_of_the_path(
     mount: WorkspaceMount, workspace: MemoryWorkspace
 ) -> None:
-    workspace.put("a", b"old")
-    program = await Program.opened(mount, "a")
-    await program.lock()
-    await program.file.write(b"ours")
+    program = await holder_that_wrote(mount, workspace)
     await lose_lease(mount, workspace)
     workspace.put("a", b"theirs")
     with pytest.raises(LeaseLost):
@@ -193,10 +196,7 @@ async def lose_lease_during(
 async def test_an_upload_under_way_is_not_committed_when_the_lease_is_lost(
     mount: WorkspaceMount, workspace: MemoryWorkspace
 ) -> None:
-    workspace.put("a", b"old")
-    program = await Program.opened(mount, "a")
-    await program.lock()
-    await program.file.write(b"ours")
+    program = await holder_that_wrote(mount, workspace)
     with counted_calls(mount) as calls:
         await lose_lease_during("upload_small", program, workspace, then=b"theirs")
         await mount.settle()
@@ -211,10 +211,7 @@ async def test_an_upload_under_way_is_not_committed_when_the_lease_is_lost(
 async def test_a_commit_on_its_way_counts_as_the_workspace_has_it(
     mount: WorkspaceMount, workspace: MemoryWorkspace, then: bytes | None
 ) -> None:
-    workspace.put("a", b"old")
-    program = await Program.opened(mount, "a")
-    await program.lock()
-    await program.file.write(b"ours")
+    program = await holder_that_wrote(mount, workspace)
     await lose_lease_during("commit", program, workspace, then=then)
     await program.close()
     await compare(mount, workspace)
@@ -269,10 +266,7 @@ async def test_a_write_over_a_conflict_is_sent_with_what_is_kept_aside(
 async def test_a_file_that_got_theirs_by_a_still_newer_version_is_held_back_no_more(
     mount: WorkspaceMount, workspace: MemoryWorkspace
 ) -> None:
-    workspace.put("a", b"old")
-    program = await Program.opened(mount, "a")
-    await program.lock()
-    await program.file.write(b"ours")
+    program = await holder_that_wrote(mount, workspace)
     await lose_lease(mount, workspace)
     with pytest.raises(LeaseLost):
         await program.unlock()
@@ -345,10 +339,7 @@ async def test_taking_a_lock_settles_what_was_written_before(
 async def test_an_unlock_tells_when_somebody_wrote_without_the_lock(
     mount: WorkspaceMount, workspace: MemoryWorkspace
 ) -> None:
-    workspace.put("a", b"old")
-    program = await Program.opened(mount, "a")
-    await program.lock()
-    await program.file.write(b"ours")
+    program = await holder_that_wrote(mount, workspace)
     workspace.put("a", b"theirs")
     with pytest.raises(ContentSetAside):
         await program.unlock()
@@ -361,10 +352,7 @@ async def test_an_unlock_tells_when_somebody_wrote_without_the_lock(
 async def test_an_unlock_tells_of_an_upload_that_failed_before(
     mount: WorkspaceMount, workspace: MemoryWorkspace
 ) -> None:
-    workspace.put("a", b"old")
-    program = await Program.opened(mount, "a")
-    await program.lock()
-    await program.file.write(b"ours")
+    program = await holder_that_wrote(mount, workspace)
     await program.file.fsync()
     mount.remote.fail("upload_small", AccessDenied("no right to write"), times=None)
     await mount.settle()
