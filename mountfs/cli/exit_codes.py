@@ -23,6 +23,7 @@ class ExitCode(IntEnum):
     BUSY = 14
     FINDINGS = 15
     LOCK_KEPT = 16
+    NOT_READY = 17
     INTERRUPTED = 130
 
 
@@ -44,6 +45,7 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.BUSY: "programs still use the mount or the file",
     ExitCode.FINDINGS: "doctor found something that needs attention",
     ExitCode.LOCK_KEPT: "the workspace does not let this lock be broken",
+    ExitCode.NOT_READY: "the mount answers, and is being ended",
     ExitCode.INTERRUPTED: "interrupted from the keyboard",
 }
 
@@ -62,6 +64,7 @@ _BY_TYPE: dict[str, ExitCode] = {
     "StorageError": ExitCode.CACHE_UNUSABLE,
     "DataLeft": ExitCode.DATA_LEFT,
     "NotMounted": ExitCode.NOT_MOUNTED,
+    "NotReady": ExitCode.NOT_READY,
     "NotConfirmed": ExitCode.TIMEOUT,
     "DaemonSilent": ExitCode.TIMEOUT,
     "StartTimedOut": ExitCode.TIMEOUT,

@@ -18,7 +18,7 @@ from mountfs.daemon.running import shown
 from mountfs.model.errors import MountfsError
 
 _COMMANDS = (
-    *("mount", "umount", "sync", "status", "conflicts", "retry", "discard", "locks", "unlock"),
+    *("mount", "umount", "sync", "status", "health", "conflicts", "retry", "discard", "locks", "unlock"),
     *("up", "down", "serve", "doctor"),
 )
 

@@ -26,6 +26,7 @@ from mountfs.daemon.messages import (
     DrainRequest,
     ExtractRequest,
     Failure,
+    HealthRequest,
     LocksRequest,
     Progress,
     Remedy,
@@ -169,6 +170,8 @@ async def _perform(running: RunningMount, request: Request, tell: Tell) -> Any:
     match request:
         case StatusRequest():
             return asdict(running.status())
+        case HealthRequest():
+            return asdict(running.health())
         case SyncRequest():
             return asdict(await running.sync(request.path, timeout_s=request.timeout_s))
         case DrainRequest():

@@ -19,6 +19,10 @@ class DaemonSilent(MountfsError):
     """The daemon of a mount does not answer."""
 
 
+class NotReady(MountfsError):
+    """The mount answers, and is not to be used: it is being ended."""
+
+
 class DataLeft(MountfsError):
     """The end was reached with changes that the workspace does not have yet; they are safe in the journal."""
 

@@ -31,6 +31,12 @@ class StatusRequest(_Message):
     ask: Literal["status"] = "status"
 
 
+class HealthRequest(_Message):
+    """Answered with `Health`, and cheap whatever there is to send."""
+
+    ask: Literal["health"] = "health"
+
+
 class SyncRequest(_Message):
     """`path` is relative to the root of the mount; None means everything."""
 
@@ -122,7 +128,8 @@ class Failure(_Message):
 
 Remedy = ConflictsRequest | ResolveRequest | ExtractRequest | RetryRequest | DiscardRequest
 Locking = LocksRequest | UnlockRequest
-Request = StatusRequest | SyncRequest | DrainRequest | StopRequest | AuditRequest | Remedy | Locking
+Asking = StatusRequest | HealthRequest | AuditRequest
+Request = Asking | SyncRequest | DrainRequest | StopRequest | Remedy | Locking
 Answer = Progress | Result | Failure
 
 REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="ask")])

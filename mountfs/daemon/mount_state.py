@@ -14,6 +14,7 @@ from mountfs.daemon.running import (
     CacheUse,
     DrainProgress,
     Feature,
+    Health,
     LockReport,
     LockState,
     RemoteHolder,
@@ -169,6 +170,13 @@ class MountState:
             requests=self._requests(),
             conflicts=len(parts.tree.conflicts),
             leases_lost=locks.leases_lost,
+        )
+
+    def health(self) -> Health:
+        return Health(
+            online=self._parts.connection.online,
+            feed_live=self._parts.refresher.live_since is not None,
+            stopping=self._stopping.is_set(),
         )
 
     def _requests(self) -> Requests:

@@ -3,14 +3,17 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mountfs.daemon import runtime_dir
-from mountfs.daemon.control_client import ControlClient
 from mountfs.daemon.errors import DaemonSilent, NotMounted
 from mountfs.daemon.running import shown
 from mountfs.daemon.runtime_dir import MountRecord
 from mountfs.kernel import mounts
 from mountfs.kernel.mounts import Mount
+
+if TYPE_CHECKING:
+    from mountfs.daemon.control_client import ControlClient
 
 _MAX_SYMLINKS = 40
 
@@ -28,13 +31,15 @@ class Mounted:
     def has_live_daemon(self) -> bool:
         return self.record is not None and self.record.process.is_alive()
 
-    def client(self) -> ControlClient:
+    def client(self) -> "ControlClient":
         """Raises DaemonSilent where there is no daemon of this user to ask."""
         if not self.has_live_daemon or self.socket is None:
             raise DaemonSilent(
                 f"no daemon of this user serves {shown(str(self.mountpoint))}",
                 hint=f"if its daemon was killed, clear it: mountfs umount {shown(str(self.mountpoint))}",
             )
+        from mountfs.daemon.control_client import ControlClient  # heavy, and a probe does without
+
         return ControlClient(self.socket)
 
     def silent(self, error: DaemonSilent) -> DaemonSilent:

@@ -144,6 +144,15 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True)
+class Health:
+    """What a mount that serves says of itself at once. `stopping`: it is being ended."""
+
+    online: bool
+    feed_live: bool
+    stopping: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SyncOutcome:
     """`confirmed`: nothing at or below the path is left to send. `remaining` includes the failed ones."""
 
@@ -226,6 +235,8 @@ class RunningMount(Protocol):
     def remedies(self) -> Remedies: ...
 
     def status(self) -> Status: ...
+
+    def health(self) -> Health: ...
 
     async def sync(self, path: bytes | None, *, timeout_s: float | None) -> SyncOutcome:
         """Send everything at or below `path` (relative to the mount; None: everything) and wait for the

@@ -12,6 +12,7 @@ from mountfs.daemon.running import (
     DrainProgress,
     FailedUpload,
     Feature,
+    Health,
     LockReport,
     LockState,
     LockUser,
@@ -71,12 +72,16 @@ class StandInMount:
     asked: list[bytes | None] = field(default_factory=list)
     stops: list[float] = field(default_factory=list)
     hangs: bool = False
+    stopping: bool = False
     cancelled: trio.Event = field(default_factory=trio.Event)
 
     def status(self) -> Status:
         if self.error is not None:
             raise self.error
         return STATUS
+
+    def health(self) -> Health:
+        return Health(online=True, feed_live=False, stopping=self.stopping)
 
     async def sync(self, path: bytes | None, *, timeout_s: float | None) -> SyncOutcome:
         self.synced.append((path, timeout_s))
