@@ -19,7 +19,7 @@ from mountfs.model.errors import MountfsError
 
 _COMMANDS = (
     *("mount", "umount", "sync", "status", "conflicts", "retry", "discard", "locks", "unlock"),
-    *("up", "down", "serve", "doctor"),
+    *("up", "down", "serve", "doctor", "config", "broker"),
 )
 
 
