@@ -34,10 +34,10 @@ ensure_tree() {
     touch "$tree/.complete"
 }
 
-# The files by which pip on this machine finds packages. What they name is bound into the tree where it is used.
+# The files by which pip on this machine finds and trusts mirrors. What they name is bound into the tree where it is used.
 copy_pip_settings() {
     local tree=$1 file
-    for file in /etc/pip.conf /etc/xdg/pip/* "$HOME"/.config/pip/pip.conf; do
+    for file in /etc/ssl/certs/ca-certificates.crt /etc/pip.conf /etc/xdg/pip/* "$HOME"/.config/pip/pip.conf; do
         if [ -f "$file" ]; then
             mkdir -p "$tree$(dirname "$file")"
             cp "$file" "$tree$file"

@@ -18,6 +18,8 @@ _COMMAND_S = 240
 
 _PASSED = ("PIP_", "LANG")
 
+_NAMESPACES = ("--mount", "--uts", "--ipc", "--pid", "--cgroup")
+
 
 @dataclass(frozen=True)
 class Ran:
@@ -63,6 +65,10 @@ class Tree:
             f"--setenv={name}={value}" for name, value in os.environ.items() if name.startswith(_PASSED)
         ]
         binds = [f"--bind-ro={place}" for place in package_places()]
+        for place in ("/root/.cache/pip", "/var/cache/apt/archives"):  # downloads, kept for the next run
+            kept = self.base.with_name(f"{self.base.name}.downloads") / place.lstrip("/")
+            (kept / "partial").mkdir(parents=True, exist_ok=True)
+            binds.append(f"--bind={kept}:{place}")
         return [
             *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--capability=all"),
             *("--resolv-conf=replace-host", "--timezone=off", "--bind=/dev/fuse", f"--directory={self.root}"),
@@ -108,7 +114,9 @@ class Machine:
         inner = ["/bin/bash", "-ec", command]
         if user != "root":
             inner = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--reset-env", *inner]
-        return run_command(["nsenter", "--target", str(self._init), "--all", "--wdns=/", *inner], timeout_s)
+        return run_command(
+            ["nsenter", "--target", str(self._init), *_NAMESPACES, "--wdns=/", *inner], timeout_s
+        )
 
     def wait(self, condition: str, *, limit_s: float = 60) -> None:
         """Return when this shell command succeeds."""
