@@ -18,8 +18,10 @@ from mountfs.daemon.running import shown
 from mountfs.model.errors import MountfsError
 
 _COMMANDS = (
-    *("mount", "umount", "sync", "status", "health", "conflicts", "retry", "discard", "locks", "unlock"),
-    *("up", "down", "serve", "doctor"),
+    *("mount", "umount", "up", "down", "broker"),
+    *("status", "health", "sync", "locks", "unlock"),
+    *("conflicts", "retry", "discard"),
+    *("serve", "config", "doctor"),
 )
 
 

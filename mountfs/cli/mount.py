@@ -1,13 +1,20 @@
 """`mountfs mount`"""
 
 import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mountfs.cli.exit_codes import ExitCode
 from mountfs.daemon.settings import MountSettings
 from mountfs.model.errors import MountfsError
+
+if TYPE_CHECKING:
+    from mountfs.daemon.config_file import Given
 
 log = logging.getLogger(__name__)
 
@@ -32,45 +39,77 @@ log = logging.getLogger(__name__)
     "config_path",
     type=Path,
     metavar="FILE",
-    help="Configuration in TOML; options and environment go first.",
+    help="Configuration in TOML, instead of those that are installed; options and environment go first.",
+)
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any key of the configuration; may be repeated.",
 )
 @click.option(
     "--no-passthrough", is_flag=True, help="Never let the kernel serve open files from the cache by itself."
 )
+@click.option("--mkdir", is_flag=True, help="Make the mountpoint if it is missing.")
 @click.option("--foreground", is_flag=True, help="Stay in this process and log to standard error.")
-@click.argument("mountpoint", type=Path)
+@click.argument("target", metavar="[NAME|MOUNTPOINT]", required=False)
 def command(
-    url: str | None,
-    workspace: str | None,
-    cache: Path | None,
-    token_file: Path | None,
+    target: str | None,
     config_path: Path | None,
+    assignments: tuple[str, ...],
     no_passthrough: bool,
+    mkdir: bool,
     foreground: bool,
-    mountpoint: Path,
+    **given: str | Path | None,
 ) -> int:
-    """Mount a workspace at MOUNTPOINT, an empty directory.
+    """Mount a workspace: the one configured as NAME, or at MOUNTPOINT, an empty directory.
 
     Returns when the mount answers; the daemon goes on in the background.
     """
     from mountfs.cli.mount_settings import collect
-    from mountfs.daemon.mounted import resolve_mountpoint
+    from mountfs.kernel.handed_device import received
 
-    settings = collect(
-        resolve_mountpoint(mountpoint),
-        url=url,
-        workspace=workspace,
-        cache=cache,
-        token_file=token_file,
-        config_path=config_path,
-        passthrough=not no_passthrough,
-    )
+    settings = collect(target, _options(given, assignments, no_passthrough), config_path)
+    if mkdir:
+        make_mountpoint(settings.mountpoint)
+    settings = replace(settings, device=received())
     if foreground:
         return _serve_here(settings)
     from mountfs.daemon.launch import start_in_background
 
+    if settings.device is not None:
+        raise click.UsageError("the device of a broker needs --foreground")
     start_in_background(settings)
     return ExitCode.OK
+
+
+def _options(
+    given: Mapping[str, str | Path | None], assignments: tuple[str, ...], no_passthrough: bool
+) -> "dict[str, Given]":
+    from mountfs.daemon.config_file import Given
+    from mountfs.daemon.config_layers import from_assignments, parsed
+
+    options = from_assignments(assignments, "--set")
+    for key, value in given.items():
+        if value is not None:
+            options[key] = parsed(key, str(value), f"--{key.replace('_', '-')}")
+    if no_passthrough:
+        options["passthrough"] = Given(False, "--no-passthrough")
+    return options
+
+
+def make_mountpoint(mountpoint: Path) -> None:
+    from mountfs.daemon.running import shown
+    from mountfs.model.errors import MountpointUnusable
+
+    try:
+        mountpoint.parent.mkdir(parents=True, exist_ok=True)
+        # What is there already is looked at later: a dead mount would not answer.
+        with suppress(FileExistsError):
+            mountpoint.mkdir()
+    except OSError as error:
+        raise MountpointUnusable(f"{shown(str(mountpoint))} cannot be made: {error.strerror}") from error
 
 
 def _serve_here(settings: MountSettings) -> int:

@@ -1,66 +1,122 @@
-"""Puts the settings of a mount together: options over environment over configuration file over defaults."""
+"""Chooses which mount is meant, and makes checked settings of what is given for it."""
 
 import ipaddress
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import click
 
-from mountfs.cli.config_file import ConfigFile, read_config
-from mountfs.cli.credentials import read_token
 from mountfs.cli.paths import default_cache_dir
+from mountfs.daemon import config_search
+from mountfs.daemon.config_file import ConfiguredMount, Given, read_config
+from mountfs.daemon.config_layers import layered
+from mountfs.daemon.credentials import from_environment, read_token
 from mountfs.daemon.errors import ConfigurationRefused
-from mountfs.daemon.settings import MountSettings
+from mountfs.daemon.mounted import resolve_mountpoint
+from mountfs.daemon.running import shown
+from mountfs.daemon.settings import ConfigSource, MountSettings
+
+MACHINE_CACHES: Final = Path("/var/cache/mountfs")
 
 
-def collect(
-    mountpoint: Path,
-    *,
-    url: str | None,
-    workspace: str | None,
-    cache: Path | None,
-    token_file: Path | None,
-    config_path: Path | None,
-    passthrough: bool = True,
-) -> MountSettings:
-    """Return complete, checked settings; `passthrough` false goes over the configuration.
+def collect(target: str | None, options: Mapping[str, Given], config_path: Path | None) -> MountSettings:
+    """Return complete, checked settings of the mount that `target` means: a configured name or a mountpoint.
 
-    Raises ConfigurationRefused, or UsageError for what is missing.
+    Raises ConfigurationRefused, or UsageError for what is neither and for what is missing.
     """
-    config = read_config(config_path) if config_path is not None else ConfigFile()
-    folder = config_path.absolute().parent if config_path is not None else Path.cwd()
-    address = url or os.environ.get("MOUNTFS_URL") or config.url
-    name = workspace or os.environ.get("MOUNTFS_WORKSPACE") or config.workspace
-    if not address:
-        raise click.UsageError("no address: give --url, MOUNTFS_URL, or url in the configuration")
-    if not name:
-        raise click.UsageError(
-            "no workspace: give --workspace, MOUNTFS_WORKSPACE, or workspace in the configuration"
-        )
-    address = checked_url(address, allow_insecure=config.allow_insecure)
-    cache = cache or _path(config.cache, folder) or default_cache_dir(address, name, mountpoint)
-    return MountSettings(
-        url=address,
-        workspace=name,
-        mountpoint=mountpoint,
-        cache_dir=_resolved_outside(cache, mountpoint),
-        token=read_token(token_file or _path(config.token_file, folder)),
-        allow_insecure=config.allow_insecure,
-        cache_size_bytes=config.cache_size,
-        drain_timeout_s=config.drain_timeout_s,
-        upload_delay_s=config.upload_delay_s,
-        durability=config.durability,
-        consistency=config.consistency,
-        conflict=config.conflict,
-        lease_duration_s=config.lease_duration_s,
-        allow_other=config.allow_other,
-        read_only=config.read_only,
-        local_only=tuple(config.local_only),
-        share_attributes=config.share_attributes,
-        passthrough=passthrough and config.passthrough,
-        log_level=config.log_level,
+    mount, place = choose(target, config_path)
+    given = layered(options, os.environ, mount)
+    if place is None:
+        place = Path(_needed(given, "mountpoint", "give MOUNTPOINT"))
+    mountpoint = resolve_mountpoint(place)
+    values: dict[str, Any] = {key: each.value for key, each in given.items()}
+    values["url"] = checked_url(_needed(given, "url", "give --url"), allow_insecure=values["allow_insecure"])
+    workspace = _needed(given, "workspace", "give --workspace")
+    cache, token_file = (
+        Path(path) if (path := values.pop(key, None)) else None for key in ("cache", "token_file")
     )
+    cache_dir = cache or _default_cache(mount, values["url"], workspace, mountpoint)
+    values |= {
+        "mountpoint": mountpoint,
+        "cache_dir": resolved_outside(cache_dir, mountpoint),
+        "cache_size_bytes": values.pop("cache_size"),
+        "local_only": tuple(values["local_only"]),
+        "token": read_token(token_file),
+        "token_file": None if from_environment() else token_file,
+        "config": source_of(mount, given),
+    }
+    return MountSettings(**values)
+
+
+def _default_cache(mount: ConfiguredMount | None, url: str, workspace: str, mountpoint: Path) -> Path:
+    """What the machine's configuration names has one cache, however and by whomever as root it is started."""
+    if mount is not None and mount.name is not None and os.geteuid() == 0 and _is_the_machines(mount):
+        return MACHINE_CACHES / mount.name
+    return default_cache_dir(url, workspace, mountpoint)
+
+
+def _is_the_machines(mount: ConfiguredMount) -> bool:
+    return mount.path.absolute().parent == config_search.SYSTEM_FOLDER
+
+
+def choose(target: str | None, config_path: Path | None) -> tuple[ConfiguredMount | None, Path | None]:
+    """Return the configured mount that is meant, and the mountpoint where `target` gives it.
+
+    A word without a slash is a name first; a path is also looked for among the configured mountpoints.
+    """
+    if config_path is not None:
+        return _choose_in(config_path, target)
+    if target is None:
+        return None, None
+    configured = config_search.search()
+    is_word = "/" not in target
+    if is_word and target in configured.mounts:
+        return configured.mounts[target], None
+    if is_word and not os.path.lexists(target):
+        if configured.faults:
+            raise ConfigurationRefused(configured.faults[0])
+        known = (
+            f"configured are {', '.join(configured.mounts)}" if configured.mounts else "none is configured"
+        )
+        raise click.UsageError(
+            f"{shown(target)} is neither a configured mount ({known}) nor a directory here"
+        )
+    place = resolve_mountpoint(Path(target))
+    return configured.at(place), place
+
+
+def _choose_in(path: Path, target: str | None) -> tuple[ConfiguredMount, Path | None]:
+    file = read_config(path)
+    names = file.names()
+    if target is None:
+        if len(names) > 1:
+            raise click.UsageError(f"{path} has several mounts ({', '.join(names)}); give the name of one")
+        return (file.mount(names[0]) if names else file.common()), None
+    if target in names:
+        return file.mount(target), None
+    place = resolve_mountpoint(Path(target))
+    here = (file.mount(name) for name in names)
+    return next((each for each in here if each.mountpoint() == place), file.common()), place
+
+
+def source_of(mount: ConfiguredMount | None, given: Mapping[str, Given]) -> ConfigSource | None:
+    """Tell where the settings can be read again, and which keys the file does not decide."""
+    if mount is None:
+        return None
+    fixed = tuple(
+        key for key, each in given.items() if each.origin != "default" and mount.given.get(key) != each
+    )
+    return ConfigSource(path=mount.path.absolute(), name=mount.name, fixed=fixed)
+
+
+def _needed(given: Mapping[str, Given], key: str, remedy: str) -> str:
+    if key not in given or not given[key].value:
+        what = {"url": "address"}.get(key, key)
+        raise click.UsageError(f"no {what}: {remedy}, MOUNTFS_{key.upper()}, or {key} in the configuration")
+    return str(given[key].value)
 
 
 def checked_url(url: str, *, allow_insecure: bool) -> str:
@@ -94,11 +150,8 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _path(text: str | None, folder: Path) -> Path | None:
-    return folder / Path(text).expanduser() if text else None
-
-
-def _resolved_outside(cache: Path, mountpoint: Path) -> Path:
+def resolved_outside(cache: Path, mountpoint: Path) -> Path:
+    """Return the directory without symlinks. Raises ConfigurationRefused for one inside the mountpoint."""
     # The mountpoint is not touched: a mount of a daemon that hangs would hang us, too.
     plain = Path(os.path.abspath(cache))
     if plain.is_relative_to(mountpoint) or (resolved := plain.resolve()).is_relative_to(mountpoint):

@@ -10,6 +10,17 @@ if TYPE_CHECKING:
     from mountfs.daemon.mounted import Mounted
 
 
+def place_of(target: str) -> Path:
+    """Return the mountpoint: where the mount configured by this name belongs, else the path itself."""
+    from mountfs.daemon.config_search import search
+
+    if "/" not in target and not os.path.lexists(target):
+        mount = search().mounts.get(target)
+        found = mount.mountpoint() if mount is not None else None
+        return found or Path(target)
+    return Path(target)
+
+
 def targets(path: Path | None) -> "list[tuple[Mounted, bytes | None]]":
     """Return the mount that holds the path and the place in it, None for all of it.
 

@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -25,18 +24,19 @@ if TYPE_CHECKING:
     help="Seconds that uploads may take; default: drain_timeout_s of the mount (60).",
 )
 @click.option("--no-wait", is_flag=True, help="Do not wait for uploads; the next mount sends the rest.")
-@click.argument("mountpoint", type=Path)
-def command(timeout_s: float | None, no_wait: bool, mountpoint: Path) -> int:
-    """Send what is waiting, unmount MOUNTPOINT, and end its daemon.
+@click.argument("target", metavar="NAME|MOUNTPOINT")
+def command(timeout_s: float | None, no_wait: bool, target: str) -> int:
+    """Send what is waiting, unmount MOUNTPOINT or what is configured as NAME, and end its daemon.
 
     Changes that the workspace does not have in time stay in the journal for the next mount with the same
     cache, and the exit code is 11. Clears the mount of a daemon that was killed, too.
     """
+    from mountfs.cli.targets import place_of
     from mountfs.daemon.mounted import find
 
     if no_wait and timeout_s is not None:
         raise click.UsageError("--no-wait and --timeout exclude each other")
-    mounted = find(mountpoint)
+    mounted = find(place_of(target))
     os.chdir("/")  # this process itself must not keep the mount busy
     return end_and_report(mounted, 0.0 if no_wait else timeout_s)
 

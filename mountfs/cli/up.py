@@ -66,8 +66,8 @@ def _is_up(directory: Path, url: str) -> bool:
 
 
 def _mount(directory: Path, folder: Path, url: str) -> None:
-    from mountfs.cli.credentials import read_token_file
     from mountfs.cli.embedded import CACHE_FOLDER, SERVER_FOLDER, WORKSPACE
+    from mountfs.daemon.credentials import read_token_file
     from mountfs.daemon.errors import ConfigurationRefused
     from mountfs.daemon.launch import start_in_background
     from mountfs.daemon.running import shown

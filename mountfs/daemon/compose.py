@@ -13,11 +13,11 @@ from typing import Final
 import trio
 
 from mountfs import __version__
-from mountfs.daemon import control, runtime_dir
+from mountfs.daemon import control, log_setup, ownership, runtime_dir, service_manager
 from mountfs.daemon.mount_state import MountState
 from mountfs.daemon.running import StopReport
 from mountfs.daemon.settings import MountSettings
-from mountfs.daemon.signals import stop_on_signals
+from mountfs.daemon.signals import obey_signals
 from mountfs.filesystem.filesystem import WorkspaceFilesystem
 from mountfs.kernel import mounts
 from mountfs.kernel.notifier import Notifier
@@ -82,9 +82,10 @@ async def run_mount(
     `stopping` is called with the seconds for uploads whenever a stop is requested.
     Raises one of our errors for whatever goes wrong before `ready`.
     """
-    mounts.clear_dead_mount(str(settings.mountpoint))
-    # Before the cache is claimed: a second mount at this place would find it in use, which says less.
-    check_mountpoint(str(settings.mountpoint))
+    if settings.device is None:
+        mounts.clear_dead_mount(str(settings.mountpoint))
+        # Before the cache is claimed: a second mount at this place would find it in use, which says less.
+        check_mountpoint(str(settings.mountpoint))
     directory = CacheDirectory.claim(settings.cache_dir)
     try:
         content_files = await trio.to_thread.run_sync(
@@ -180,12 +181,27 @@ async def _run(
         await parts.load()
         if outage is not None:
             parts.connection.note_failure(outage)  # nobody waits for what is known not to answer
-        state = MountState(settings, workspace, parts, content_files, stopping=stopping, sent=service.sent)
+        apply = partial(_apply, parts, service)
+        state = MountState(
+            settings, workspace, parts, content_files, stopping=stopping, apply=apply, sent=service.sent
+        )
         await _serve(settings, workspace, parts, state, ready)
         return StopReport(left_in_journal=len(parts.tree.pending))
     finally:
         with trio.CancelScope(shield=True):
             await service.aclose()
+
+
+def _apply(parts: "Parts", service: FastioService, settings: MountSettings) -> None:
+    """Make the running mount follow these settings; see `reloading.LIVE_KEYS`."""
+    log_setup.follow(settings.log_level, settings.token)
+    service.use_token(settings.token.reveal())
+    parts.sender.delay_s = settings.upload_delay_s
+    parts.content.upkeep.limit_bytes = settings.cache_size_bytes
+    parts.contents.conflict = settings.conflict
+    parts.filesystem.always_ask = settings.consistency == "open"
+    parts.filesystem.publish_on_close = settings.durability == "remote"
+    runtime_dir.note_drain_timeout(settings.mountpoint, settings.drain_timeout_s)
 
 
 class Parts:
@@ -204,7 +220,8 @@ class Parts:
         self.orphans_removed = trio.Event()
         self.connection = Connection()
         self.notifier = Notifier()
-        self.tree = Tree(journal, uid=os.getuid(), gid=os.getgid())
+        uid, gid = ownership.ids(settings.owner)
+        self.tree = Tree(journal, uid=uid, gid=gid)
         self.tree.shares_attributes = settings.share_attributes
         self.tree.local_only = LocalOnly(settings.local_only)
         self.content = FileContent(
@@ -230,7 +247,7 @@ class Parts:
             self.fence,
             self.notifier,
         )
-        contents = ContentSteps(
+        self.contents = ContentSteps(
             self.tree,
             remote,
             self.changes,
@@ -249,7 +266,7 @@ class Parts:
             self.refresher,
             self.content,
             self.uploads,
-            contents,
+            self.contents,
             self.fence,
         )
         self.sender = Sender(
@@ -378,6 +395,7 @@ async def _serve_kernel(
         allow_other=settings.allow_other,
         passthrough=settings.passthrough,
         clears_set_id=True,
+        device=settings.device,
     )
     async with trio.open_nursery() as around:
         async with mount(parts.filesystem, parts.notifier, options) as session:
@@ -389,8 +407,9 @@ async def _serve_kernel(
                     raise FuseUnavailable(f"the mount at {settings.mountpoint} does not answer")
                 socket_path = runtime_dir.socket_path(settings.mountpoint)
                 await around.start(control.serve, state, socket_path)
-                await around.start(partial(stop_on_signals, state, drain_timeout_s=settings.drain_timeout_s))
+                await around.start(obey_signals, state)
                 ready()
+                around.start_soon(service_manager.give_signs_of_life, state.is_well)
                 around.start_soon(state.stop_when_unmounted)
                 await state.wait_drained_for_stop()
             finally:

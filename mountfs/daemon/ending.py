@@ -57,7 +57,7 @@ def _end_live(
         _refuse_busy(mounted)
         if limit_s > 0:
             mounted.client().drain(limit_s, tell)
-        if not mounts.unmount(mounted.mount, lazy=False):
+        if not record.brokered and not mounts.unmount(mounted.mount, lazy=False):
             _refuse_busy(mounted)
             raise MountpointBusy(
                 f"{_place(mounted)} cannot be unmounted: it is in use, or belongs to another user"

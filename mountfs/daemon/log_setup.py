@@ -21,13 +21,21 @@ class _Formatter(logging.Formatter):
 
     def __init__(self, secret: Secret, *, tracebacks: bool) -> None:
         super().__init__(_FORMAT)
-        self._secret = secret
+        self._secrets = [secret]
         self._tracebacks = tracebacks
+
+    def hide(self, secret: Secret) -> None:
+        """Hide this one as well; the earlier ones may still be valid."""
+        if secret not in self._secrets:
+            self._secrets.append(secret)
 
     def format(self, record: logging.LogRecord) -> str:
         if not self._tracebacks:
             record.exc_info = record.exc_text = None
-        return super().format(record).replace(self._secret.reveal(), "***")
+        line = super().format(record)
+        for secret in self._secrets:
+            line = line.replace(secret.reveal(), "***")
+        return line
 
 
 def _open_private(path: str, flags: int) -> int:
@@ -63,6 +71,15 @@ def log_to_stderr(level: LogLevel, secret: Secret) -> None:
     """Send the log to standard error, for people: tracebacks only when level is "debug"."""
     formatter = _Formatter(secret, tracebacks=level == "debug")
     _install(logging.StreamHandler(sys.stderr), formatter, level)
+
+
+def follow(level: LogLevel, secret: Secret) -> None:
+    """Log from now on at this level, and hide this token, too."""
+    root = logging.getLogger()
+    root.setLevel(level.upper())
+    for handler in root.handlers:
+        if isinstance(handler.formatter, _Formatter):
+            handler.formatter.hide(secret)
 
 
 def _install(handler: logging.Handler, formatter: logging.Formatter, level: LogLevel) -> None:

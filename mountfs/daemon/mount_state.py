@@ -8,6 +8,7 @@ import trio
 
 from mountfs import __version__
 from mountfs.daemon.lock_reports import LockReports
+from mountfs.daemon.reloading import Reloading
 from mountfs.daemon.remedies import MountRemedies
 from mountfs.daemon.running import (
     ActiveUpload,
@@ -66,7 +67,7 @@ class MountParts(Protocol):
 
 class MountState:
     """`session` is set once the mount is made. `stopping` hears of every stop request and its seconds.
-    `sent` counts the requests to the workspace."""
+    `apply` makes the parts follow settings that changed. `sent` counts the requests to the workspace."""
 
     def __init__(
         self,
@@ -76,9 +77,10 @@ class MountState:
         content_files: ContentFiles,
         *,
         stopping: Callable[[float], None],
+        apply: Callable[[MountSettings], None],
         sent: Mapping[str, int],
     ) -> None:
-        self._settings = settings
+        self._reloading = Reloading(settings, apply)
         self._workspace = workspace
         self._parts = parts
         self._content_files = content_files
@@ -90,7 +92,23 @@ class MountState:
         self.session: Session | None = None
         self.remedies = MountRemedies(parts)
 
+    # Settings.
+
+    @property
+    def drain_timeout_s(self) -> float:
+        return self._reloading.settings.drain_timeout_s
+
+    async def reload(self) -> None:
+        await self._reloading.reload()
+
     # Stopping.
+
+    async def is_well(self) -> bool:
+        """Whether the mount answers. While it ends that is its own watchdog's concern."""
+        session = self.session
+        return (
+            session is None or self._stopping.is_set() or await session.answers() or self._stopping.is_set()
+        )
 
     def request_stop(self, *, drain_timeout_s: float) -> None:
         deadline = trio.current_time() + drain_timeout_s
@@ -116,7 +134,7 @@ class MountState:
         """An unmount from outside is a request to stop."""
         assert self.session is not None
         await self.session.wait_ended()
-        self.request_stop(drain_timeout_s=self._settings.drain_timeout_s)
+        self.request_stop(drain_timeout_s=self.drain_timeout_s)
 
     # Sending.
 
@@ -149,7 +167,7 @@ class MountState:
     # Telling.
 
     def status(self) -> Status:
-        parts, settings = self._parts, self._settings
+        parts, settings = self._parts, self._reloading.settings
         locks = parts.locks.statistics()
         return Status(
             workspace_name=self._workspace.name,
@@ -188,7 +206,7 @@ class MountState:
         dirty = [inode for inode in self._parts.tree.pending.values() if inode.content_dirty]
         return CacheUse(
             used_bytes=upkeep.used_bytes,
-            limit_bytes=self._settings.cache_size_bytes,
+            limit_bytes=self._reloading.settings.cache_size_bytes,
             dirty_bytes=sum(inode.size for inode in dirty),
             files=upkeep.files,
         )

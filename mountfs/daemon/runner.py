@@ -10,7 +10,7 @@ from pathlib import Path
 
 import trio
 
-from mountfs.daemon import runtime_dir
+from mountfs.daemon import runtime_dir, service_manager
 from mountfs.daemon.errors import first_of_ours
 from mountfs.daemon.processes import ProcessIdentity
 from mountfs.daemon.running import StopReport, shown
@@ -57,10 +57,15 @@ def run(
         watchdog.note_mounted()
         runtime_dir.write_record(record)
         log.info("mounted at %s, pid %d", settings.mountpoint, os.getpid())
+        service_manager.tell_ready(f"{settings.workspace} at {shown(str(settings.mountpoint))}")
         announce_ready()
 
+    def stopping(drain_timeout_s: float) -> None:
+        watchdog.expect_end(drain_timeout_s)
+        service_manager.tell_stopping(drain_timeout_s)
+
     try:
-        report = trio.run(partial(run_mount, settings, ready=ready, stopping=watchdog.expect_end, disk=disk))
+        report = trio.run(partial(run_mount, settings, ready=ready, stopping=stopping, disk=disk))
     except BaseExceptionGroup as group:
         ours = first_of_ours(group)
         if ours is None:
@@ -83,6 +88,7 @@ def _record(settings: MountSettings) -> MountRecord:
         url=settings.url,
         workspace=settings.workspace,
         drain_timeout_s=settings.drain_timeout_s,
+        brokered=settings.device is not None,
     )
 
 

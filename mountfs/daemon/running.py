@@ -258,6 +258,17 @@ class RunningMount(Protocol):
         nobody. Raises FileNotFound, AccessDenied, LeaseNotOverridable, RemoteUnavailable."""
         ...
 
+    @property
+    def drain_timeout_s(self) -> float:
+        """How long the configuration lets a stop wait for uploads."""
+        ...
+
+    async def reload(self) -> None:
+        """Read the configuration again and follow it where that is possible at once; the log tells. Never
+        raises
+        for a configuration that is wrong."""
+        ...
+
     def request_stop(self, *, drain_timeout_s: float) -> None:
         """End the mount in order: drain, unmount, close. Returns at once. A second call with a shorter
         time shortens the drain under way."""

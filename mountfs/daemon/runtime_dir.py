@@ -10,7 +10,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from mountfs.daemon.errors import ConfigurationRefused
@@ -19,7 +19,8 @@ from mountfs.daemon.processes import ProcessIdentity
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MountRecord:
-    """What is known of a daemon without asking it. `left_in_journal` is None until it ended in order."""
+    """What is known of a daemon without asking it. `left_in_journal` is None until it ended in order.
+    `brokered`: somebody else made the mount, and takes it away when the daemon asks."""
 
     process: ProcessIdentity
     mountpoint: Path
@@ -28,6 +29,7 @@ class MountRecord:
     workspace: str
     drain_timeout_s: float
     left_in_journal: int | None = None
+    brokered: bool = False
 
 
 def own_dir() -> Path:
@@ -94,6 +96,13 @@ def write_record(record: MountRecord) -> None:
     temporary = path.with_suffix(f".{os.getpid()}.new")
     temporary.write_text(json.dumps(plain))
     temporary.replace(path)
+
+
+def note_drain_timeout(mountpoint: Path, drain_timeout_s: float) -> None:
+    """Change what the record of a running mount says of the time that uploads get at its end."""
+    found = find_record(mountpoint)
+    if found is not None:
+        write_record(replace(found[0], drain_timeout_s=drain_timeout_s))
 
 
 def find_record(mountpoint: Path) -> tuple[MountRecord, Path] | None:

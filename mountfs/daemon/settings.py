@@ -1,9 +1,11 @@
 """What a mount is told when it starts."""
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal, Self
+
+from mountfs.kernel.handed_device import HandedDevice
 
 Durability = Literal["local", "remote"]
 Consistency = Literal["feed", "open"]
@@ -38,6 +40,16 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigSource:
+    """The configuration that settings came from, to be read again. `name`: which mount of the file, None for
+    keys outside a named one. `fixed`: keys that an option or the environment decided."""
+
+    path: Path
+    name: str | None
+    fixed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MountSettings:
     """One mount, complete and checked: whoever gets this asks no further source.
 
@@ -51,11 +63,15 @@ class MountSettings:
     consistency: "open" asks the workspace at each open; "feed" trusts the cache while changes flow in.
     conflict: what happens to our content where another host changed the same file.
     lease_duration_s: after what time the workspace frees a lock of a host that died.
+    owner: to whom entries belong that come from elsewhere, as `ownership.ids` reads it.
     allow_other: other users of this machine may enter the mount. read_only: nothing may be changed.
     local_only: patterns, as in a .gitignore, of paths that stay in the cache and are never uploaded.
     share_attributes: whether a file may be executed travels to other hosts, in the free text of its node.
     passthrough: the kernel may serve open files from the cache by itself, where it can.
     log_level: what goes to the log.
+    token_file: where the token came from, to be read again; None where the environment gave it.
+    config: where the settings can be read again; None where no file gave any.
+    device: of a mount that somebody made for this process; it cannot be handed on, so `dump` leaves it out.
     """
 
     url: str
@@ -71,19 +87,26 @@ class MountSettings:
     consistency: Consistency = "feed"
     conflict: Conflict = "keep-both"
     lease_duration_s: int = 60
+    owner: str | None = None
     allow_other: bool = False
     read_only: bool = False
     local_only: tuple[str, ...] = ()
     share_attributes: bool = True
     passthrough: bool = True
     log_level: LogLevel = "info"
+    token_file: Path | None = None
+    config: ConfigSource | None = None
+    device: HandedDevice | None = None
 
     def dump(self) -> str:
         """Return JSON with the token in clear, for a pipe between two processes of ours and nothing else."""
-        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        plain = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "device"}
         plain["mountpoint"] = str(self.mountpoint)
         plain["cache_dir"] = str(self.cache_dir)
         plain["token"] = self.token.reveal()
+        plain["token_file"] = None if self.token_file is None else str(self.token_file)
+        if self.config is not None:
+            plain["config"] = {**asdict(self.config), "path": str(self.config.path)}
         return json.dumps(plain)
 
     @classmethod
@@ -93,5 +116,10 @@ class MountSettings:
         plain["mountpoint"] = Path(plain["mountpoint"])
         plain["cache_dir"] = Path(plain["cache_dir"])
         plain["token"] = Secret(plain["token"])
+        plain["token_file"] = None if plain["token_file"] is None else Path(plain["token_file"])
         plain["local_only"] = tuple(plain["local_only"])
+        if source := plain["config"]:
+            plain["config"] = ConfigSource(
+                path=Path(source["path"]), name=source["name"], fixed=tuple(source["fixed"])
+            )
         return cls(**plain)

@@ -68,7 +68,8 @@ PUBLISH_PATIENCE_S: Final = 60.0
 
 
 class WorkspaceFilesystem:
-    """One method per file operation; each ends in at most one change of the tree."""
+    """One method per file operation; each ends in at most one change of the tree. `always_ask` and
+    `publish_on_close` may change at any time."""
 
     def __init__(
         self,
@@ -94,8 +95,8 @@ class WorkspaceFilesystem:
         self._kernel = kernel
         self._cache_dir = cache_dir
         self._read_only = read_only
-        self._always_ask = always_ask
-        self._publish_on_close = publish_on_close
+        self.always_ask = always_ask
+        self.publish_on_close = publish_on_close
         self._xattrs = ExtendedAttributes(tree, content.notice)
         self._moving = LocalOnlyMoves(tree, content)
         self._files: HandleTable[OpenFile] = HandleTable()
@@ -341,7 +342,7 @@ class WorkspaceFilesystem:
             raise InvalidArgument()
         if flags & os.O_ACCMODE != os.O_RDONLY and self._read_only:
             raise ReadOnlyMount()
-        if self._always_ask or self._locks.holding:
+        if self.always_ask or self._locks.holding:
             await self._refresher.check_file_if_possible(inode)
             await self._kernel.drained()
         return await self._open(inode, flags)
@@ -421,7 +422,7 @@ class WorkspaceFilesystem:
         if sealed:
             await self._tree.journal.committed()
         self._locks.check(inode.ino, handle)
-        if self._publish_on_close and inode.is_linked and inode.ino in self._tree.pending:
+        if self.publish_on_close and inode.is_linked and inode.ino in self._tree.pending:
             await self._publish(inode)
 
     async def _publish(self, inode: Inode) -> None:
@@ -449,7 +450,7 @@ class WorkspaceFilesystem:
             await self._content.sync(inode)
         await self._tree.journal.synced()
         self._locks.check(inode.ino, handle)
-        if self._publish_on_close and inode.is_linked and inode.ino in self._tree.pending:
+        if self.publish_on_close and inode.is_linked and inode.ino in self._tree.pending:
             await self._publish(inode)
 
     # Directories.

@@ -33,6 +33,16 @@ def check_mountpoint(mountpoint: str) -> None:
     _check_directory(mountpoint, status, entries)
 
 
+def check_handed(mountpoint: str) -> None:
+    """Raises MountpointUnusable where a mount that somebody made for us is not to be seen."""
+    found = mount_at(mountpoint)
+    if found is None or not found.is_ours:
+        raise MountpointUnusable(
+            f"{mountpoint}: the mount whose device was handed over is not here",
+            hint="give the daemon the mountpoint that its broker was given",
+        )
+
+
 def check_fuse(*, allow_other: bool) -> None:
     """Raises FuseUnavailable, with what to do about it."""
     device_problem = fuse_device_problem()

@@ -18,6 +18,7 @@ import pyfuse3
 import trio
 
 from mountfs.kernel import extension, mounts, preflight
+from mountfs.kernel.handed_device import HandedDevice
 from mountfs.kernel.notifier import Notifier
 from mountfs.kernel.operations import Operations
 from mountfs.model.errors import FuseUnavailable
@@ -48,7 +49,7 @@ class MountOptions:
     that are being served may go on before they are cancelled. `passthrough`: let the kernel serve open files
     by itself where it can. `clears_set_id`: the file system clears the set-user-id and set-group-id bits when
     it is told to, and offers no backing file for a file that has them; the kernel then does not ask for file
-    capabilities before each write."""
+    capabilities before each write. `device`: that of a mount which is made already, and who takes it away."""
 
     mountpoint: str
     source: str = SUBTYPE
@@ -57,6 +58,7 @@ class MountOptions:
     handlers_limit_s: float = 10.0
     passthrough: bool = True
     clears_set_id: bool = False
+    device: HandedDevice | None = None
 
 
 class Session:
@@ -135,7 +137,7 @@ class Session:
         begin = self._served.note_served if self._served else None
         self._operations = Operations(self._filesystem, self._open_files, begin)
         try:
-            pyfuse3.init(self._operations, place, _fuse_options(self._options))
+            pyfuse3.init(self._operations, self._target(place), _fuse_options(self._options))
         except RuntimeError as error:
             pyfuse3.close(unmount=False)
             hint = "run it again in a terminal: libfuse has told the reason on standard error"
@@ -151,6 +153,11 @@ class Session:
                 _log.warning("%s: mounted without passthrough: libfuse refuses (%s)", place, error.strerror)
             self._eager = EagerRequests(device)
         self._notifier.arm(device)
+
+    def _target(self, place: str) -> str:
+        """What libfuse is to mount at: the place, or by a name of its own a device that is mounted there."""
+        device = self._options.device
+        return place if device is None else f"/dev/fd/{device.descriptor}"
 
     async def serve(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         try:
@@ -194,12 +201,18 @@ class Session:
         mount = self._mount
         if mount is None or not mounts.is_attached(mount):
             return
-        if await _in_thread(lambda: mounts.unmount(mount, lazy=False)):
+        if await _in_thread(lambda: self._unmount(mount, lazy=False)):
             return
         _log.warning("%s is in use; detaching it, and its programs get errors from now on", self._place)
-        if not await _in_thread(lambda: mounts.unmount(mount, lazy=True)):
+        if not await _in_thread(lambda: self._unmount(mount, lazy=True)):
             _log.error("%s cannot be unmounted; aborting its connection", self._place)
             await self._abort()
+
+    def _unmount(self, mount: mounts.Mount, *, lazy: bool) -> bool:
+        device = self._options.device
+        if device is None:
+            return mounts.unmount(mount, lazy=lazy)
+        return device.unmount(lazy=lazy, limit_s=mounts.ANSWER_LIMIT_S)
 
     async def _end_handlers(self) -> None:
         with trio.move_on_after(self._options.handlers_limit_s):
@@ -230,8 +243,11 @@ async def mount(filesystem: Filesystem, notifier: Notifier, options: MountOption
     Cancelling the block ends the mount in the same orderly way. Raises MountpointUnusable or
     FuseUnavailable when it cannot be mounted; what the block itself raises comes out in an exception group.
     """
-    preflight.check_mountpoint(options.mountpoint)
-    preflight.check_fuse(allow_other=options.allow_other)
+    if options.device is None:
+        preflight.check_mountpoint(options.mountpoint)
+        preflight.check_fuse(allow_other=options.allow_other)
+    else:
+        preflight.check_handed(options.mountpoint)
     session = Session(filesystem, notifier, options)
     session.open()
     async with trio.open_nursery() as nursery:

@@ -60,7 +60,7 @@ class ContentSteps:
         self._uploads = uploads
         self._aside = aside
         self._fence = fence
-        self._conflict = conflict
+        self.conflict = conflict
         self._lease_clock = lease_clock
 
     async def upload_new(self, inode: Inode, parent: NodeId, name: str) -> Outcome | WaitFor:
@@ -223,7 +223,7 @@ class ContentSteps:
         elif not inode.is_linked or inode.base is not base:
             # What a program did meanwhile is looked at anew.
             pass
-        elif self._conflict == "last-writer-wins":
+        elif self.conflict == "last-writer-wins":
             self._changes.conflicts.note(inode, ConflictKind.EDIT_EDIT, theirs, base=base)
             self._tree.set_base(inode, replace(base, version=theirs.version))
         elif inode.unsealed or inode.generation != sent.generation:
@@ -241,7 +241,7 @@ class ContentSteps:
         sent = await self._sent_before(inode, theirs)
         if _has(theirs, sent):
             self._record_content(inode, theirs, sent)
-        elif self._conflict == "last-writer-wins":
+        elif self.conflict == "last-writer-wins":
             self._changes.give_node_to(inode, theirs)
             self._changes.conflicts.note(inode, ConflictKind.CREATE_CREATE, theirs)
         else:

@@ -89,7 +89,8 @@ class Sender:
         self._executor = executor
         self._content = content
         self._connection = connection
-        self._delay_s = delay_s
+        self.delay_s = delay_s
+        """How long an entry waits for another change before it is sent; counts from the next change on."""
         self._small = DueQueue()
         self._large = DueQueue()
         self._pending_since: dict[Ino, float] = {}
@@ -131,7 +132,7 @@ class Sender:
     def _schedule(self, inode: Inode) -> None:
         now = trio.current_time()
         first = self._pending_since.setdefault(inode.ino, now)
-        self._queue(inode).put(inode, min(now + self._delay_s, first + LONGEST_DELAY * self._delay_s))
+        self._queue(inode).put(inode, min(now + self.delay_s, first + LONGEST_DELAY * self.delay_s))
 
     def expedite(self, inodes: Iterable[Inode]) -> None:
         """Send these now, without waiting for the delay or for a retry's time."""

@@ -29,7 +29,8 @@ class Upkeep:
         self._tree = tree
         self._store = store
         self._exclusive = exclusive
-        self._limit_bytes = limit_bytes
+        self.limit_bytes = limit_bytes
+        """Above this, clean content goes; counts from the next look on."""
         self._unsaved: dict[Ino, Inode] = {}
         self._removable: set[Ino] = set()
         self._saving = trio.Lock()
@@ -48,7 +49,7 @@ class Upkeep:
     @property
     def free_bytes(self) -> int:
         """How much more may come; below 0 where there is too much."""
-        return self._limit_bytes - self.used_bytes
+        return self.limit_bytes - self.used_bytes
 
     async def run(self) -> None:
         """Save, remove and evict what is due, until cancelled."""
@@ -79,7 +80,7 @@ class Upkeep:
 
     def _has_grown(self) -> bool:
         """Tell whether so much came since the last count that it is time for another."""
-        return self._grown_bytes * RECOUNT_PART > self._limit_bytes
+        return self._grown_bytes * RECOUNT_PART > self.limit_bytes
 
     def save_later(self, inode: Inode) -> None:
         """What is here of the file changed."""
@@ -138,7 +139,7 @@ class Upkeep:
 
         Raises StorageError, with part of it done.
         """
-        limit_bytes = self._limit_bytes if limit_bytes is None else limit_bytes
+        limit_bytes = self.limit_bytes if limit_bytes is None else limit_bytes
         self._grown_bytes = 0
         self._stored, self.used_bytes = await trio.to_thread.run_sync(self._count)
         if self.used_bytes <= limit_bytes:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mountfs.cli.config_file import ConfigFile, read_config
+from mountfs.daemon.config_file import ConfigFile, MountKeys, examine, read_config
 from mountfs.daemon.errors import ConfigurationRefused
 from mountfs.daemon.settings import MountSettings
 
@@ -12,7 +12,7 @@ from mountfs.daemon.settings import MountSettings
 def _read(folder: Path, text: str) -> ConfigFile:
     path = folder / "mountfs.toml"
     path.write_text(text)
-    return read_config(path)
+    return read_config(path).content
 
 
 def test_every_key_is_taken(tmp_path: Path) -> None:
@@ -21,6 +21,7 @@ def test_every_key_is_taken(tmp_path: Path) -> None:
         """
         url = "https://files.example"
         workspace = "main"
+        mountpoint = "m"
         cache = "cache"
         token_file = "token"
         allow_insecure = true
@@ -31,6 +32,7 @@ def test_every_key_is_taken(tmp_path: Path) -> None:
         consistency = "open"
         conflict = "last-writer-wins"
         lease_duration_s = 120
+        owner = "root"
         allow_other = true
         read_only = true
         local_only = ["node_modules/", "*.o"]
@@ -39,7 +41,7 @@ def test_every_key_is_taken(tmp_path: Path) -> None:
         log_level = "debug"
         """,
     )
-    assert config.model_fields_set == set(ConfigFile.model_fields)
+    assert config.model_fields_set == set(MountKeys.model_fields)
     assert config.cache_size == 3 * 512 * 1024**2
     assert config.drain_timeout_s == 5
 
@@ -67,7 +69,18 @@ def test_defaults_are_those_of_the_settings(tmp_path: Path) -> None:
         ('local_only = "*.o"', 1, ["local_only must be a valid list"]),
         ('local_only = ["!"]', 1, ["local_only must be patterns as in a .gitignore"]),
         ("lease_duration_s = 5", 1, ["lease_duration_s must be greater than or equal to 60"]),
-        ("\n\n[mount]\nurl = 'x'", 3, ['unknown key "mount"']),
+        ("\n\n[mount]\nurl = 'x'", 3, ['unknown key "mount"', "did you mean mounts?"]),
+        ("[mounts.a]\nurl = 'x'\n[mounts.b]\ncach = 'x'", 4, ['unknown key "mounts.b.cach"', "mean cache?"]),
+        (
+            '[mounts.a]\nurl = """\nlog_level = 1\n"""\nlog_level = 3',
+            5,
+            ["mounts.a.log_level must be one of"],
+        ),
+        ('mounts.a.token = "secret"', 1, ["token_file"]),
+        ('url = "x"\n[mounts."a b"]', 2, ["mounts must have names of letters"]),
+        ("mounts = 3", 1, ["mounts must be"]),
+        ('owner = "nobody-has-this"', 1, ["owner must name a user of this machine"]),
+        ('owner = "root:nobody-has-this"', 1, ["owner must name a group of this machine"]),
     ],
 )
 def test_a_wrong_key_or_value_is_named_with_its_line(
@@ -101,3 +114,38 @@ def test_what_is_no_file_or_no_text_is_told(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigurationRefused, match="is not UTF-8 text"):
         read_config(tmp_path / "binary")
+
+
+def test_every_fault_of_a_file_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text('log_level = 3\n[mounts.x]\nurk = "a"\ncache_size = "1 KiB"\n')
+    faults, content = examine(path)
+    assert content is None
+    assert sorted(fault.split(": ")[0] for fault in faults) == [f"{path}, line {line}" for line in (1, 3, 4)]
+
+
+def test_a_named_mount_has_its_own_keys_over_those_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text(
+        'url = "https://a"\nlog_level = "debug"\n\n'
+        '[mounts.x]\nworkspace = "w"\nlog_level = "error"\ncache = "c"\n'
+    )
+    file = read_config(path)
+    assert file.names() == ["x"]
+    given = file.mount("x").given
+    assert {key: (each.value, each.origin) for key, each in given.items()} == {
+        "url": ("https://a", f"{path}, line 1"),
+        "workspace": ("w", f"{path}, line 5"),
+        "log_level": ("error", f"{path}, line 6"),
+        "cache": (str(tmp_path / "c"), f"{path}, line 7"),
+    }
+
+
+def test_a_file_with_a_mountpoint_and_no_table_is_a_mount_named_as_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "project.toml"
+    path.write_text('mountpoint = "here"')
+    file = read_config(path)
+    assert file.names() == ["project"]
+    assert file.mount("project").mountpoint() == tmp_path / "here"
+    with pytest.raises(KeyError):
+        file.mount("other")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mountfs.cli.credentials import read_token
+from mountfs.daemon.credentials import read_token
 from mountfs.daemon.errors import ConfigurationRefused
 from mountfs.daemon.settings import MountSettings, Secret
 

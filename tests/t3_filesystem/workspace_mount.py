@@ -363,11 +363,11 @@ class RemoteMount(PathOperations):
         """Send all that can be sent, and return when only failures and unclosed files are left."""
         delay_s = self.options.upload_delay_s
         # What comes up meanwhile has to be sent as well, and soon.
-        self.parts.sender._delay_s = min(delay_s, 0.1)
+        self.parts.sender.delay_s = min(delay_s, 0.1)
         with trio.move_on_after(PATIENCE_S) as patience:
             while self._under_way():
                 await self.parts.publisher.settle(self._under_way())
-        self.parts.sender._delay_s = delay_s
+        self.parts.sender.delay_s = delay_s
         assert not patience.cancelled_caught, f"never sent: {self._under_way()}"
 
     def _under_way(self) -> list[Inode]:

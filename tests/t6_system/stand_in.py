@@ -71,6 +71,8 @@ class StandInMount:
     synced: list[tuple[bytes | None, float | None]] = field(default_factory=list)
     asked: list[bytes | None] = field(default_factory=list)
     stops: list[float] = field(default_factory=list)
+    drain_timeout_s: float = 60.0
+    reloads: int = 0
     hangs: bool = False
     stopping: bool = False
     cancelled: trio.Event = field(default_factory=trio.Event)
@@ -107,6 +109,9 @@ class StandInMount:
             raise self.error
         self.asked.append(path)
         return LOCKS[0].remote if path == b"a.lock" else None
+
+    async def reload(self) -> None:
+        self.reloads += 1
 
     def request_stop(self, *, drain_timeout_s: float) -> None:
         self.stops.append(drain_timeout_s)

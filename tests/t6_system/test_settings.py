@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mountfs.cli.config_file import ConfigFile
+from mountfs.daemon.config_file import ConfigFile
 from mountfs.daemon.settings import MountSettings
 from tests.t6_system.machine import Machine, Server, wait_until
 
@@ -23,7 +23,16 @@ def test_defaults_of_the_file_and_of_a_mount_are_the_same() -> None:
     here = {name: field.default for name, field in ConfigFile.model_fields.items()}
     here["cache_size_bytes"] = here.pop("cache_size")
     for name, field in MountSettings.__dataclass_fields__.items():
-        if name not in ("url", "workspace", "mountpoint", "cache_dir", "token"):
+        if name not in (
+            "url",
+            "workspace",
+            "mountpoint",
+            "cache_dir",
+            "token",
+            "token_file",
+            "config",
+            "device",
+        ):
             default = here[name]
             assert (tuple(default) if isinstance(default, list) else default) == field.default
 

@@ -62,8 +62,6 @@ class Http:
         sleep: Callable[[float], Awaitable[None]] = trio.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        if not token.isascii() or not token.isprintable() or not token.strip() or " " in token:
-            raise CredentialRefused("the token is empty or has characters that no token has")
         self.settings = settings
         self.rate_limit: RateLimit | None = None
         self.sent: Counter[str] = Counter()
@@ -71,7 +69,7 @@ class Http:
         self._base = base
         self._sleep = sleep
         self._jitter = jitter
-        headers = {"Authorization": f"Bearer {token}"}
+        headers = _headers(token)
         # A proxy of the environment would see the token of an address without TLS.
         through_proxy = base.scheme == "https"
         tls = httpx.create_ssl_context() if through_proxy else False
@@ -85,6 +83,12 @@ class Http:
             )
             for connections in (CONNECTIONS_MAX, POLLS_MAX)
         )
+
+    def use_token(self, token: str) -> None:
+        """Send this token from the next request on. Raises CredentialRefused for one that cannot be one."""
+        headers = _headers(token)
+        for client in (self._calls, self._polls):
+            client.headers.update(headers)
 
     async def aclose(self) -> None:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_S):
@@ -234,6 +238,12 @@ class _Stream(httpx.AsyncByteStream):
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return (self._body or BytesSource(b"")).pieces()
+
+
+def _headers(token: str) -> dict[str, str]:
+    if not token.isascii() or not token.isprintable() or not token.strip() or " " in token:
+        raise CredentialRefused("the token is empty or has characters that no token has")
+    return {"Authorization": f"Bearer {token}"}
 
 
 def named(error: Exception) -> str:

@@ -54,6 +54,10 @@ class FastioService:
         """How many requests went out so far, by method and route."""
         return self._http.sent
 
+    def use_token(self, token: str) -> None:
+        """Show this token from the next request on. Raises CredentialRefused for one that cannot be one."""
+        self._http.use_token(token)
+
     async def check_credential(self) -> str:
         ask = Ask("GET", path_of("user", "auth", "check"))
         account = (await self._http.payload(ask)).get("id")

@@ -12,11 +12,15 @@ _VARIABLE = "MOUNTFS_TOKEN"
 _MAX_BYTES = 64 * 1024
 
 
+def from_environment() -> str:
+    """Return the token that the environment gives; empty: it gives none."""
+    return os.environ.get(_VARIABLE, "").strip()
+
+
 def read_token(token_file: Path | None) -> Secret:
     """Return the token of MOUNTFS_TOKEN, else of the file. Raises ConfigurationRefused."""
-    from_environment = os.environ.get(_VARIABLE, "").strip()
-    if from_environment:
-        return _checked(from_environment, _VARIABLE)
+    if found := from_environment():
+        return _checked(found, _VARIABLE)
     if token_file is None:
         raise ConfigurationRefused("no token", hint="set MOUNTFS_TOKEN or give --token-file")
     return read_token_file(token_file)
@@ -38,12 +42,20 @@ def _read_private(path: Path, name: str) -> str:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise ConfigurationRefused(f"{name} is not a regular file")
-        if found.st_mode & 0o077:
+        if found.st_mode & 0o077 and not _is_credential(path, found):
             raise ConfigurationRefused(
                 f"{name} can be read or written by others (mode {stat.S_IMODE(found.st_mode):04o})",
                 hint=f"chmod 600 {shown(str(path))}",
             )
         return file.read(_MAX_BYTES).decode("utf-8", "replace").strip()
+
+
+def _is_credential(path: Path, found: os.stat_result) -> bool:
+    """Whether systemd made this file for this service. For a service of another user than root it belongs
+    to root,
+    and the bits of the group stand for an access list that names that user alone."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    return folder.startswith("/") and path.parent == Path(folder) and found.st_mode & 0o037 == 0
 
 
 def _checked(text: str, source: str) -> Secret:

@@ -1,0 +1,234 @@
+"""A configuration file: its keys, their checks, and errors that name the place."""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from mountfs.daemon import ownership
+from mountfs.daemon.errors import ConfigurationRefused
+from mountfs.daemon.running import shown
+from mountfs.daemon.settings import (
+    DEFAULT_CACHE_SIZE_BYTES,
+    DEFAULT_DRAIN_TIMEOUT_S,
+    Conflict,
+    Consistency,
+    Durability,
+    LogLevel,
+)
+from mountfs.rules.local_only import LocalOnly
+from mountfs.rules.toml_lines import key_lines
+
+_UNITS = {"": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
+_MIN_CACHE_BYTES = 64 * 1024**2
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def _parse_size(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]iB|)", value.strip())
+    if match is None:
+        raise ValueError('must be a number of bytes or a text like "10 GiB" (KiB, MiB, GiB, TiB)')
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def _check_patterns(patterns: list[str]) -> list[str]:
+    try:
+        LocalOnly(patterns)
+    except ValueError as error:
+        raise ValueError(f"must be patterns as in a .gitignore: {error}") from error
+    return patterns
+
+
+def _check_owner(owner: str | None) -> str | None:
+    ownership.ids(owner)
+    return owner
+
+
+def _check_names(mounts: dict[str, "MountKeys"]) -> dict[str, "MountKeys"]:
+    for name in mounts:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"must have names of letters, digits and . _ - only, not {shown(name)!r}")
+    return mounts
+
+
+Size = Annotated[int, BeforeValidator(_parse_size)]
+Seconds = Annotated[float, Field(ge=0, le=86_400)]
+
+
+class MountKeys(BaseModel):
+    """The keys of one mount, all optional. `MountSettings` says what each does.
+
+    `mountpoint`, `cache` and `token_file` may be relative to the folder of the file. The token itself is no
+    key.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    url: str | None = None
+    workspace: str | None = None
+    mountpoint: str | None = None
+    cache: str | None = None
+    token_file: str | None = None
+    allow_insecure: bool = False
+    cache_size: Annotated[Size, Field(ge=_MIN_CACHE_BYTES)] = DEFAULT_CACHE_SIZE_BYTES
+    drain_timeout_s: Seconds = DEFAULT_DRAIN_TIMEOUT_S
+    upload_delay_s: Annotated[Seconds, Field(le=60)] = 0.5
+    durability: Durability = "local"
+    consistency: Consistency = "feed"
+    conflict: Conflict = "keep-both"
+    lease_duration_s: Annotated[int, Field(ge=60, le=3600)] = 60
+    owner: Annotated[str | None, AfterValidator(_check_owner)] = None
+    allow_other: bool = False
+    read_only: bool = False
+    local_only: Annotated[list[str], AfterValidator(_check_patterns)] = []
+    share_attributes: bool = True
+    passthrough: bool = True
+    log_level: LogLevel = "info"
+
+
+class ConfigFile(MountKeys):
+    """What a file may hold: keys that count for all its mounts, and tables `[mounts.NAME]` that go over
+    them."""
+
+    mounts: Annotated[dict[str, MountKeys], AfterValidator(_check_names)] = {}
+
+
+PATH_KEYS: Final = ("mountpoint", "cache", "token_file")
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A value that somebody gave for a key, and where: for people. `origin` begins with what they wrote it
+    in."""
+
+    value: object
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConfiguredMount:
+    """One mount of a file: what is given for it there. `name` is None for keys outside a named mount."""
+
+    path: Path
+    name: str | None
+    given: Mapping[str, Given]
+
+    def mountpoint(self) -> Path | None:
+        found = self.given.get("mountpoint")
+        return None if found is None else Path(str(found.value))
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFile:
+    """A file that was read and found right."""
+
+    path: Path
+    text: str
+    content: ConfigFile
+
+    def names(self) -> list[str]:
+        """Return the names of its mounts. A file without a table of mounts that gives a mountpoint is one
+        mount,
+        named as the file."""
+        if self.content.mounts:
+            return list(self.content.mounts)
+        return [self.path.stem] if self.content.mountpoint is not None else []
+
+    def mount(self, name: str) -> ConfiguredMount:
+        """Return the mount of this name. Raises KeyError for one that the file does not have."""
+        if name not in self.names():
+            raise KeyError(name)
+        given = self._given(self.content, ())
+        if self.content.mounts:
+            given |= self._given(self.content.mounts[name], ("mounts", name))
+        return ConfiguredMount(self.path, name, given)
+
+    def common(self) -> ConfiguredMount:
+        """Return the keys that count for every mount of the file."""
+        return ConfiguredMount(self.path, None, self._given(self.content, ()))
+
+    def _given(self, keys: MountKeys, table: tuple[str, ...]) -> dict[str, Given]:
+        found: dict[str, Given] = {}
+        lines = key_lines(self.text)
+        for key in sorted(keys.model_fields_set - {"mounts"}):
+            value = getattr(keys, key)
+            if key in PATH_KEYS:
+                value = str(self.path.absolute().parent / Path(value).expanduser())
+            found[key] = Given(value, f"{shown(str(self.path))}, line {lines[(*table, key)]}")
+        return found
+
+
+def read_config(path: Path) -> ReadFile:
+    """Return the checked content of the file. Raises ConfigurationRefused with file, line and key."""
+    faults, found = examine(path)
+    if found is None:
+        raise ConfigurationRefused(faults[0])
+    return found
+
+
+def examine(path: Path) -> tuple[list[str], ReadFile | None]:
+    """Return every fault of the file, one line each with file, line and key; without one, its content."""
+    place = shown(str(path))
+    try:
+        text = path.read_text()
+        return [], ReadFile(path, text, ConfigFile.model_validate(tomllib.loads(text)))
+    except OSError as error:
+        return [f"{place} cannot be read: {error.strerror}"], None
+    except UnicodeDecodeError:
+        return [f"{place} is not UTF-8 text"], None
+    except tomllib.TOMLDecodeError as error:
+        return [f"{place} is not valid TOML: {error}"], None
+    except ValidationError as error:
+        lines = key_lines(text)
+        faults = sorted(error.errors(), key=lambda fault: lines.get(_key_path(fault), 0))
+        return [f"{place}{_placed(fault, lines)}" for fault in faults], None
+
+
+def check_value(key: str, value: object, origin: str) -> object:
+    """Return the value as the key takes it. Raises ConfigurationRefused that names `origin`."""
+    try:
+        return getattr(MountKeys.model_validate({key: value}), key)
+    except ValidationError as error:
+        raise ConfigurationRefused(f"{origin}: {describe(error.errors()[0])}") from error
+
+
+def describe(fault: ErrorDetails) -> str:
+    """Tell which key is wrong and what is allowed. The value is not repeated: it may be a secret."""
+    path = _key_path(fault)
+    key = ".".join(path)
+    match fault["type"]:
+        case "extra_forbidden" if path[-1] == "token":
+            return "the token does not belong into a configuration; use token_file or MOUNTFS_TOKEN"
+        case "extra_forbidden":
+            known = list(MountKeys.model_fields if len(path) > 1 else ConfigFile.model_fields)
+            near = difflib.get_close_matches(path[-1], known, 1)
+            meant = f"did you mean {near[0]}? " if near else ""
+            return f'unknown key "{shown(key)}"; {meant}known are {", ".join(known)}'
+        case "literal_error":
+            return f"{key} must be one of {fault['ctx']['expected']}"
+        case _:
+            message = fault["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+            return f"{key} {message if message.startswith('must') else 'must be ' + message}"
+
+
+def _placed(fault: ErrorDetails, lines: Mapping[tuple[str, ...], int]) -> str:
+    line = lines.get(_key_path(fault))
+    return f", line {line}: {describe(fault)}" if line else f": {describe(fault)}"
+
+
+def _key_path(fault: ErrorDetails) -> tuple[str, ...]:
+    """Return the keys down to the wrong one; places within a list are left out."""
+    path: list[str] = []
+    for step in fault["loc"]:
+        if not isinstance(step, str):
+            break
+        path.append(step)
+    return tuple(path)

@@ -1,0 +1,187 @@
+"""A Debian tree as a machine: commands in it, and its own systemd booted in it, by systemd-nspawn."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from tests.t6_system.machine import wait_until
+
+_BOOT_S = 90
+_COMMAND_S = 240
+
+_PASSED = ("PIP_", "LANG")
+
+_NAMESPACES = ("--mount", "--uts", "--ipc", "--pid", "--cgroup")
+
+
+@dataclass(frozen=True)
+class Ran:
+    code: int
+    output: str
+    """What it wrote, to standard output and standard error."""
+
+    def succeeded(self) -> Self:
+        assert self.code == 0, self.output
+        return self
+
+
+@dataclass
+class Tree:
+    """A layer of its own over a tree that stays as it is. Left by `close`."""
+
+    base: Path
+    scratch: Path
+    bound: list[str] = field(default_factory=list)
+
+    @property
+    def root(self) -> Path:
+        return self.scratch / "root"
+
+    def open(self) -> Self:
+        for name in ("root", "upper", "work"):
+            (self.scratch / name).mkdir(parents=True)
+        options = f"lowerdir={self.base},upperdir={self.scratch}/upper,workdir={self.scratch}/work"
+        subprocess.run(["mount", "-t", "overlay", "tree", "-o", options, str(self.root)], check=True)
+        return self
+
+    def close(self) -> None:
+        subprocess.run(["umount", "--recursive", "--lazy", str(self.root)], check=False)
+
+    def write(self, path: str, text: str, mode: int = 0o644) -> None:
+        place = self.root / path.lstrip("/")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+        place.chmod(mode)
+
+    def options(self) -> list[str]:
+        variables = [
+            f"--setenv={name}={value}" for name, value in os.environ.items() if name.startswith(_PASSED)
+        ]
+        binds = [f"--bind-ro={place}" for place in package_places()]
+        for place in ("/root/.cache/pip", "/var/cache/apt/archives"):  # downloads, kept for the next run
+            kept = self.base.with_name(f"{self.base.name}.downloads") / place.lstrip("/")
+            (kept / "partial").mkdir(parents=True, exist_ok=True)
+            binds.append(f"--bind={kept}:{place}")
+        return [
+            *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--capability=all"),
+            *("--resolv-conf=replace-host", "--timezone=off", "--bind=/dev/fuse", f"--directory={self.root}"),
+            *(*variables, *binds, *(f"--bind={place}" for place in self.bound)),
+        ]
+
+    def run(self, command: str, *, timeout_s: float = _COMMAND_S) -> Ran:
+        """Run a shell command in the tree, without an init."""
+        return run_command([*self.options(), "--as-pid2", "/bin/bash", "-ec", command], timeout_s)
+
+
+class Machine:
+    """The tree's own systemd, booted. `close` powers it off if nothing else did."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self._log = (tree.scratch / "console.log").open("ab")
+        environment = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
+        self._process = subprocess.Popen(
+            [*tree.options(), "--boot", "--console=pipe"],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+        )
+        self._init = 0
+        try:
+            wait_until(self._has_booted, limit_s=_BOOT_S)
+        except AssertionError:
+            self.kill()
+            raise AssertionError(f"no boot: {(tree.scratch / 'console.log').read_text()[-4000:]}") from None
+
+    def _has_booted(self) -> bool:
+        assert self._process.poll() is None, (self.tree.scratch / "console.log").read_text()[-4000:]
+        self._init = self._init or _child_of(self._process.pid)
+        if not self._init:
+            return False
+        state = self.run("systemctl is-system-running").output.strip()
+        return state in ("running", "degraded")
+
+    def run(self, command: str, *, user: str = "root", timeout_s: float = _COMMAND_S) -> Ran:
+        """Run a shell command beside the booted system, as one of its users."""
+        inner = ["/bin/bash", "-ec", command]
+        if user != "root":
+            inner = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--reset-env", *inner]
+        return run_command(
+            ["nsenter", "--target", str(self._init), *_NAMESPACES, "--wdns=/", *inner], timeout_s
+        )
+
+    def wait(self, condition: str, *, limit_s: float = 60) -> None:
+        """Return when this shell command succeeds."""
+        wait_until(lambda: self.run(condition).code == 0, limit_s=limit_s)
+
+    def show(self, unit: str, name: str) -> str:
+        return self.run(f"systemctl show --value --property={name} {unit}").succeeded().output.strip()
+
+    def journal(self, unit: str) -> str:
+        return self.run(f"journalctl --no-pager --output=cat --unit={unit}").output
+
+    def power_off(self) -> None:
+        """Shut the system down in order, and return when it is off."""
+        self.run("systemctl poweroff")
+        self._process.wait(180)
+
+    def cut_power(self) -> None:
+        """End everything in it at once; nothing in it hears of that."""
+        os.kill(self._init, signal.SIGKILL)
+        self._process.wait(30)
+
+    def kill(self) -> None:
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(20)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait(20)
+        self._log.close()
+
+    def close(self) -> None:
+        if self._process.poll() is None and self._init:
+            with suppress(subprocess.TimeoutExpired):
+                self.power_off()
+        self.kill()
+
+
+def package_places() -> list[str]:
+    """Return the folders of this machine in which its pip looks for packages."""
+    listed = subprocess.run(["pip", "config", "list"], capture_output=True, text=True, check=False).stdout
+    found = re.findall(r"(?:file://|[' ])(/[^' ]+)", listed)
+    places = {place.removesuffix("/simple") for place in found}
+    return sorted(place for place in places if os.path.isdir(place))
+
+
+def _child_of(pid: int) -> int:
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    found = children.read_text().split() if children.exists() else []
+    return int(found[0]) if found else 0
+
+
+def run_command(command: Sequence[str], timeout_s: float) -> Ran:
+    """Run a command, show it and its end to who reads the test's output, and return how it ended."""
+    started = time.monotonic()
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="backslashreplace",
+        timeout=timeout_s,
+        check=False,
+    )
+    took_s = time.monotonic() - started
+    print(f"[{took_s:.1f} s, {done.returncode}] {command[-1]}\n{done.stdout[-3000:]}")
+    return Ran(done.returncode, done.stdout)
