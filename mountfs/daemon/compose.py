@@ -281,6 +281,7 @@ class Parts:
             holder=self.holder,
             duration_s=settings.lease_duration_s,
             clock=LEASE_CLOCK,
+            when_refused=self.follower.hurry,
         )
         self.filesystem = self._filesystem(settings)
         copies = SavedFiles(CacheLayout(settings.cache_dir).saved, disk=content_files.disk)
