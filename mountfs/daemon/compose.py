@@ -199,7 +199,7 @@ def _apply(parts: "Parts", service: FastioService, settings: MountSettings) -> N
     parts.sender.delay_s = settings.upload_delay_s
     parts.content.upkeep.limit_bytes = settings.cache_size_bytes
     parts.contents.conflict = settings.conflict
-    parts.filesystem.always_ask = settings.consistency == "open"
+    parts.filesystem.strict_opens.always_ask = settings.consistency == "open"
     parts.filesystem.publish_on_close = settings.durability == "remote"
     runtime_dir.note_drain_timeout(settings.mountpoint, settings.drain_timeout_s)
 
@@ -298,6 +298,7 @@ class Parts:
             holder=self.holder,
             duration_s=settings.lease_duration_s,
             clock=LEASE_CLOCK,
+            when_refused=self.follower.hurry,
         )
         self.filesystem = self._filesystem(settings)
         copies = SavedFiles(CacheLayout(settings.cache_dir).saved, disk=content_files.disk)

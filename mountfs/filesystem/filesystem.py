@@ -17,13 +17,14 @@ from mountfs.filesystem.capacity import capacity_of
 from mountfs.filesystem.extended_attributes import ExtendedAttributes
 from mountfs.filesystem.handles import HandleTable, OpenDirectory, OpenFile
 from mountfs.filesystem.local_only_moves import LocalOnlyMoves
+from mountfs.filesystem.locking import LockOperations
+from mountfs.filesystem.strict_opens import StrictOpens
 from mountfs.locks.file_locks import FileLocks
 from mountfs.model.allocation import Allocation, SeekTarget
 from mountfs.model.entry import EntryKind
 from mountfs.model.errors import (
     ContentUnavailable,
     FileExists,
-    FileNotFound,
     InvalidArgument,
     IsADirectory,
     OperationNotPermitted,
@@ -32,17 +33,13 @@ from mountfs.model.errors import (
 from mountfs.model.filesystem import (
     AttributeChange,
     Attributes,
-    ByteSpan,
     CacheTimes,
     Caller,
     Capacity,
     DirectoryEntry,
     Handle,
     KernelNotifier,
-    LockKind,
-    LockOwner,
     OpenedFile,
-    RecordLock,
     RenameFlag,
 )
 from mountfs.model.ids import Ino
@@ -67,9 +64,9 @@ PUBLISH_PATIENCE_S: Final = 60.0
 """How long a close waits for the workspace where durability is remote."""
 
 
-class WorkspaceFilesystem:
-    """One method per file operation; each ends in at most one change of the tree. `always_ask` and
-    `publish_on_close` may change at any time."""
+class WorkspaceFilesystem(LockOperations):
+    """One method per file operation; each ends in at most one change of the tree. `publish_on_close` and
+    `strict_opens.always_ask` may change at any time."""
 
     def __init__(
         self,
@@ -86,16 +83,15 @@ class WorkspaceFilesystem:
         always_ask: bool,
         publish_on_close: bool,
     ) -> None:
-        self._tree = tree
+        super().__init__(tree, locks)
         self._content = content
         self._ranges = ranges
         self._refresher = refresher
         self._publisher = publisher
-        self._locks = locks
         self._kernel = kernel
         self._cache_dir = cache_dir
         self._read_only = read_only
-        self.always_ask = always_ask
+        self.strict_opens = StrictOpens(refresher, locks, kernel, always_ask=always_ask)
         self.publish_on_close = publish_on_close
         self._xattrs = ExtendedAttributes(tree, content.notice)
         self._moving = LocalOnlyMoves(tree, content)
@@ -342,9 +338,7 @@ class WorkspaceFilesystem:
             raise InvalidArgument()
         if flags & os.O_ACCMODE != os.O_RDONLY and self._read_only:
             raise ReadOnlyMount()
-        if self.always_ask or self._locks.holding:
-            await self._refresher.check_file_if_possible(inode)
-            await self._kernel.drained()
+        await self.strict_opens.make_fresh(inode)
         return await self._open(inode, flags)
 
     async def _open(self, inode: Inode, flags: int) -> OpenedFile:
@@ -466,36 +460,3 @@ class WorkspaceFilesystem:
 
     async def fsync_directory(self, ino: Ino) -> None:
         await self._tree.journal.synced()
-
-    # Locks.
-
-    async def flock(
-        self, ino: Ino, handle: Handle, owner: LockOwner, kind: LockKind | None, *, wait: bool
-    ) -> None:
-        self._check_lockable(ino)
-        await self._locks.flock(ino, handle, owner, kind, wait=wait)
-
-    def drop_flock(self, ino: Ino, owner: LockOwner) -> None:
-        self._locks.drop_flock(ino, owner)
-
-    async def lock_record(
-        self, ino: Ino, handle: Handle, owner: LockOwner, lock: RecordLock, *, wait: bool
-    ) -> None:
-        self._check_lockable(ino)
-        await self._locks.lock_record(ino, handle, owner, lock, wait=wait)
-
-    async def unlock_record(self, ino: Ino, owner: LockOwner, span: ByteSpan) -> None:
-        await self._locks.unlock_record(ino, owner, span)
-
-    def conflicting_record(self, ino: Ino, owner: LockOwner, lock: RecordLock) -> RecordLock | None:
-        return self._locks.conflicting_record(ino, owner, lock)
-
-    def drop_records(self, ino: Ino, owner: LockOwner) -> None:
-        self._locks.drop_records(ino, owner)
-
-    def drop_records_of_handle(self, ino: Ino, handle: Handle) -> None:
-        self._locks.drop_records_of_handle(ino, handle)
-
-    def _check_lockable(self, ino: Ino) -> None:
-        if ino not in self._tree.inodes:
-            raise FileNotFound()

@@ -21,6 +21,9 @@ _log = logging.getLogger(__name__)
 Answer = Callable[[int], object]
 """Answers the request of this number."""
 
+Rest = Callable[[], Awaitable[None]] | None
+"""What is to be awaited before a request is answered; None: nothing."""
+
 
 def failed(code: int) -> Answer:
     """Answer with an errno; 0 is success."""
@@ -42,6 +45,7 @@ class DeferredRequests:
         self._on_arrival = on_arrival
         self._on_interrupt = on_interrupt
         self._waiting: dict[int, trio.CancelScope] = {}
+        """By which the work for those that are not answered yet is cancelled."""
         self._nursery: trio.Nursery | None = None
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -59,9 +63,32 @@ class DeferredRequests:
     def begin(self, request: int, name: str, work: Callable[[], Awaitable[Answer]]) -> None:
         """Answer the request with what `work` returns, or with the errno of what it raises; EINTR where the
         caller was interrupted, by which `work` is cancelled."""
+        if self._is_serving(request):
+            self._spawn(request, name, work)
+
+    def begin_at_once(self, request: int, name: str, work: Callable[[Callable[[], None]], Rest]) -> None:
+        """Call `work` now, and answer now where it returns None, or raises. Else the request is answered as
+        by `begin` when what it returned is done; or earlier: as soon as `work` calls what it is given."""
+        if not self._is_serving(request):
+            return
+        try:
+            rest = work(partial(self._succeed, request))
+        except Exception as error:
+            _failure(name, error)(request)
+            return
+        if rest is None:
+            SUCCESS(request)
+        else:
+            self._spawn(request, name, partial(_awaited, rest))
+
+    def _is_serving(self, request: int) -> bool:
         if self._nursery is None or self._nursery.cancel_scope.cancel_called:
             _extras.reply(request, errno.EIO)
-            return
+            return False
+        return True
+
+    def _spawn(self, request: int, name: str, work: Callable[[], Awaitable[Answer]]) -> None:
+        assert self._nursery is not None
         self._waiting[request] = trio.CancelScope()
         self._nursery.start_soon(partial(self._answer, request, name, work))
         self._on_arrival()
@@ -69,13 +96,18 @@ class DeferredRequests:
     async def _answer(self, request: int, name: str, work: Callable[[], Awaitable[Answer]]) -> None:
         answer = failed(errno.EIO)
         try:
-            with self._waiting[request] as scope:
+            with self._waiting.get(request, trio.CancelScope()) as scope:
                 answer = await _outcome(name, work)
             if scope.cancelled_caught:
                 answer = failed(errno.EINTR)
         finally:
-            del self._waiting[request]
-            answer(request)
+            if self._waiting.pop(request, None) is not None:
+                answer(request)
+
+    def _succeed(self, request: int) -> None:
+        """Answer a request that waits. From here on no interrupt is for it."""
+        if self._waiting.pop(request, None) is not None:
+            SUCCESS(request)
 
     async def _watch_interrupts(self) -> None:
         event = _extras.interrupt_event()
@@ -91,8 +123,18 @@ class DeferredRequests:
 async def _outcome(name: str, work: Callable[[], Awaitable[Answer]]) -> Answer:
     try:
         return await work()
-    except MountfsError as error:
+    except Exception as error:
+        return _failure(name, error)
+
+
+async def _awaited(rest: Callable[[], Awaitable[None]]) -> Answer:
+    await rest()
+    return SUCCESS
+
+
+def _failure(name: str, error: Exception) -> Answer:
+    """To be called where the error is handled."""
+    if isinstance(error, MountfsError):
         return failed(errno_for(error))
-    except Exception:
-        _log.exception("%s failed unexpectedly; the program gets EIO", name)
-        return failed(errno.EIO)
+    _log.exception("%s failed unexpectedly; the program gets EIO", name)
+    return failed(errno.EIO)

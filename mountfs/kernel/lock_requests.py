@@ -1,16 +1,17 @@
 """Requests for flock and record locks, answered when the lock is there. Needs the C extension.
 
-Order: a request is told in the moment it is read, and so is a close and the end of an open file description.
-The file system hears `drop_flock`, `drop_records` and `drop_records_of_handle` at once and the others at the
-next turn of the loop, so a lock tried after a close always comes behind the unlocking that the close brings.
+The file system hears of each in the moment it is read, in their order, closes and the ends of open file
+descriptions too: so a lock tried after a close always comes behind the unlocking that the close brings. What
+needs no waiting is answered at once, and a lock that is passed on in the moment in which it is given up.
 """
 
 import fcntl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from functools import partial
 
 from mountfs.kernel import _extras, translate
-from mountfs.kernel.deferred_requests import SUCCESS, Answer, DeferredRequests
-from mountfs.model.filesystem import Filesystem, Handle, LockOwner, RecordLock
+from mountfs.kernel.deferred_requests import Answer, DeferredRequests, Rest
+from mountfs.model.filesystem import Filesystem, Handle, LockOwner, LockWait, RecordLock
 from mountfs.model.ids import Ino
 
 
@@ -30,21 +31,26 @@ class LockRequests:
             self._released,
         )
 
-    def _begin(self, request: int, name: str, lock: Callable[[], Awaitable[None]]) -> None:
-        async def answer() -> Answer:
-            self.waiting += 1
-            try:
-                await lock()
-            finally:
-                self.waiting -= 1
-            return SUCCESS
+    def _begin(self, request: int, name: str, lock: Callable[[Callable[[], None]], Rest]) -> None:
+        def begin(granted: Callable[[], None]) -> Rest:
+            rest = lock(granted)
+            return rest and partial(self._count_waiting, rest)
 
-        self._requests.begin(request, name, answer)
+        self._requests.begin_at_once(request, name, begin)
+
+    async def _count_waiting(self, rest: LockWait) -> None:
+        self.waiting += 1
+        try:
+            await rest()
+        finally:
+            self.waiting -= 1
 
     def _flock_arrived(self, request: int, ino: int, handle: int, owner: int, operation: int) -> None:
-        async def flock() -> None:
+        def flock(granted: Callable[[], None]) -> Rest:
             kind, wait = translate.lock_request(operation)
-            await self._filesystem.flock(Ino(ino), Handle(handle), LockOwner(owner), kind, wait=wait)
+            return self._filesystem.flock(
+                Ino(ino), Handle(handle), LockOwner(owner), kind, wait=wait, granted=granted
+            )
 
         self._begin(request, "flock", flock)
 
@@ -60,14 +66,13 @@ class LockRequests:
         pid: int,
         wait: int,
     ) -> None:
-        async def lock() -> None:
+        def lock(granted: Callable[[], None]) -> Rest:
             span = translate.lock_span(start, size)
             if kind == fcntl.F_UNLCK:
-                await self._filesystem.unlock_record(Ino(ino), LockOwner(owner), span)
-                return
+                return self._filesystem.unlock_record(Ino(ino), LockOwner(owner), span)
             wanted = RecordLock(translate.record_kind(kind), span, pid)
-            await self._filesystem.lock_record(
-                Ino(ino), Handle(handle), LockOwner(owner), wanted, wait=bool(wait)
+            return self._filesystem.lock_record(
+                Ino(ino), Handle(handle), LockOwner(owner), wanted, wait=bool(wait), granted=granted
             )
 
         self._begin(request, "fcntl lock", lock)

@@ -79,6 +79,7 @@ class Notifier:
         self._condition = threading.Condition()
         self._queue: dict[_Notice, None] = {}  # in order; equal notices that wait are one
         self._armed = False
+        self._sending = False
         self._thread: threading.Thread | None = None
         self._expiring: _EverythingChanged | None = None
 
@@ -99,8 +100,11 @@ class Notifier:
         if self._expiring is not None:
             self._enqueue(self._expiring)
 
-    async def drained(self) -> None:
-        """Return when all that was told before has been sent, or after `DRAIN_LIMIT_S`."""
+    async def drained(self) -> bool:
+        """Return true when all that was told before has been sent, false after `DRAIN_LIMIT_S`."""
+        await trio.lowlevel.checkpoint()
+        if self._has_sent_all():
+            return True
         reached = trio.Event()
         token = trio.lowlevel.current_trio_token()
         with trio.move_on_after(DRAIN_LIMIT_S) as limit:
@@ -108,6 +112,7 @@ class Notifier:
                 await reached.wait()
         if limit.cancelled_caught:
             _log.warning("the kernel holds up notices; going on without waiting for them")
+        return not limit.cancelled_caught
 
     def arm(self, device: int | None) -> None:
         """Start sending; call it when the mount is there. `device`: the descriptor of its connection, None
@@ -136,6 +141,10 @@ class Notifier:
             self._thread.join(limit_s)
         return self._thread is None or not self._thread.is_alive()
 
+    def _has_sent_all(self) -> bool:
+        with self._condition:
+            return not (self._queue or self._sending)
+
     def _enqueue(self, notice: _Notice) -> bool:
         with self._condition:
             if self._armed:
@@ -145,11 +154,13 @@ class Notifier:
 
     def _next(self) -> _Notice | None:
         with self._condition:
+            self._sending = False
             self._condition.wait_for(lambda: self._queue or not self._armed)
             if not self._armed:
                 return None
             notice = next(iter(self._queue))
             del self._queue[notice]
+            self._sending = True
             return notice
 
     def _send_all(self) -> None:

@@ -30,6 +30,14 @@ class Call:
         self.wait = wait
         self.done = trio.Event()
         self.error: MountfsError | None = None
+        self.told = False
+        """Whoever called knows that the lock is his: it can only be unlocked now."""
+        self.when_granted: Callable[[], None] = lambda: None
+
+    def grant(self) -> None:
+        self.done.set()
+        self.told = True
+        self.when_granted()
 
     def fail(self, error: MountfsError) -> None:
         self.error = error
@@ -61,8 +69,11 @@ class FileLock:
         owners: RecordOwners,
         *,
         when_lost: Callable[["FileLock", set[LockHolder]], None] = lambda lock, holders: None,
+        when_refused: Callable[[], None] = lambda: None,
+        when_granted: Callable[[], None] = lambda: None,
     ) -> None:
-        """`when_lost` hears of a lost lease on which somebody relied, and who holds a lock under it."""
+        """`when_lost` hears of a lost lease on which somebody relied, and who holds a lock under it;
+        `when_refused` of each time that another mount has the lease, `when_granted` of each lease."""
         self.ino = ino
         self.table = LocalLocks(owners)
         self.lease = FileLease()
@@ -73,10 +84,14 @@ class FileLock:
         """The turn of this mount is over: nobody is admitted until others had their chance."""
         self.woken = False
         """The node changed since this was last cleared."""
+        self.refused = False
+        """Somebody here waits for another mount to give the lease back."""
         self.closed = False
         self._clock = clock
         self._owners = owners
         self._when_lost = when_lost
+        self._when_refused = when_refused
+        self._when_granted = when_granted
         self._queued: dict[LockRequest, Call] = {}
         self._hasty: list[Call] = []
         """New calls that do not want to wait, until the table had its say."""
@@ -134,8 +149,9 @@ class FileLock:
         return call
 
     def withdraw(self, call: Call) -> None:
-        """Undo `take`, however far it came; a call that has failed left nothing to undo."""
-        if call.error:
+        """Undo `take`, however far it came; a call that has failed left nothing to undo, and one that was
+        told of its lock cannot be undone."""
+        if call.error or call.told:
             return
         if self._queued.pop(call.request, None):
             self.table.withdraw(call.request)
@@ -199,6 +215,7 @@ class FileLock:
 
     def acquired(self, answer: Lease, sent_at: float) -> None:
         self.lease.grant(answer, sent_at)
+        self._when_granted()
         self.turn = self.turn or Turn(self._clock())
         self._advance()
 
@@ -219,6 +236,12 @@ class FileLock:
             self._betray(holders)
         self._finish_give_back(LeaseLost(f"the lock was lost before its content was safe: {reason}"))
         self._advance()
+
+    def held_elsewhere(self, who: str) -> None:
+        """Another mount has the lease: those who do not want to wait fail."""
+        self.refused = True
+        self._when_refused()
+        self.refuse(WouldBlock(f"inode {self.ino}: {who}"), patient_too=False)
 
     def refuse(self, error: MountfsError, *, patient_too: bool) -> None:
         """Let those who wait for the lease fail: all, or only those who do not want to wait."""
@@ -291,9 +314,10 @@ class FileLock:
             self.lease.apply(LeaseEvent.UNUSED)
 
     def _settle(self) -> None:
-        for call in self._granted.values():
-            call.done.set()
+        calls = list(self._granted.values())
         self._granted.clear()
+        for call in calls:
+            call.grant()
 
     def _undo(self, request: LockRequest) -> None:
         self._release(holder_of(request), span_of(request))

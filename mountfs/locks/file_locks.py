@@ -4,6 +4,7 @@ import logging
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import trio
@@ -19,6 +20,7 @@ from mountfs.model.filesystem import (
     LockHolder,
     LockKind,
     LockOwner,
+    LockWait,
     RecordLock,
 )
 from mountfs.model.ids import Ino, NodeId
@@ -31,6 +33,9 @@ from mountfs.rules.local_locks import LockRequest, holder_of, kind_of
 from mountfs.rules.record_table import RecordOwners, RecordRequest
 
 logger = logging.getLogger(__name__)
+
+FRESH: Final = frozenset({LeaseState.HELD, LeaseState.PUBLISHING})
+"""The states of a lease in which what others wrote before it is here."""
 
 CHANCE: Final = random.SystemRandom().random
 """Hosts cloned from one image would draw the same numbers from a generator of their own."""
@@ -78,6 +83,7 @@ class FileLocks:
 
     Locks work while `run` runs. `fence` is told of every lease and of every loss. `clock` must not stand
     still while the remote's goes on: pass one that counts suspended time where the host may sleep.
+    `when_refused` is called whenever somebody here begins, or goes on, to wait for another mount.
     """
 
     def __init__(
@@ -92,6 +98,7 @@ class FileLocks:
         publish_patience_s: float = 60.0,
         close_patience_s: float = 5.0,
         clock: Callable[[], float] = trio.current_time,
+        when_refused: Callable[[], None] = lambda: None,
     ) -> None:
         self._remote = remote
         self._publishing = publishing
@@ -102,6 +109,7 @@ class FileLocks:
         self._publish_patience_s = publish_patience_s
         self._close_patience_s = close_patience_s
         self._clock = clock
+        self._when_refused = when_refused
         self._locks: dict[Ino, FileLock] = {}
         self._record_owners = RecordOwners()
         self._locked_through: dict[Ino, dict[Handle, set[LockOwner]]] = {}
@@ -110,6 +118,8 @@ class FileLocks:
         self._flocked_through: dict[tuple[Ino, LockOwner], Handle] = {}
         self._held_since: dict[Ino, dict[LockHolder, float]] = {}
         self._waiting_since: dict[Call, tuple[Ino, float]] = {}
+        self.grants = 0
+        """How many leases this mount got since its start."""
         self._lost_before = 0
         """Losses of locks that are not in use any more."""
         self._remembered: dict[Ino, KnownLease] = {}
@@ -155,47 +165,57 @@ class FileLocks:
         self._closing.set()
         await self._closed.wait()
 
-    async def flock(
-        self, ino: Ino, handle: Handle, owner: LockOwner, kind: LockKind | None, *, wait: bool
-    ) -> None:
+    def flock(
+        self,
+        ino: Ino,
+        handle: Handle,
+        owner: LockOwner,
+        kind: LockKind | None,
+        *,
+        wait: bool,
+        granted: Callable[[], None] = lambda: None,
+    ) -> LockWait | None:
         """Take, convert, or (`kind` None) give up the lock of `owner`, as `Filesystem.flock` promises.
 
-        On return from taking it, what every earlier holder anywhere wrote is visible here. On return from
-        giving it up, what was written here is confirmed by the workspace, unless the lock went on to
-        another local holder. A conversion may lose the old lock: also one that fails or is cancelled.
+        When it is taken, what every earlier holder anywhere wrote is visible here. When it is given up, what
+        was written here is confirmed by the workspace, unless the lock went on to another local holder. A
+        conversion may lose the old lock: also one that fails or is cancelled.
 
-        Raises WouldBlock; LeaseLost as the port says; RemoteUnavailable where `wait` is false and the remote
-        does not answer, and from an unlock whose content could not be confirmed in time, or ever (then the
-        error that says why): the owner is without the lock then, and the mount keeps the lease while it goes
-        on trying. MountEnding when the mount ends. Cancelling an unlock gives up only the wait for its
-        confirmation.
+        Raises, or the wait does: WouldBlock; LeaseLost as the port says; RemoteUnavailable where `wait` is
+        false and the remote does not answer, and from an unlock whose content could not be confirmed in
+        time, or ever (then the error that says why): the owner is without the lock then, and the mount keeps
+        the lease while it goes on trying. MountEnding when the mount ends. Cancelling an unlock gives up
+        only the wait for its confirmation.
         """
-        await trio.lowlevel.checkpoint_if_cancelled()
         if kind is None:
-            await self._unlock(ino, LockHolder(LockFamily.FLOCK, owner))
-        else:
-            self._flocked_through[ino, owner] = handle
-            await self._take(ino, FlockRequest(owner, kind), wait=wait)
+            return self._unlock(ino, LockHolder(LockFamily.FLOCK, owner))
+        self._flocked_through[ino, owner] = handle
+        return self._take(ino, FlockRequest(owner, kind), granted, wait=wait)
 
     def drop_flock(self, ino: Ino, owner: LockOwner) -> None:
         """Give the lock of `owner` up, in the background; later calls for the inode find it given up."""
         self._flocked_through.pop((ino, owner), None)
         self._drop(ino, LockHolder(LockFamily.FLOCK, owner))
 
-    async def lock_record(
-        self, ino: Ino, handle: Handle, owner: LockOwner, lock: RecordLock, *, wait: bool
-    ) -> None:
-        """Take a record lock, as `Filesystem.lock_record` promises; what is fresh on return, and what is
-        raised beside that, is as with `flock`."""
-        await trio.lowlevel.checkpoint_if_cancelled()
+    def lock_record(
+        self,
+        ino: Ino,
+        handle: Handle,
+        owner: LockOwner,
+        lock: RecordLock,
+        *,
+        wait: bool,
+        granted: Callable[[], None] = lambda: None,
+    ) -> LockWait | None:
+        """Take a record lock, as `Filesystem.lock_record` promises; what is fresh then, and what is raised
+        beside that, is as with `flock`."""
         self._locked_through.setdefault(ino, {}).setdefault(handle, set()).add(owner)
-        await self._take(ino, RecordRequest(owner, lock), wait=wait)
+        return self._take(ino, RecordRequest(owner, lock), granted, wait=wait)
 
-    async def unlock_record(self, ino: Ino, owner: LockOwner, span: ByteSpan) -> None:
-        """Give record locks up; where these were the last locks of the file here, it is published on return,
-        with the errors of an unlocking `flock`."""
-        await trio.lowlevel.checkpoint_if_cancelled()
-        await self._unlock(ino, LockHolder(LockFamily.RECORD, owner), span)
+    def unlock_record(self, ino: Ino, owner: LockOwner, span: ByteSpan) -> LockWait | None:
+        """Give record locks up; where these were the last locks of the file here, it is published when the
+        wait is over, with the errors of an unlocking `flock`."""
+        return self._unlock(ino, LockHolder(LockFamily.RECORD, owner), span)
 
     def conflicting_record(self, ino: Ino, owner: LockOwner, lock: RecordLock) -> RecordLock | None:
         """Return the lock of this mount that stands against `lock`. Other hosts are not asked."""
@@ -232,6 +252,9 @@ class FileLocks:
         """The open file description is gone, after all that it brings was told."""
         if self._fence.closed(handle):
             self._note_told(ino)
+
+    def _note_granted(self) -> None:
+        self.grants += 1
 
     def _note_lost(self, lock: FileLock, holders: set[LockHolder]) -> None:
         for holder in holders:
@@ -275,8 +298,8 @@ class FileLocks:
 
     @property
     def awaiting_others(self) -> bool:
-        """Say whether somebody here waits for a lease, which another mount may have."""
-        return any(lock.wanted and not lock.lease.in_hand for lock in self._locks.values())
+        """Say whether somebody here waits for a lease that another mount has."""
+        return any(lock.refused for lock in self._locks.values())
 
     def wake(self, node: NodeId) -> None:
         """The node changed on the remote: whoever waits for its lease tries at once."""
@@ -289,6 +312,11 @@ class FileLocks:
         """Say whether this mount has a lease in hand: then caches must not be trusted beyond the feed."""
         return any(lock.lease.in_hand for lock in self._locks.values())
 
+    def is_fresh(self, ino: Ino) -> bool:
+        """Say whether a lease of this mount keeps the file as it is known here."""
+        lock = self._locks.get(ino)
+        return lock is not None and lock.lease.state in FRESH and lock.lease.is_valid(self._clock())
+
     def statistics(self) -> LockStatistics:
         now = self._clock()
         return LockStatistics(
@@ -297,27 +325,37 @@ class FileLocks:
             leases_lost=self._lost_before + sum(lock.lease.lost for lock in self._locks.values()),
         )
 
-    async def _take(self, ino: Ino, request: LockRequest, *, wait: bool) -> None:
+    def _take(
+        self, ino: Ino, request: LockRequest, granted: Callable[[], None], *, wait: bool
+    ) -> LockWait | None:
         lock = self._lock_in_use(ino)
         lock.check_lease()
         if holder_of(request) in lock.betrayed:
             raise LeaseLost("the lock is lost: unlock it first")
         call = lock.take(request, wait=wait)
         if call.done.is_set():
-            await trio.lowlevel.cancel_shielded_checkpoint()
-        else:
-            self._waiting_since[call] = ino, self._clock()
-            try:
-                await self._wait_for(call)
-            except BaseException:
-                lock.withdraw(call)
-                raise
-            finally:
-                del self._waiting_since[call]
+            self._note_answered(lock, call)
+            return None
+        call.when_granted = granted
+        self._waiting_since[call] = ino, self._clock()
+        return partial(self._wait_taken, lock, call)
+
+    async def _wait_taken(self, lock: FileLock, call: Call) -> None:
+        try:
+            await self._wait_for(call)
+        except BaseException:
+            lock.withdraw(call)
+            raise
+        finally:
+            del self._waiting_since[call]
+        self._note_answered(lock, call)
+
+    def _note_answered(self, lock: FileLock, call: Call) -> None:
         if call.error:
             raise call.error
-        if self._locks.get(ino) is lock:
-            self._held_since.setdefault(ino, {}).setdefault(holder_of(request), self._clock())
+        if self._locks.get(lock.ino) is lock:
+            holder = holder_of(call.request)
+            self._held_since.setdefault(lock.ino, {}).setdefault(holder, self._clock())
 
     async def _wait_for(self, call: Call) -> None:
         """A call that does not want to wait for a lock still has to wait for the remote: with a bound."""
@@ -329,11 +367,10 @@ class FileLocks:
             return
         raise RemoteUnavailable(f"the workspace did not grant the lock within {self._publish_patience_s:g} s")
 
-    async def _unlock(self, ino: Ino, holder: LockHolder, span: ByteSpan = WHOLE_FILE) -> None:
+    def _unlock(self, ino: Ino, holder: LockHolder, span: ByteSpan = WHOLE_FILE) -> LockWait | None:
         lock = self._locks.get(ino)
         if lock is None:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            return
+            return None
         lock.check_lease()
         betrayed = holder in lock.betrayed
         back = lock.unlock(holder, span)
@@ -342,10 +379,7 @@ class FileLocks:
             self._fence.lift(ino, holder)
             self._note_told(ino)
             raise LeaseLost("the lock was lost: what was not published is kept as a conflict copy")
-        if back:
-            await self._wait_given_back(back)
-        else:
-            await trio.lowlevel.cancel_shielded_checkpoint()
+        return partial(self._wait_given_back, back) if back else None
 
     async def _wait_given_back(self, back: GiveBack) -> None:
         with trio.move_on_after(self._publish_patience_s):
@@ -369,7 +403,14 @@ class FileLocks:
         return lock
 
     def _new_lock(self, ino: Ino) -> FileLock:
-        lock = FileLock(ino, self._clock, self._record_owners, when_lost=self._note_lost)
+        lock = FileLock(
+            ino,
+            self._clock,
+            self._record_owners,
+            when_lost=self._note_lost,
+            when_refused=self._when_refused,
+            when_granted=self._note_granted,
+        )
         self._locks[ino] = lock
         self._fence.watch(ino, lock.lease)
         return lock

@@ -16,7 +16,6 @@ from mountfs.model.errors import (
     RateLimited,
     RemoteError,
     RemoteUnavailable,
-    WouldBlock,
 )
 from mountfs.model.ids import NodeId
 from mountfs.model.publishing import LeaseMemory, Publishing
@@ -144,20 +143,21 @@ class LeaseAgent:
         while self._state is LeaseState.ACQUIRING:
             if not lock.wanted:
                 lock.apply(LeaseEvent.ABANDONED)
-                return
+                break
             lock.woken = False
             try:
                 await self._try_acquire()
             except OperationNotSupported:
                 lock.apply(LeaseEvent.STAYS_LOCAL)
             except LeaseHeld as error:
-                lock.refuse(WouldBlock(f"inode {lock.ino}: {error.message}"), patient_too=False)
+                lock.held_elsewhere(error.message)
                 attempt = await self._back_off(attempt, 0)
             except LATER as error:
                 lock.refuse(error, patient_too=False)
                 attempt = await self._back_off(attempt, _asked_delay_s(error))
             except MountfsError as error:
                 lock.refuse(error, patient_too=True)
+        lock.refused = False
 
     async def _try_acquire(self) -> None:
         lock = self._lock
@@ -215,6 +215,7 @@ class LeaseAgent:
         while self._state is LeaseState.PUBLISHING:
             try:
                 with lock.until(lambda: self._state is not LeaseState.PUBLISHING):
+                    await self._publishing.collect(lock.ino)
                     if self._publishing.has_unpublished(lock.ino):
                         await self._publishing.publish(lock.ino)
                     lock.apply(LeaseEvent.PUBLISHED)

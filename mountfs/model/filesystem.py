@@ -6,7 +6,7 @@ is cancelled leaves the tree as if it had either not begun or ended. No call wai
 a bound.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple, NewType, Protocol
@@ -113,6 +113,10 @@ class RenameFlag(Enum):
 class LockKind(Enum):
     SHARED = "shared"
     EXCLUSIVE = "exclusive"
+
+
+LockWait = Callable[[], Awaitable[None]]
+"""What is left to wait for of a call that takes a lock or gives one up. Raises what the call would."""
 
 
 class LockFamily(Enum):
@@ -269,15 +273,26 @@ class Filesystem(Protocol):
 
     async def remove_xattr(self, ino: Ino, name: bytes) -> None: ...
 
-    async def flock(
-        self, ino: Ino, handle: Handle, owner: LockOwner, kind: LockKind | None, *, wait: bool
-    ) -> None:
+    def flock(
+        self,
+        ino: Ino,
+        handle: Handle,
+        owner: LockOwner,
+        kind: LockKind | None,
+        *,
+        wait: bool,
+        granted: Callable[[], None],
+    ) -> LockWait | None:
         """Take, convert, or (`kind` None) give up the lock of `owner`, through its open file description.
 
-        Waits as long as it takes; cancel it to give up waiting, which leaves no trace. Unlocking what is
-        not held is harmless. Raises WouldBlock where `wait` is false and the lock is held elsewhere,
-        LeaseLost where the lock was lost since it was taken: until it is unlocked, which raises it once
-        more, or the file is closed, everything through this description fails that way.
+        Returns None when that is done, else what has to be awaited until it is, at once and in any case: it
+        waits as long as it takes; cancel it to give up waiting, which leaves no trace. `granted` is called
+        as soon as a lock that is waited for is there, if ever: before the wait returns, and from whatever
+        gave it up; from then on it is the owner's, also where the wait is cancelled.
+
+        Unlocking what is not held is harmless. Raises WouldBlock where `wait` is false and the lock is held
+        elsewhere, LeaseLost where the lock was lost since it was taken: until it is unlocked, which raises
+        it once more, or the file is closed, everything through this description fails that way.
         """
         ...
 
@@ -286,19 +301,26 @@ class Filesystem(Protocol):
         calls of `flock` for the same inode."""
         ...
 
-    async def lock_record(
-        self, ino: Ino, handle: Handle, owner: LockOwner, lock: RecordLock, *, wait: bool
-    ) -> None:
-        """Take a record lock, in place of what the owner has of its bytes.
+    def lock_record(
+        self,
+        ino: Ino,
+        handle: Handle,
+        owner: LockOwner,
+        lock: RecordLock,
+        *,
+        wait: bool,
+        granted: Callable[[], None],
+    ) -> LockWait | None:
+        """Take a record lock, in place of what the owner has of its bytes; how that goes on is as with
+        `flock`.
 
-        Waits as long as it takes; cancel it to give up waiting, which leaves no trace. Raises WouldBlock
-        where `wait` is false and the bytes are locked elsewhere, WouldDeadlock where waiting would never end;
-        what the owner has is left as it was then.
+        Raises WouldBlock where `wait` is false and the bytes are locked elsewhere, WouldDeadlock where
+        waiting would never end; what the owner has is left as it was then.
         """
         ...
 
-    async def unlock_record(self, ino: Ino, owner: LockOwner, span: ByteSpan) -> None:
-        """Give up what the owner has of these bytes; harmless where it has nothing."""
+    def unlock_record(self, ino: Ino, owner: LockOwner, span: ByteSpan) -> LockWait | None:
+        """Give up what the owner has of these bytes; harmless where it has nothing. As with `flock`."""
         ...
 
     def conflicting_record(self, ino: Ino, owner: LockOwner, lock: RecordLock) -> RecordLock | None:
@@ -323,7 +345,8 @@ class KernelNotifier(Protocol):
     def attributes_changed(self, ino: Ino) -> None: ...
 
     def content_changed(self, ino: Ino) -> None:
-        """Attributes and cached pages; must not be used for inodes that are open."""
+        """Attributes and cached pages, those of mappings as well; what programs changed in such pages is
+        written to us first. Takes as long as reads and writes of the file that are being served."""
         ...
 
     def entry_changed(self, parent: Ino, name: bytes) -> None: ...
@@ -337,6 +360,7 @@ class KernelNotifier(Protocol):
         """Every name that the kernel knows, and that a name is not there, is to be asked for again."""
         ...
 
-    async def drained(self) -> None:
-        """Wait until all that was told before has reached the kernel (or could not, after a bound)."""
+    async def drained(self) -> bool:
+        """Wait until all that was told before has reached the kernel; False where it did not within a
+        bound."""
         ...

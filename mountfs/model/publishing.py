@@ -33,6 +33,11 @@ class Publishing(Protocol):
         open descriptors and the kernel's caches. Raises RemoteUnavailable, ContentUnavailable."""
         ...
 
+    async def collect(self, ino: Ino) -> None:
+        """On return, what programs wrote to this file by mappings is here. To be called before
+        `has_unpublished` and `publish`."""
+        ...
+
     async def publish(self, ino: Ino) -> None:
         """On return, the content of this file as it stood at the call, and everything that this mount had
         queued before, is confirmed by the workspace. Raises when it cannot be: RemoteUnavailable where

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import trio
@@ -12,6 +13,7 @@ from mountfs.model.remote import Remote
 from mountfs.sync.connection import Connection
 from mountfs.sync.own_news import OwnNews
 from mountfs.sync.refresher import Refresher
+from mountfs.sync.side_by_side import side_by_side
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +28,8 @@ class Follower:
     """Keeps the tree up to date, and tells the Refresher how far it can be trusted.
 
     `noticed` is told of every node that changed, before the tree knows how. `locked_here` tells of a node
-    whether programs of this mount lock it, `in_a_hurry` whether some of them wait for another host.
+    whether programs of this mount lock it, `in_a_hurry` whether some of them wait for another host; `hurry`
+    has to be called when they begin to.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Follower:
         self._in_a_hurry = in_a_hurry
         self._own = OwnNews(refresher, connection)
         self._cursor: ChangeCursor | None = None
+        self._pause = trio.CancelScope()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Follow until cancelled."""
@@ -80,7 +84,12 @@ class Follower:
                 self._refresher.feed_is_live(began if resumed else trio.current_time())
             news = await self._advance(wait_s=POLL_S)
             if news and all(map(self._locked_here, news)) and not self._in_a_hurry():
-                await trio.sleep(OWN_PAUSE_S)
+                with trio.CancelScope() as self._pause:
+                    await trio.sleep(OWN_PAUSE_S)
+
+    def hurry(self) -> None:
+        """Ask at once for the news that tell when another host gives a lock back."""
+        self._pause.cancel()
 
     async def _advance(self, *, wait_s: float) -> frozenset[NodeId]:
         """Merge what changed, and return it."""
@@ -105,10 +114,17 @@ class Follower:
 
         Raises what the remote says.
         """
-        wanted = frozenset() if node is None else frozenset({node})
-        if self._cursor is not None:
-            news = await self._remote.changes(self._cursor)
-            if news.everything:
-                self._refresher.distrust()
-            wanted |= news.nodes
-        await self._own.look_at(wanted)
+        told: frozenset[NodeId] = frozenset()
+        asked = self._own.gathered | (frozenset() if node is None else frozenset({node}))
+
+        async def ask_feed() -> None:
+            nonlocal told
+            if self._cursor is not None:
+                news = await self._remote.changes(self._cursor)
+                if news.everything:
+                    self._refresher.distrust()
+                told = news.nodes
+
+        # Beside each other: what the node is, and which others changed, both from after the call.
+        await side_by_side(ask_feed, partial(self._own.look_at, asked))
+        await self._refresher.look_at(told - asked)

@@ -41,6 +41,11 @@ class OwnNews:
                 else:
                     log.warning("what locked files became: %s", error.message)
 
+    @property
+    def gathered(self) -> frozenset[NodeId]:
+        """What the next look asks for in any case."""
+        return frozenset(self._nodes)
+
     def gather(self, nodes: frozenset[NodeId]) -> None:
         if nodes:
             self._nodes |= nodes

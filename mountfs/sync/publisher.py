@@ -109,7 +109,15 @@ class Publisher:
         await self._follower.catch_up(inode.node)
         await self._settle_own_changes(inode)
         await self._content.superseding.ended(inode)
-        await self._kernel.drained()
+        await self._drop_old_pages(inode)
+
+    async def _drop_old_pages(self, inode: Inode) -> None:
+        """Also those of mappings, which keep them when the file's time moves."""
+        known, epoch = inode.kernel_epoch, inode.content_epoch
+        if inode.cached_opens and known != epoch:
+            self._kernel.content_changed(inode.ino)
+        if await self._kernel.drained() and inode.cached_opens and inode.kernel_epoch == known:
+            inode.kernel_epoch = epoch
 
     async def _settle_own_changes(self, inode: Inode) -> None:
         """What was changed here before may be based on another version than the newest: it becomes one, or a
@@ -123,6 +131,12 @@ class Publisher:
         except RequestRefused:
             if self._fence.is_condemned(inode.ino):
                 raise
+
+    async def collect(self, ino: Ino) -> None:
+        inode = self._tree.inodes.get(ino)
+        if inode is not None and inode.cached_opens and inode.writers:
+            self._kernel.content_changed(ino)
+            await self._kernel.drained()
 
     async def publish(self, ino: Ino) -> None:
         inode = self._tree.inodes.get(ino)

@@ -335,17 +335,20 @@ class Refresher:
             return
         await self.look_at([node])
 
-    async def check_file_if_possible(self, inode: Inode) -> None:
-        """Like `check_file`, bounded, and content with what is known where the remote does not answer."""
+    async def check_file_if_possible(self, inode: Inode) -> bool:
+        """Like `check_file`, bounded, and content with what is known where the remote does not answer: then
+        return False."""
         if not self._connection.online:
-            return
+            return False
         try:
-            with interruptible(trio.move_on_after(PATIENCE_S)):
+            with interruptible(trio.move_on_after(PATIENCE_S)) as patience:
                 await self.check_file(inode)
         except Interrupted:
             raise
         except MountfsError as error:
             log.warning("%r could not be checked: %s", inode.path(), error.message)
+            return False
+        return not patience.cancelled_caught
 
 
 def _agrees(known: Inode, row: RemoteNode) -> bool:

@@ -67,6 +67,26 @@ def upload_single(http: httpx.Client, name: str, content: bytes, count: int) -> 
         _post(http, "upload/", data=fields, files={"chunk": ("chunk", content)})
 
 
+def upload_unplaced(http: httpx.Client, name: str, content: bytes) -> str:
+    """One call; return the id under which the content can be placed."""
+    fields = {"action": "create", "name": name, "size": str(len(content))}
+    return str(_post(http, "upload/", data=fields, files={"chunk": ("chunk", content)})["id"])
+
+
+def place_version(http: httpx.Client, node_path: str, upload: str) -> None:
+    """Make what was uploaded the newest version of the node."""
+    source = {"type": "upload", "upload": {"id": upload}}
+    _post(http, f"{node_path}update/", data={"from": json.dumps(source)})
+
+
+def poll(http: httpx.Client, cursor: str, wait_s: int) -> str:
+    """Return the next cursor when something changed since this one, or time is over; at once without one."""
+    query = {"lastactivity": cursor, "wait": str(wait_s)} if cursor else {}
+    answer = http.get("activity/poll/main/", params=query)
+    answer.raise_for_status()
+    return str(answer.json()["lastactivity"])
+
+
 def upload_batches(http: httpx.Client, name: str, content: bytes, count: int) -> None:
     """As many files in each call as it takes."""
     for start in range(0, count, BATCH_FILES):

@@ -56,6 +56,7 @@ GOALS: tuple[Goal | Ceiling, ...] = (
     Goal("sqlite.bulk", 0.8, EXT4),
     Goal("lock.hand_over", 1 / 1.5, (), "lock.request"),
     Goal("lock.first", 1 / 1.5, (BARE,)),
+    Goal("lock.remote_hand_over", 1 / 1.5, (BARE,)),
     Goal("upload.large", 0.8, (BARE,)),
     Ceiling("upload.memory", 64.0),
     Goal("upload.small", 5.0, (BARE,), "upload.small_single"),

@@ -3,8 +3,8 @@
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, nullcontext, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scripts.benchmarks.isolation import Failed, isolated
@@ -149,7 +149,9 @@ class _Run:
         begin = time.monotonic()
         place = self._place(system.directory, workload, repeat, tag, system)
         try:
-            readings = self._readings(system, workload, place)
+            with system.beside() if workload.beside else nullcontext() as beside:
+                other = beside and beside / place.directory.name
+                readings = self._readings(system, workload, replace(place, beside=other))
         except (Failed, NotMeasured, Absent) as error:
             reason = self._reason(error)
             self._results.lack(workload.name, system.name, reason)

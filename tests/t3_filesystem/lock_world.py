@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import trio
 
@@ -10,7 +11,7 @@ from mountfs.model.errors import (
     OperationNotSupported,
     RemoteUnavailable,
 )
-from mountfs.model.filesystem import Handle, LockFamily, LockHolder, LockKind, LockOwner
+from mountfs.model.filesystem import Handle, LockFamily, LockHolder, LockKind, LockOwner, LockWait
 from mountfs.model.ids import Ino, LeaseToken, NodeId
 from mountfs.model.remote import KnownLease, Lease
 from mountfs.remotes.faulty import FaultyRemote
@@ -31,6 +32,14 @@ def owner(number: int) -> LockOwner:
 def handle(number: int) -> Handle:
     """The open file description of the owner with this number."""
     return Handle(1000 + number)
+
+
+async def done(begin: Callable[[], LockWait | None]) -> None:
+    """Make a call that takes a lock or gives one up, and wait for what it leaves to wait for."""
+    await trio.lowlevel.checkpoint_if_cancelled()
+    rest = begin()
+    if rest is not None:
+        await rest()
 
 
 def flocking(owner: LockOwner) -> LockHolder:
@@ -92,6 +101,9 @@ class OneFile:
         await self._step("refresh")
         self.local = content
 
+    async def collect(self, ino: Ino) -> None:
+        pass
+
     async def publish(self, ino: Ino) -> None:
         content = self.local
         await self._step("publish")
@@ -138,10 +150,10 @@ class Mount:
         self.locks = FileLocks(self.remote, self.file, self.fence, Forgetful(), holder=name, clock=clock)
 
     async def take(self, number: int, kind: LockKind = EXCLUSIVE, *, wait: bool = True) -> None:
-        await self.locks.flock(FILE, handle(number), owner(number), kind, wait=wait)
+        await done(partial(self.locks.flock, FILE, handle(number), owner(number), kind, wait=wait))
 
     async def unlock(self, number: int) -> None:
-        await self.locks.flock(FILE, handle(number), owner(number), None, wait=True)
+        await done(partial(self.locks.flock, FILE, handle(number), owner(number), None, wait=True))
 
     def drop(self, number: int) -> None:
         self.locks.drop_flock(FILE, owner(number))

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 import trio
@@ -12,6 +13,7 @@ from mountfs.model.ids import NodeId
 from mountfs.remotes.memory import MemoryWorkspace
 from mountfs.sync.cached_range import ContentChanged
 from tests.t3_filesystem.conftest import Mounting
+from tests.t3_filesystem.lock_world import done
 from tests.t3_filesystem.path_operations import OpenPath
 from tests.t3_filesystem.workspace_mount import (
     PATIENCE_S,
@@ -57,7 +59,14 @@ class Program:
 
     async def _flock(self, kind: LockKind | None) -> None:
         with trio.fail_after(PATIENCE_S):
-            await self.mount.filesystem.flock(self.file.ino, self.file.handle, OWNER, kind, wait=True)
+            await done(
+                partial(
+                    self.mount.filesystem.flock,
+                    *(self.file.ino, self.file.handle, OWNER, kind),
+                    wait=True,
+                    granted=lambda: None,
+                )
+            )
 
     async def close(self) -> None:
         try:

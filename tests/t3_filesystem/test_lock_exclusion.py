@@ -1,6 +1,7 @@
 """`FileLocks`: who has a lock, on two mounts at once."""
 
 import random
+from functools import partial
 
 import pytest
 import trio
@@ -17,6 +18,7 @@ from tests.t3_filesystem.lock_world import (
     OFFLINE,
     SHARED,
     Mount,
+    done,
     flocking,
     handle,
     owner,
@@ -98,11 +100,12 @@ async def test_a_conversion_between_the_kinds_uses_no_network(autojump_clock: Mo
 async def test_a_directory_is_locked_on_its_mount_only(autojump_clock: MockClock) -> None:
     async with running() as (world, _):
         for mount in (world.a, world.b):
-            await mount.locks.flock(DIRECTORY, handle(1), owner(1), EXCLUSIVE, wait=False)
+            flock = partial(mount.locks.flock, DIRECTORY)
+            await done(partial(flock, handle(1), owner(1), EXCLUSIVE, wait=False))
             with pytest.raises(WouldBlock):
-                await mount.locks.flock(DIRECTORY, handle(2), owner(2), SHARED, wait=False)
+                await done(partial(flock, handle(2), owner(2), SHARED, wait=False))
             assert not mount.locks.holding
-            await mount.locks.flock(DIRECTORY, handle(1), owner(1), None, wait=True)
+            await done(partial(flock, handle(1), owner(1), None, wait=True))
             await mount.wait_unused()
 
 

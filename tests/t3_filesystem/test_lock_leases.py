@@ -11,7 +11,17 @@ from mountfs.model.errors import LeaseLost, WouldBlock
 from mountfs.model.filesystem import ByteSpan, LockKind, RecordLock
 from mountfs.remotes.memory import MemoryRemote
 from mountfs.rules.lease import LeaseState
-from tests.t3_filesystem.lock_world import EXCLUSIVE, FILE, OFFLINE, SHARED, flocking, handle, owner, running
+from tests.t3_filesystem.lock_world import (
+    EXCLUSIVE,
+    FILE,
+    OFFLINE,
+    SHARED,
+    done,
+    flocking,
+    handle,
+    owner,
+    running,
+)
 
 
 async def test_the_heartbeat_keeps_a_lease_over_many_durations(autojump_clock: MockClock) -> None:
@@ -116,17 +126,17 @@ async def test_record_locks_are_lost_as_a_whole(autojump_clock: MockClock) -> No
     async with running() as (world, _):
         first, second = (RecordLock(EXCLUSIVE, ByteSpan(n, n + 1), pid=1) for n in (0, 5))
         for number, lock in enumerate((first, second)):
-            await world.a.locks.lock_record(FILE, handle(number), owner(1), lock, wait=False)
+            await done(partial(world.a.locks.lock_record, FILE, handle(number), owner(1), lock, wait=False))
         world.workspace.drop_leases()
         await trio.sleep(60)
         for number in (0, 1):
             with pytest.raises(LeaseLost):
                 world.a.locks.check(FILE, handle(number))
         with pytest.raises(LeaseLost):
-            await world.a.locks.unlock_record(FILE, owner(1), first.span)
+            await done(partial(world.a.locks.unlock_record, FILE, owner(1), first.span))
         for number in (0, 1):
             world.a.locks.check(FILE, handle(number))
-        await world.a.locks.lock_record(FILE, handle(2), owner(2), second, wait=False)
+        await done(partial(world.a.locks.lock_record, FILE, handle(2), owner(2), second, wait=False))
 
 
 async def test_a_conversion_that_waits_fails_with_the_lease(autojump_clock: MockClock) -> None:
@@ -141,7 +151,8 @@ async def test_a_conversion_that_waits_fails_with_the_lease(autojump_clock: Mock
 
         async def lock_record(kind: LockKind, number: int, *, wait: bool) -> None:
             lock = RecordLock(kind, ByteSpan(0, 1), pid=number)
-            await world.a.locks.lock_record(FILE, handle(number), owner(number), lock, wait=wait)
+            locks = world.a.locks
+            await done(partial(locks.lock_record, FILE, handle(number), owner(number), lock, wait=wait))
 
         await lock_record(SHARED, 1, wait=False)
         await lock_record(SHARED, 2, wait=False)

@@ -1,5 +1,7 @@
 """`FileLocks`: record locks of two mounts share the lease of their file, and end with whoever took them."""
 
+from functools import partial
+
 import pytest
 import trio
 from trio.testing import MockClock
@@ -7,7 +9,17 @@ from trio.testing import MockClock
 from mountfs.model.errors import WouldBlock, WouldDeadlock
 from mountfs.model.filesystem import WHOLE_FILE, ByteSpan, LockKind, RecordLock
 from mountfs.model.ids import Ino
-from tests.t3_filesystem.lock_world import DIRECTORY, EXCLUSIVE, FILE, SHARED, Mount, handle, owner, running
+from tests.t3_filesystem.lock_world import (
+    DIRECTORY,
+    EXCLUSIVE,
+    FILE,
+    SHARED,
+    Mount,
+    done,
+    handle,
+    owner,
+    running,
+)
 
 FIRST, SECOND = ByteSpan(0, 10), ByteSpan(10, 20)
 
@@ -22,9 +34,12 @@ async def lock(
     ino: Ino = FILE,
 ) -> None:
     """Lock as process `number`, through the open file description of that number."""
-    await mount.locks.lock_record(
-        ino, handle(number), owner(number), RecordLock(kind, span, pid=number), wait=wait
-    )
+    wanted = RecordLock(kind, span, pid=number)
+    await done(partial(mount.locks.lock_record, ino, handle(number), owner(number), wanted, wait=wait))
+
+
+async def unlock(mount: Mount, number: int, span: ByteSpan = WHOLE_FILE) -> None:
+    await done(partial(mount.locks.unlock_record, FILE, owner(number), span))
 
 
 async def test_ranges_of_one_mount_share_one_lease_that_keeps_other_mounts_out(
@@ -39,9 +54,9 @@ async def test_ranges_of_one_mount_share_one_lease_that_keeps_other_mounts_out(
             await lock(world.a, 3, ByteSpan(5, 15))
         with pytest.raises(WouldBlock):
             await lock(world.b, 1, ByteSpan(50, 60))
-        await world.a.locks.unlock_record(FILE, owner(1), WHOLE_FILE)
+        await unlock(world.a, 1)
         assert world.lease_holder() == "a"
-        await world.a.locks.unlock_record(FILE, owner(2), WHOLE_FILE)
+        await unlock(world.a, 2)
         assert world.lease_holder() is None
         await lock(world.b, 1, ByteSpan(50, 60))
 
@@ -49,7 +64,7 @@ async def test_ranges_of_one_mount_share_one_lease_that_keeps_other_mounts_out(
 async def test_unlocking_a_part_keeps_the_lease(autojump_clock: MockClock) -> None:
     async with running() as (world, _):
         await lock(world.a, 1, ByteSpan(0, 20))
-        await world.a.locks.unlock_record(FILE, owner(1), FIRST)
+        await unlock(world.a, 1, FIRST)
         await lock(world.a, 2, FIRST)
         with pytest.raises(WouldBlock):
             await lock(world.a, 2, SECOND)
@@ -60,7 +75,7 @@ async def test_the_last_unlock_publishes_what_the_next_mount_reads(autojump_cloc
     async with running() as (world, _):
         await lock(world.a, 1)
         world.a.file.write(b"41")
-        await world.a.locks.unlock_record(FILE, owner(1), WHOLE_FILE)
+        await unlock(world.a, 1)
         await lock(world.b, 1)
         assert world.b.file.local == b"41"
         assert world.events == ["a acquired", "a published", "a released", "b acquired"]

@@ -107,8 +107,9 @@ class RecordingNotifier:
     def everything_changed(self) -> None:
         self.told.append(("everything", ROOT_INO, b""))
 
-    async def drained(self) -> None:
+    async def drained(self) -> bool:
         await trio.lowlevel.checkpoint()
+        return True
 
 
 class Parts:
@@ -190,7 +191,13 @@ class Parts:
             self.kernel,
         )
         self.locks = FileLocks(
-            remote, self.publisher, self.fence, journal, holder=name, duration_s=options.lease_s
+            remote,
+            self.publisher,
+            self.fence,
+            journal,
+            holder=name,
+            duration_s=options.lease_s,
+            when_refused=self.follower.hurry,
         )
         copies = SavedFiles(CacheLayout(folder).saved, disk=content_files.disk)
         self.giving_up = GivingUp(

@@ -16,6 +16,7 @@ from tests.t6_system.machine import wait_until
 pytestmark = pytest.mark.kernel
 
 LEASE_S = 3
+LONG_LEASE_S = 60
 
 PROGRAM = """
 import errno, fcntl, os, sys
@@ -24,6 +25,7 @@ lock = fcntl.flock if kind == "flock" else fcntl.lockf
 descriptor = os.open(path, os.O_RDWR)
 steps = {
     "lock": lambda: lock(descriptor, fcntl.LOCK_EX),
+    "try": lambda: lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB),
     "unlock": lambda: lock(descriptor, fcntl.LOCK_UN),
     "write": lambda: os.pwrite(descriptor, b"ours", 0),
     "read": lambda: os.pread(descriptor, 100, 0).decode(),
@@ -120,3 +122,46 @@ def test_a_sleep_of_the_host_counts_for_the_lease(leased: World, tmp_path: Path)
     assert other.does("lock") == "ok"
     assert other.does("read") == "old"
     assert mount.status()["leases_lost"] == 1
+
+
+def test_a_lease_that_still_holds_when_a_killed_daemon_comes_back_is_kept(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world()
+    with world.bounded():
+        # Nothing that the dead daemon had to send can have gone out by itself.
+        first = world.mount("first", lease_duration_s=LONG_LEASE_S, upload_delay_s=LONG_LEASE_S)
+        second = world.mount("second")
+        (first / "file").write_text("old")
+        first.sync()
+        wait_until((second / "file").exists)
+        ours = Program(world, "flock", first / "file")
+        assert [ours.does(step) for step in ("lock", "write", "fsync")] == ["ok", "4", "ok"]
+        first.kill()
+        theirs = Program(world, "flock", second / "file")
+        assert theirs.does("try") == "EAGAIN"
+        began = time.monotonic()
+        first.start()
+        assert theirs.does("lock") == "ok"
+        assert time.monotonic() - began < LONG_LEASE_S, "it was given back, and did not just end"
+        assert theirs.does("read") == "ours"
+        assert "going on with the lock" in first.log()
+        assert first.status()["leases_lost"] == 0
+        assert _conflict_copies(second) == []
+
+
+def test_a_lease_that_ended_before_a_killed_daemon_comes_back_is_lost(leased: World) -> None:
+    first = leased.mount("first", lease_duration_s=LEASE_S, upload_delay_s=60.0)
+    second = leased.mount("second", lease_duration_s=LEASE_S)
+    ours, theirs = (Program(leased, "flock", mount / "file") for mount in (first, second))
+    assert [ours.does(step) for step in ("lock", "write", "fsync")] == ["ok", "4", "ok"]
+    first.kill()
+    assert [theirs.does(step) for step in ("lock", "read")] == ["ok", "old"]
+    (second / "file").write_text("theirs")
+    assert theirs.does("unlock") == "ok"
+    first.start()
+    first.sync()
+    assert (first / "file").read_text() == "theirs"
+    wait_until(lambda: _conflict_copies(second) == ["ours"], limit_s=PATIENCE_S)
+    assert "going on with the lock" not in first.log()
+    first.audit()

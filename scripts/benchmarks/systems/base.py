@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,6 +85,10 @@ class System(ABC):
     def daemon_pid(self) -> int | None:
         """The process whose memory is of interest."""
         return None
+
+    def beside(self) -> AbstractContextManager[Path | None]:
+        """Within, another mount of the same is at the path; None where there is none."""
+        return nullcontext()
 
     def is_alive(self) -> bool:
         return is_mounted(self.mountpoint)

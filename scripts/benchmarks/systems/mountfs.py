@@ -2,12 +2,13 @@
 
 import json
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from scripts.benchmarks.processes import Absent, Program, free_port, run_tool
+from scripts.benchmarks.processes import Absent, Program, free_port, run_tool, unmount
 from scripts.benchmarks.systems.base import Confirm, Setting, System
 
 CONFIRM_S = 1800.0
@@ -95,15 +96,29 @@ class Mountfs(System):
 
     def mount(self, cache: Path) -> None:
         place = str(self.mountpoint)
-        self._client.callback(self._umount)
-        self._call(
-            *("mount", "--url", self._url, "--workspace", "main", "--token-file", str(self._token_file)),
-            *("--cache", str(cache), *self._variant.switches, place),
-        )
+        self._client.callback(self._umount, self.mountpoint)
+        self._mount_at(self.mountpoint, cache)
         told = json.loads(self._call("status", "--json", place))["mounts"][0]
         self._pid = int(told["pid"])
         on = sorted(feature["name"] for feature in told["features"] if feature["on"])
         self.version = f"{self.version.split(' with ')[0]} with {', '.join(on) or 'no features'}"
+
+    def _mount_at(self, place: Path, cache: Path) -> None:
+        self._call(
+            *("mount", "--url", self._url, "--workspace", "main", "--token-file", str(self._token_file)),
+            *("--cache", str(cache), *self._variant.switches, str(place)),
+        )
+
+    @contextmanager
+    def beside(self) -> Iterator[Path]:
+        place = self.folder / "beside"
+        place.mkdir(exist_ok=True)
+        try:
+            self._mount_at(place, self._new_cache())
+            yield place
+        finally:
+            self._umount(place)
+            unmount(place)
 
     def confirm(self) -> Confirm:
         return lambda: self._sync(CONFIRM_S)
@@ -115,9 +130,9 @@ class Mountfs(System):
         place = str(self.mountpoint)
         self._call("sync", "--timeout", str(timeout_s), place, timeout_s=timeout_s + 10)
 
-    def _umount(self) -> None:
+    def _umount(self, place: Path) -> None:
         with suppress(Absent):
-            self._call("umount", "--no-wait", str(self.mountpoint))
+            self._call("umount", "--no-wait", str(place))
 
     def _call(self, *arguments: str, timeout_s: float = 120) -> str:
         environment = {"XDG_RUNTIME_DIR": self._home, "HOME": self._home, **dict(self._variant.environment)}

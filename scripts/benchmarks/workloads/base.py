@@ -85,6 +85,8 @@ class Place:
     confirm: Callable[[], None] | None = None
     """Returns when the server has everything; None where the system does not tell."""
     daemon_pid: int | None = None
+    beside: Path | None = None
+    """The same directory on another mount of the same workspace, as on another host."""
 
 
 Readings = Mapping[str, float]
@@ -114,6 +116,8 @@ class Workload:
     """The same bytes without a mount, beside it."""
     relayed: bool = False
     """Whether it runs only on mounts behind a delay proxy, at each delay."""
+    beside: bool = False
+    """Whether it needs another mount of the same workspace."""
 
 
 @dataclass(frozen=True)

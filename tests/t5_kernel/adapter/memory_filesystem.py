@@ -6,8 +6,9 @@ import os
 import stat
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import trio
 
@@ -37,6 +38,7 @@ from mountfs.model.filesystem import (
     Handle,
     LockKind,
     LockOwner,
+    LockWait,
     OpenedFile,
     RecordLock,
     RenameFlag,
@@ -304,9 +306,16 @@ class MemoryFilesystem:
         await self.get_xattr(ino, name)
         del self.nodes[ino].xattrs[name]
 
-    async def flock(
-        self, ino: Ino, handle: Handle, owner: LockOwner, kind: LockKind | None, *, wait: bool
-    ) -> None:
+    def flock(
+        self,
+        ino: Ino,
+        handle: Handle,
+        owner: LockOwner,
+        kind: LockKind | None,
+        *,
+        wait: bool,
+        granted: Callable[[], None],
+    ) -> LockWait | None:
         lock = self.locks.setdefault(ino, Lock())
         if kind is None:
             self._unlock(ino, owner)
@@ -315,19 +324,27 @@ class MemoryFilesystem:
         elif not wait:
             raise WouldBlock
         else:
-            await self._wait_for(ino, lock, owner, kind)
+            return partial(self._wait_for, ino, lock, owner, kind)
+        return None
 
     def drop_flock(self, ino: Ino, owner: LockOwner) -> None:
         self.dropped_locks += 1
         self._unlock(ino, owner)
 
-    async def lock_record(
-        self, ino: Ino, handle: Handle, owner: LockOwner, lock: RecordLock, *, wait: bool
-    ) -> None:
+    def lock_record(
+        self,
+        ino: Ino,
+        handle: Handle,
+        owner: LockOwner,
+        lock: RecordLock,
+        *,
+        wait: bool,
+        granted: Callable[[], None],
+    ) -> LockWait | None:
         raise OperationNotSupported("record locks")
 
-    async def unlock_record(self, ino: Ino, owner: LockOwner, span: ByteSpan) -> None:
-        pass
+    def unlock_record(self, ino: Ino, owner: LockOwner, span: ByteSpan) -> LockWait | None:
+        return None
 
     def conflicting_record(self, ino: Ino, owner: LockOwner, lock: RecordLock) -> RecordLock | None:
         return None
