@@ -19,7 +19,17 @@ class _Address(click.ParamType[tuple[str, int]]):
         return host.strip("[]"), int(port)
 
 
-@click.command("serve")
+class _ListingSwitches(click.Command):
+    """Lists what the server can be made to do, which only its help has to know."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from mountfs.server.behaviour import described
+
+        with formatter.section("Switches of --behave"):
+            formatter.write_dl(described(), col_max=34)
+
+
+@click.command("serve", cls=_ListingSwitches)
 @click.option(
     "--data",
     required=True,
@@ -45,7 +55,14 @@ class _Address(click.ParamType[tuple[str, int]]):
 @click.option(
     "--locks-enforced",
     is_flag=True,
-    help="Let a lock refuse uploads, updates, moves and deletes of others; default: locks only advise.",
+    help="Let a lock refuse uploads, updates, moves and deletes of others: --behave locks=enforced.",
+)
+@click.option(
+    "--behave",
+    "switches",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Behave as the service might where its behaviour is not known; may be repeated; see below.",
 )
 @click.option(
     "--refuse-extension",
@@ -59,6 +76,7 @@ def command(
     listen: tuple[str, int],
     workspaces: tuple[str, ...],
     locks_enforced: bool,
+    switches: tuple[str, ...],
     restricted_extensions: tuple[str, ...],
 ) -> int:
     """Run the embedded workspace server in the foreground.
@@ -67,15 +85,19 @@ def command(
     URL is printed when the server answers.
     """
     from mountfs.daemon.errors import ConfigurationRefused
-    from mountfs.server import ServerError, ServerOptions, serve
+    from mountfs.server import BehaviourRefused, ServerError, ServerOptions, read_behaviour, serve
 
     host, port = listen
+    try:
+        behaviour = read_behaviour([*(("locks=enforced",) if locks_enforced else ()), *switches])
+    except BehaviourRefused as error:
+        raise click.BadParameter(str(error), param_hint="--behave") from error
     options = ServerOptions(
         data=data,
         host=host,
         port=port,
         workspaces=workspaces or ("main",),
-        locks_enforced=locks_enforced,
+        behaviour=behaviour,
         restricted_extensions=tuple(extension.lower() for extension in restricted_extensions),
     )
     try:

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mountfs.server import ServerError, ServerOptions, serve
+from mountfs.server import BehaviourRefused, ServerError, ServerOptions, read_behaviour, serve
 
 
 def read_options(arguments: list[str]) -> ServerOptions:
@@ -17,12 +17,16 @@ def read_options(arguments: list[str]) -> ServerOptions:
     )
     parser.add_argument("--listen", default="127.0.0.1:0", help="HOST:PORT; port 0 takes a free one")
     parser.add_argument("--workspace", action="append", default=[], help="made when missing; may be repeated")
-    parser.add_argument("--locks-enforced", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--behave", action="append", default=[], metavar="KEY=VALUE", help=argparse.SUPPRESS)
     parser.add_argument("--refuse-extension", action="append", default=[], help=argparse.SUPPRESS)
     parser.add_argument("--min-lock-seconds", type=int, default=60, help=argparse.SUPPRESS)
     parser.add_argument("--activity-rows", type=int, default=100_000, help=argparse.SUPPRESS)
     parser.add_argument("--no-fsync", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
+    try:
+        behaviour = read_behaviour(given.behave)
+    except BehaviourRefused as error:
+        parser.error(str(error))
     host, _, port = given.listen.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:
         parser.error("--listen takes HOST:PORT")
@@ -31,7 +35,7 @@ def read_options(arguments: list[str]) -> ServerOptions:
         host=host.strip("[]"),
         port=int(port),
         workspaces=tuple(given.workspace) or ("main",),
-        locks_enforced=given.locks_enforced,
+        behaviour=behaviour,
         restricted_extensions=tuple(given.refuse_extension),
         min_lock_seconds=given.min_lock_seconds,
         fsync=not given.no_fsync,

@@ -6,6 +6,7 @@ ever becomes visible behind a cursor that was already given out.
 
 import asyncio
 import contextlib
+import math
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from typing import TypeVar
 from sqlalchemy import Connection, bindparam, delete, func, select
 
 from mountfs.server import schema
+from mountfs.server.behaviour import Behaviour
+from mountfs.server.clock import SECOND_US, now_us
 from mountfs.server.database import Transaction
 
 T = TypeVar("T")
@@ -21,6 +24,7 @@ T = TypeVar("T")
 USER_ENTITY = "user"  # the one user's own channel
 
 _ROWS_A_POLL = 2000
+_TOLD_AGAIN = 20
 
 _newer = (
     select(schema.activity.c.seq, schema.activity.c.key)
@@ -31,6 +35,15 @@ _newer = (
 _bounds = select(
     func.min(schema.activity.c.seq).label("oldest"), func.max(schema.activity.c.seq).label("newest")
 )
+
+
+_newer_than = (
+    select(schema.activity.c.at_us, schema.activity.c.key)
+    .where(schema.activity.c.entity == bindparam("entity"), schema.activity.c.at_us > bindparam("after"))
+    .order_by(schema.activity.c.seq)
+)
+_last_time = select(func.max(schema.activity.c.at_us))
+_last_before = select(func.max(schema.activity.c.seq)).where(schema.activity.c.at_us <= bindparam("at"))
 
 
 @dataclass(frozen=True)
@@ -44,8 +57,9 @@ class News:
 class ActivityFeed:
     """Reads the feed of one database; `epoch` tells its cursors from those of any other database."""
 
-    def __init__(self, epoch: str) -> None:
+    def __init__(self, epoch: str, behaviour: Behaviour) -> None:
         self._epoch = epoch
+        self._behaviour = behaviour
 
     def cursor(self, seq: int) -> str:
         """The cursor after the row `seq`."""
@@ -64,15 +78,55 @@ class ActivityFeed:
         """Whether rows behind the sequence number are not kept any more."""
         return after < _kept(connection)[0] - 1
 
+    def present(self, connection: Connection) -> str:
+        """The cursor that a poll begins with: nothing that was told before it is told again."""
+        if self._behaviour.poll_cursor == "time":
+            return _as_seconds(connection.execute(_last_time).scalar_one_or_none() or 0)
+        return self.cursor(self._told_head(connection))
+
     def news(self, connection: Connection, entity: str, cursor: str) -> News:
         """Keys newer than the cursor; the bare key `storage` when the rows behind it are gone."""
+        if self._behaviour.poll_cursor == "time":
+            return self._news_by_time(connection, entity, cursor)
         oldest, head = _kept(connection)
         after = self.parse(cursor)
         if after is None or after > head or after < oldest - 1:
             return News(["storage"], self.cursor(head))
         rows = connection.execute(_newer, {"entity": entity, "after": after}).all()
         end = rows[-1].seq if len(rows) == _ROWS_A_POLL else head
-        return News(list(dict.fromkeys(row.key for row in rows)), self.cursor(end))
+        if self._behaviour.news_late_s:
+            last = self._told_head(connection)
+            rows, end = [row for row in rows if row.seq <= last], min(end, max(after, last))
+        told = self._as_told([row for row in rows if not self._is_lost(row.seq)])
+        if told and self._behaviour.news_twice:
+            again = connection.execute(_newer, {"entity": entity, "after": after - _TOLD_AGAIN}).all()
+            told += self._as_told([row for row in again if row.seq <= after])
+        return News(told, self.cursor(end))
+
+    def _news_by_time(self, connection: Connection, entity: str, cursor: str) -> News:
+        try:
+            after_us = round(float(cursor) * SECOND_US)
+        except (ValueError, OverflowError):
+            return News(["storage"], self.present(connection))
+        rows = connection.execute(_newer_than, {"entity": entity, "after": after_us}).all()
+        last_us = max((row.at_us for row in rows), default=after_us)
+        return News(self._as_told(rows), _as_seconds(last_us))
+
+    def _told_head(self, connection: Connection) -> int:
+        """The newest row that is told by now."""
+        delay_us = int(self._behaviour.news_late_s * SECOND_US)
+        if not delay_us:
+            return _kept(connection)[1]
+        seq: int = connection.execute(_last_before, {"at": now_us() - delay_us}).scalar_one() or 0
+        return seq
+
+    def _is_lost(self, seq: int) -> bool:
+        every = self._behaviour.news_lost
+        return every > 0 and seq % every == 0
+
+    def _as_told(self, rows: Iterable[schema.AnyRow]) -> list[str]:
+        keys = list(dict.fromkeys(row.key for row in rows))
+        return keys[::-1] if self._behaviour.news_reversed else keys
 
 
 def prune(tx: Transaction, keep_rows: int) -> None:
@@ -85,6 +139,10 @@ def _kept(connection: Connection) -> tuple[int, int]:
     """The oldest and the newest sequence number that are kept."""
     row = connection.execute(_bounds).one()
     return row.oldest or 1, row.newest or 0
+
+
+def _as_seconds(moment_us: int) -> str:
+    return f"{moment_us / SECOND_US:.6f}"
 
 
 class WakeUps:
@@ -126,9 +184,17 @@ class WakeUps:
                 del self._waiting[topic]
 
     async def look_until(
-        self, topic: str, wait_s: float, look: Callable[[], Awaitable[T]], found: Callable[[T], bool]
+        self,
+        topic: str,
+        wait_s: float,
+        look: Callable[[], Awaitable[T]],
+        found: Callable[[T], bool],
+        again_s: float = math.inf,
     ) -> T:
-        """What `look` gives once `found` agrees with it, `wait_s` is over, or the server ends."""
+        """What `look` gives once `found` agrees with it, `wait_s` is over, or the server ends.
+
+        It is asked after each wake-up of the topic, and where nothing tells, after `again_s`.
+        """
         deadline = self._loop.time() + wait_s
         with self.listening(topic) as signal:
             while True:
@@ -137,7 +203,7 @@ class WakeUps:
                 if found(seen) or self._closed or self._loop.time() >= deadline:
                     return seen
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout_at(deadline):
+                    async with asyncio.timeout_at(min(deadline, self._loop.time() + again_s)):
                         await signal.wait()
 
     def _wake(self, topics: Iterable[str]) -> None:

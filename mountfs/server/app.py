@@ -8,13 +8,14 @@ from mountfs.server import (
     batch,
     change_routes,
     lock_routes,
+    note_routes,
+    openapi,
     reading,
     storage_routes,
     upload_routes,
+    workspace_routes,
 )
-from mountfs.server.endpoint import Endpoint, Handler, Services
-
-BASE_PATH = "/current"
+from mountfs.server.endpoint import BASE_PATH, Endpoint, Handler, Services
 
 _STORAGE = "/workspace/{workspace}/storage"
 
@@ -50,6 +51,10 @@ ROUTES: tuple[tuple[str, dict[str, Handler]], ...] = (
     (_STORAGE + "/{node}/lock/heartbeat/", {"POST": lock_routes.heartbeat}),
     (_STORAGE + "/{node}/createfolder/", {"POST": storage_routes.create_folder}),
     (_STORAGE + "/{node}/addfile/", {"POST": storage_routes.add_file}),
+    (_STORAGE + "/{node}/createnote/", {"POST": note_routes.create_note}),
+    (_STORAGE + "/{node}/updatenote/", {"POST": note_routes.update_note}),
+    (_STORAGE + "/{node}/readnote/", {"GET": note_routes.read_note}),
+    (_STORAGE + "/{node}/addlink/", {"POST": note_routes.add_link}),
     (_STORAGE + "/{node}/move/", {"POST": storage_routes.move}),
     (_STORAGE + "/{node}/copy/", {"POST": storage_routes.copy}),
     (_STORAGE + "/{node}/delete/", {"DELETE": storage_routes.delete}),
@@ -63,6 +68,7 @@ ROUTES: tuple[tuple[str, dict[str, Handler]], ...] = (
     ("/activity/poll/{entity}/", {"GET": change_routes.poll}),
     ("/org/{org}/events/changes/", {"GET": change_routes.org_changes}),
     ("/workspace/{workspace}/details/", {"GET": account_routes.workspace_details}),
+    ("/workspace/{workspace}/delete/", {"DELETE": workspace_routes.delete_workspace}),
     ("/workspaces/all/", {"GET": account_routes.list_workspaces}),
     ("/orgs/list/", {"GET": account_routes.list_orgs}),
     ("/orgs/list/external/", {"GET": account_routes.list_external_orgs}),
@@ -83,5 +89,6 @@ ROUTES: tuple[tuple[str, dict[str, Handler]], ...] = (
 
 def build_app(services: Services) -> ASGIApp:
     """The ASGI application over these services."""
-    routes = [Route(BASE_PATH + path, Endpoint(services, handlers)) for path, handlers in ROUTES]
+    published = (*ROUTES, ("/openapi.json", {"GET": openapi.publishing(ROUTES)}))
+    routes = [Route(BASE_PATH + path, Endpoint(services, handlers)) for path, handlers in published]
     return Router(routes, redirect_slashes=False, default=Endpoint(services, {}))

@@ -19,7 +19,7 @@ from mountfs.server.names import check_extension, check_name, check_relative_pat
 from mountfs.server.opaque_ids import GENERAL, new_id, shown
 from mountfs.server.placing import LockCheck, create_folder
 from mountfs.server.schema import batches
-from mountfs.server.upload_fields import read_target
+from mountfs.server.upload_fields import check_empty, read_target
 from mountfs.server.upload_routes import check_blob_hash
 from mountfs.server.uploads import Target, UploadSpec
 
@@ -49,7 +49,7 @@ async def upload_batch(call: Call) -> Response:
         if target is None or target.action != "create":
             raise invalid_field("instance_id", "is required", kind="missing")
         rows = [await _prepare(call, given, body) for given in _read_manifest(body)]
-        lock = LockCheck(call.services.options.locks_enforced, body.fields.get("lock_token"))
+        lock = LockCheck(body.fields.get("lock_token"))
         return await call.write(lambda tx: _store_all(tx, target, rows, lock, body))
     except Exception:
         await body.discard(call.services.blobs)
@@ -100,6 +100,7 @@ async def _prepare(call: Call, given: dict[str, Any], body: ReceivedBody) -> "_R
         folders = check_relative_path(str(given.get("relative_path") or ""))
         expected = uploads.check_hash_fields(str(given.get("hash") or ""), str(given.get("hash_algo") or ""))
         await check_blob_hash(call.services.blobs, blob, *expected)
+        check_empty(blob.size, "batch", call.services.options.behaviour)
         check_extension(check_name(name, "filename"), call.services.options.restricted_extensions, "filename")
         return _Row(index, name, folders, blob)
     except ApiError as error:

@@ -1,5 +1,7 @@
 """Routes that tell what changed: the activity long poll and the organisation's change feed."""
 
+import math
+
 from sqlalchemy import Connection, bindparam, select
 from starlette.responses import Response
 
@@ -28,12 +30,14 @@ async def poll(call: Call) -> Response:
     services, cursor = call.services, call.query.get("lastactivity", "")
     wait_s = min(whole_number(call.query, "wait", 0), MAX_POLL_WAIT_S)
     if not cursor:
-        return answer(_news_json(News([], await services.database.read(services.feed.head))))
+        return answer(_news_json(News([], await services.database.read(services.feed.present))))
+    late_s = services.options.behaviour.news_late_s
     news = await services.wake_ups.look_until(
         entity,
         wait_s,
         lambda: services.database.read(lambda connection: services.feed.news(connection, entity, cursor)),
         lambda seen: bool(seen.keys),
+        again_s=late_s or math.inf,
     )
     return answer(_news_json(news))
 

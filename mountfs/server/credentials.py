@@ -35,7 +35,6 @@ class Scope:
         return f"{self.entity_type}:{self.entity_id}:{self.mode}"
 
 
-OWNER_SCOPES = (Scope("user", "*", "rwa"),)
 DEFAULT_SCOPES = (Scope("user", "*", "rw"),)
 
 
@@ -84,10 +83,11 @@ class Principal:
 class Credentials:
     """All bearer tokens, in memory by digest; they come from the token file and the database."""
 
-    def __init__(self, owner_token: str, user_id: str, org_id: str) -> None:
+    def __init__(self, owner_token: str, user_id: str, org_id: str, owner_mode: str = "rwa") -> None:
         self._user_id = user_id
         self._org_id = org_id
-        self._known = {digest_of(owner_token): Principal(user_id, org_id, "jwt", OWNER_SCOPES)}
+        owner = Principal(user_id, org_id, "jwt", (Scope("user", "*", owner_mode),))
+        self._known = {digest_of(owner_token): owner}
 
     def add_key(self, digest: str, scopes: tuple[Scope, ...], expires_us: int | None) -> None:
         """Make an API key valid from now on."""

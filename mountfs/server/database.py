@@ -20,7 +20,9 @@ from sqlalchemy import Connection, CursorResult, Engine, Executable, Result, cre
 from sqlalchemy.exc import DatabaseError
 
 from mountfs.server import schema
+from mountfs.server.behaviour import Behaviour
 from mountfs.server.clock import now_us
+from mountfs.server.names import NAME_KEYS
 from mountfs.server.opaque_ids import shown
 
 T = TypeVar("T")
@@ -37,8 +39,9 @@ class DatabaseUnusable(Exception):
 class Transaction:
     """What one mutation does: statements, announcements, topics to wake, blobs left without an owner."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, behaviour: Behaviour) -> None:
         self._connection = connection
+        self.behaviour = behaviour
         self.now_us = now_us()
         self.announcements: list[dict[str, Any]] = []
         self.orphans: list[str] = []
@@ -87,9 +90,16 @@ class Database:
     `on_commit(topics, orphans)` is called in the writer thread after each commit, before its answers.
     """
 
-    def __init__(self, path: Path, fsync: bool, on_commit: Callable[[set[str], list[str]], None]) -> None:
-        self._engine = _open(path, fsync)
+    def __init__(
+        self,
+        path: Path,
+        fsync: bool,
+        on_commit: Callable[[set[str], list[str]], None],
+        behaviour: Behaviour,
+    ) -> None:
+        self._engine = _open(path, fsync, NAME_KEYS[behaviour.names])
         self._on_commit = on_commit
+        self._behaviour = behaviour
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._local = threading.local()
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
@@ -140,7 +150,7 @@ class Database:
         try:
             with connection.begin():
                 for job in group:
-                    _run(connection, job)
+                    _run(connection, job, self._behaviour)
         except BaseException as error:
             for job in group:
                 job.error = job.error or error
@@ -153,9 +163,9 @@ class Database:
             loop.call_soon_threadsafe(_release, [job for job in group if job.loop is loop])
 
 
-def _run(connection: Connection, job: _Job) -> None:
+def _run(connection: Connection, job: _Job, behaviour: Behaviour) -> None:
     """The job in its own savepoint: its error undoes it alone."""
-    transaction = Transaction(connection)
+    transaction = Transaction(connection, behaviour)
     connection.exec_driver_sql("SAVEPOINT job")
     try:
         job.result = job.work(transaction)
@@ -178,12 +188,13 @@ def _release(jobs: Sequence[_Job]) -> None:
             job.future.set_result(job.result)
 
 
-def _open(path: Path, fsync: bool) -> Engine:
+def _open(path: Path, fsync: bool, name_key: Callable[[str], str]) -> Engine:
     engine = create_engine(f"sqlite+pysqlite:///{path}", pool_size=_READERS + 1, query_cache_size=500)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # transactions begin where `begin` below says so
+        connection.create_function("name_key", 1, name_key, deterministic=True)
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute(f"PRAGMA synchronous={'FULL' if fsync else 'NORMAL'}")

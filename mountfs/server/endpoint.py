@@ -4,7 +4,6 @@ import asyncio
 import errno
 import logging
 import secrets
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -27,6 +26,7 @@ from mountfs.server.envelope import (
     invalid_field,
     not_found,
 )
+from mountfs.server.gate import Gate
 from mountfs.server.multipart import (
     FileRules,
     ReceivedBody,
@@ -36,12 +36,13 @@ from mountfs.server.multipart import (
     read_multipart,
 )
 from mountfs.server.options import ServerOptions
+from mountfs.server.shaping import Shaper
 from mountfs.server.workspaces import ORG_DOMAIN, Workspace, WorkspaceTable
 
 logger = logging.getLogger(__name__)
 
 JSON = "application/json"
-_LIMIT = "1000000"
+BASE_PATH = "/current"
 _NO_FILES = FileRules(lambda name: False, 0, 0, with_sha256=False)
 _LEVELS = ("terse", "standard", "full")
 
@@ -60,6 +61,8 @@ class Services:
     workspaces: WorkspaceTable
     background: Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
     lock_expiry: asyncio.Event  # set when a lock may end earlier than was known
+    gate: Gate
+    shaper: Shaper
     user_id: str
     org_id: str
 
@@ -180,12 +183,26 @@ class Endpoint:
         if scope["type"] != "http":
             return
         request = Request(scope, receive, send)
-        response = await self._respond(request)
-        response.headers.update(_standing_headers())
+        gate, path = self._services.gate, request.url.path.removeprefix(BASE_PATH)
+        response = gate.gives_up_before(path)
+        if response is None:
+            response = self._shaped(request, await self._respond(request, path))
+            response = gate.gives_up_after(request.method, response) or response
+            response.headers.update(self._standing_headers(request))
         await response(scope, receive, send)
 
-    async def _respond(self, request: Request) -> Response:
+    def _shaped(self, request: Request, response: Response) -> Response:
+        """The answer in the layout that the behaviour asks for."""
+        if not self._services.shaper.is_needed or response.media_type != JSON:
+            return response
+        is_change = request.method == "POST" and "/storage/" in request.url.path
+        status, content = self._services.shaper.shaped(bytes(response.body), response.status_code, is_change)
+        kept = {name: value for name, value in response.headers.items() if not name.startswith("content-")}
+        return Response(content, status, headers=kept, media_type=JSON)
+
+    async def _respond(self, request: Request, path: str) -> Response:
         try:
+            self._services.gate.check(request.method, path, request.headers.get("authorization", ""))
             handler = self._handlers.get(request.method, no_route)
             return await handler(Call(request, self._services))
         except ApiError as error:
@@ -195,6 +212,11 @@ class Endpoint:
         except Exception as error:
             logger.exception("%s %s failed", request.method, request.url.path)
             return _refusal(_as_refusal(error), request)
+
+    def _standing_headers(self, request: Request) -> dict[str, str]:
+        """Request id and rate limit."""
+        credential = request.headers.get("authorization", "")
+        return {"x-ve-reqid": secrets.token_hex(8), **self._services.gate.limit_headers(credential)}
 
 
 async def no_route(call: Call) -> NoReturn:
@@ -229,13 +251,3 @@ def _as_refusal(error: Exception) -> ApiError:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return ApiError(402, 1685, "the disk of the server is full", {"reason": "storage_full"})
     return ApiError(500, 1654, "internal error")
-
-
-def _standing_headers() -> dict[str, str]:
-    """Request id and rate limit; the embedded server never limits, but clients want to see the headers."""
-    return {
-        "x-ve-reqid": secrets.token_hex(8),
-        "x-ve-limit-avail": _LIMIT,
-        "x-ve-limit-max": _LIMIT,
-        "x-ve-limit-expires": str(int(time.time()) + 60),
-    }

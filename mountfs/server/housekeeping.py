@@ -17,7 +17,6 @@ from mountfs.server.upload_routes import assemble
 
 logger = logging.getLogger(__name__)
 
-SESSION_LIFE_S = 7 * 86400
 STORED_SESSION_LIFE_S = 86400
 _SWEEP_EVERY_S = 600.0
 _LEAST_SLEEP_S = 0.001
@@ -66,21 +65,21 @@ async def watch_locks(services: Services) -> None:
 async def sweep_regularly(services: Services) -> None:
     """Forget what is old, every few minutes; runs until cancelled."""
     while True:
-        await asyncio.sleep(_SWEEP_EVERY_S)
+        await asyncio.sleep(min(_SWEEP_EVERY_S, services.options.behaviour.session_life_s))
         await services.database.write(lambda tx: sweep(tx, services.options.activity_rows))
 
 
 def sweep(tx: Transaction, activity_rows: int) -> None:
     """Forget old sessions, batch answers and feed rows."""
-    uploads.sweep_sessions(
-        tx, tx.now_us - SESSION_LIFE_S * SECOND_US, tx.now_us - STORED_SESSION_LIFE_S * SECOND_US
-    )
+    life_s = tx.behaviour.session_life_s
+    stored_life_s = min(life_s, STORED_SESSION_LIFE_S)
+    uploads.sweep_sessions(tx, tx.now_us - life_s * SECOND_US, tx.now_us - stored_life_s * SECOND_US)
     batch.sweep_batches(tx)
     activity.prune(tx, activity_rows)
 
 
 async def resume_assemblies(services: Services) -> None:
-    """Take up the sessions that a crash left in `assembling`."""
-    query = select(upload_table).where(upload_table.c.status == "assembling")
+    """Take up the sessions that a crash left between their last chunk and their end."""
+    query = select(upload_table).where(uploads.is_cut_off())
     for session in await services.database.read(lambda connection: connection.execute(query).all()):
         await assemble(services, session)

@@ -55,14 +55,18 @@ async def heartbeat(call: Call) -> Response:
 
 
 async def release(call: Call) -> Response:
-    """`DELETE S/{node}/lock/?lock_token=...`: the body is not read.
+    """`DELETE S/{node}/lock/?lock_token=...`: the body is not read, but in the older generation.
 
     With `override=true` instead of the token an administrator ends the lock of whoever holds it.
     """
     workspace, node_id = call.workspace(write=True), call.node_id()
-    if is_true(call.query, "override"):
+    behaviour = call.services.options.behaviour
+    if is_true(call.query, "override") and behaviour.lock_override:
         return await _override(call, workspace, node_id)
-    token = _needed(call.query.get("lock_token", ""))
+    told = call.query.get("lock_token", "")
+    if behaviour.release_token == "anywhere":  # noqa: S105 - where the token is, not the token
+        told = told or (await call.fields()).get("lock_token", "")
+    token = _needed(told)
 
     def give_back(tx: Transaction) -> JsonObject:
         get_node(tx.connection, workspace, node_id)

@@ -78,6 +78,8 @@ def acquire(tx: Transaction, node: AnyRow, user_id: str, duration_s: int, client
     if node.type != "file":
         raise invalid_field("node", "only files can be locked")
     held = live_lock(tx.connection, node.id)
+    if held is not None and tx.behaviour.relock == "renewed" and held.lock_user_id == user_id:
+        return renew(tx, node.id, held.token)
     if held is not None:
         raise _locked(held)
     values = {
@@ -98,7 +100,8 @@ def acquire(tx: Transaction, node: AnyRow, user_id: str, duration_s: int, client
 def renew(tx: Transaction, node_id: str, token: str) -> JsonObject:
     """Give the lock its full duration again; 404 `lock_not_held` when the token does not hold it any more."""
     held = _held_with(tx, node_id, token)
-    expires_us = lock_clock_us() + held.lock_duration_s * SECOND_US
+    whole = tx.behaviour.heartbeat == "whole"
+    expires_us = lock_clock_us() + (held.lock_duration_s if whole else DEFAULT_SECONDS) * SECOND_US
     tx.execute(update(locks).where(locks.c.node_id == node_id).values(expires_us=expires_us))
     return lock_json(live_lock(tx.connection, node_id), with_token=True)
 
@@ -109,6 +112,13 @@ def release(tx: Transaction, workspace_id: str, node_id: str, token: str) -> Jso
     tx.execute(delete(locks).where(locks.c.node_id == node_id))
     tx.announce(workspace_id, "storage", node_id)
     return lock_json(None, with_token=False)
+
+
+def end_by_change(tx: Transaction, node: AnyRow, change: str) -> None:
+    """A new version, or a move, ends the lock where the behaviour says so."""
+    if tx.behaviour.lock_end == change and node.lock_expires_us is not None:
+        tx.execute(delete(locks).where(locks.c.node_id == node.id))
+        tx.announce(node.workspace_id, "storage", node.id)
 
 
 def override(tx: Transaction, workspace_id: str, node_id: str) -> JsonObject:
@@ -165,7 +175,10 @@ def check_client_info(text: str) -> str:
 def _held_with(tx: Transaction, node_id: str, token: str) -> AnyRow:
     held = live_lock(tx.connection, node_id)
     if held is None or not secrets.compare_digest(held.token.encode(), token.encode("utf-8", "replace")):
-        raise not_found("the lock is not held with this token", reason="lock_not_held")
+        text = "the lock is not held with this token"
+        if tx.behaviour.dead_token == 409:
+            raise conflict(text, "lock_not_held")
+        raise not_found(text, reason="lock_not_held")
     return held
 
 

@@ -7,9 +7,25 @@ from sqlalchemy import bindparam, delete, insert, select, update
 from mountfs.server.contents import contents_of_nodes, release_contents
 from mountfs.server.database import Transaction
 from mountfs.server.envelope import invalid_field, refused
-from mountfs.server.nodes import NodeRow, check_folder, find_child, find_node, get_live_node, get_node
+from mountfs.server.locks import end_by_change
+from mountfs.server.nodes import (
+    CONTENT_TYPES,
+    NodeRow,
+    check_folder,
+    find_child,
+    find_node,
+    get_live_node,
+    get_node,
+)
 from mountfs.server.opaque_ids import NODE, VERSION, new_id
-from mountfs.server.placing import LockCheck, announce_node, free_name, insert_node
+from mountfs.server.placing import (
+    LockCheck,
+    announce_node,
+    free_name,
+    insert_node,
+    name_taken,
+    touch_folder,
+)
 from mountfs.server.schema import ROOT, nodes, versions
 from mountfs.server.workspaces import Workspace
 
@@ -21,6 +37,13 @@ _live_subtree = _live_subtree.union_all(
         nodes.c.trash_root.is_(None),
     )
 )
+_any_subtree = select(nodes.c.id).where(nodes.c.id == bindparam("top")).cte("any_subtree", recursive=True)
+_any_subtree = _any_subtree.union_all(
+    select(nodes.c.id).where(
+        nodes.c.workspace_id == bindparam("workspace"), nodes.c.parent_id == _any_subtree.c.id
+    )
+)
+_whole_subtree = select(nodes.c.id, nodes.c.type).where(nodes.c.id.in_(select(_any_subtree.c.id)))
 _trash_subtree = (
     update(nodes)
     .where(nodes.c.id.in_(select(_live_subtree.c.id)))
@@ -54,7 +77,10 @@ def move(tx: Transaction, workspace: Workspace, node_id: str, parent_id: str, lo
     lock.check(tx, node.id)
     name = _name_on_arrival(tx, workspace, node, parent_id, lock)
     tx.execute(_set_place, {"node": node.id, "parent": parent_id, "new_name": name, "at": tx.now_us})
-    announce_node(tx, workspace, node.id, f"{node.type}_moved")
+    touch_folder(tx, node.parent_id)
+    touch_folder(tx, parent_id)
+    end_by_change(tx, node, "move")
+    _announce_tree(tx, workspace, node, "moved")
     announce_node(tx, workspace, node.parent_id)
     announce_node(tx, workspace, parent_id)
     return get_node(tx.connection, workspace, node.id)
@@ -84,7 +110,8 @@ def trash(tx: Transaction, workspace: Workspace, node: NodeRow, lock: LockCheck)
         return
     lock.check(tx, node.id)
     tx.execute(_trash_subtree, {"top": node.id, "workspace": workspace.id, "at": tx.now_us})
-    announce_node(tx, workspace, node.id, f"{node.type}_deleted")
+    touch_folder(tx, node.parent_id)
+    _announce_tree(tx, workspace, node, "deleted")
 
 
 def restore(tx: Transaction, workspace: Workspace, node_id: str, lock: LockCheck) -> NodeRow:
@@ -93,11 +120,14 @@ def restore(tx: Transaction, workspace: Workspace, node_id: str, lock: LockCheck
     if node.trash_root != node.id:
         raise refused("only what lies at the top of the trash can be restored", "not_in_trash")
     parent = None if node.parent_id == ROOT else find_node(tx.connection, workspace, node.parent_id)
-    parent_id = ROOT if parent is None or parent.trash_root is not None else str(parent.id)
+    is_gone = node.parent_id != ROOT and (parent is None or parent.trash_root is not None)
+    if is_gone and tx.behaviour.restore_gone == "refused":
+        raise refused("the folder that it was deleted from is gone", "parent_gone")
+    parent_id = ROOT if parent is None or is_gone else str(parent.id)
     name = _name_on_arrival(tx, workspace, node, parent_id, lock)
     tx.execute(_set_place, {"node": node.id, "parent": parent_id, "new_name": name, "at": tx.now_us})
     tx.execute(_restore_subtree, {"top": node.id, "at": tx.now_us})
-    announce_node(tx, workspace, node.id, f"{node.type}_restored")
+    _announce_tree(tx, workspace, node, "restored")
     return get_node(tx.connection, workspace, node.id)
 
 
@@ -113,7 +143,8 @@ def purge(tx: Transaction, workspace: Workspace, node_id: str) -> None:
     used = contents_of_nodes(tx.connection, ids)
     tx.execute(delete(nodes).where(nodes.c.trash_root == node.id))
     release_contents(tx, used)
-    announce_node(tx, workspace, node.id)
+    if tx.behaviour.purges_told:
+        announce_node(tx, workspace, node.id)
 
 
 def empty_trash(tx: Transaction, workspace: Workspace) -> int:
@@ -125,17 +156,30 @@ def empty_trash(tx: Transaction, workspace: Workspace) -> int:
     return len(ids)
 
 
+def _announce_tree(tx: Transaction, workspace: Workspace, node: NodeRow, happened: str) -> None:
+    """Tell the followers of the workspace what happened to the node, and perhaps to all that is below it."""
+    announce_node(tx, workspace, node.id, f"{node.type}_{happened}")
+    if tx.behaviour.tree_news == "each" and node.type == "folder":
+        for child in tx.execute(_whole_subtree, {"top": node.id, "workspace": workspace.id}):
+            if child.id != node.id:
+                announce_node(tx, workspace, child.id, f"{child.type}_{happened}")
+
+
 def _name_on_arrival(
     tx: Transaction, workspace: Workspace, node: NodeRow, parent_id: str, lock: LockCheck
 ) -> str:
     """The name the node gets in the folder.
 
-    A file replaces a file, which goes to the trash; anything else is numbered.
+    By default a file replaces a file, which goes to the trash; anything else is numbered.
     """
-    existing = find_child(tx.connection, workspace, parent_id, node.name)
+    existing = find_child(tx, workspace, parent_id, node.name)
     if existing is None:
         return str(node.name)
-    if node.type == "file" and existing.type == "file" and existing.id != node.id:
+    is_onto_file = node.type == "file" and existing.type == "file" and existing.id != node.id
+    onto = tx.behaviour.moved_onto_file if is_onto_file else tx.behaviour.moved_folder
+    if onto == "refused":
+        raise name_taken(node.name)
+    if onto == "trash":
         trash(tx, workspace, existing, lock)
         return str(node.name)
     return free_name(tx, workspace, parent_id, node.name, is_folder=node.type == "folder")
@@ -151,7 +195,7 @@ def _check_not_inside(tx: Transaction, workspace: Workspace, node: NodeRow, pare
 
 def _copy_one(tx: Transaction, node: NodeRow, parent_id: str, name: str) -> str:
     node_id = new_id(NODE)
-    version_id = new_id(VERSION) if node.type == "file" else None
+    version_id = new_id(VERSION) if node.type in CONTENT_TYPES else None
     values: dict[str, Any] = {
         "id": node_id,
         "workspace_id": node.workspace_id,

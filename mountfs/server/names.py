@@ -2,11 +2,19 @@
 
 import itertools
 import unicodedata
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from typing import Final
 
 from mountfs.server.envelope import invalid_field
 
 MAX_NAME_CODE_POINTS = 255
+
+NAME_KEYS: Final[dict[str, Callable[[str], str]]] = {
+    "exact": lambda name: name,
+    "folded": lambda name: unicodedata.normalize("NFC", name).casefold(),
+    "composed": lambda name: unicodedata.normalize("NFC", name),
+}
+"""By the switch `names`: what of two names must be equal for them to be the same name."""
 
 
 def check_name(name: str, field: str = "name") -> str:
@@ -24,6 +32,16 @@ def check_name(name: str, field: str = "name") -> str:
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
         raise invalid_field(field, "a name must not contain control characters")
     return name
+
+
+def cut_name(name: str, most: int) -> str:
+    """The name with at most so many characters (0: as it is); a short extension stays."""
+    if not most or len(name) <= most:
+        return name
+    stem, dot, extension = name.rpartition(".")
+    if not stem or len(extension) > most // 2:
+        return name[:most]
+    return stem[: most - len(extension) - 1] + dot + extension
 
 
 def check_extension(name: str, restricted: Collection[str], field: str = "name") -> str:

@@ -5,13 +5,15 @@ import binascii
 import json
 import mimetypes
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, func, select, tuple_
 
 from mountfs.server import schema
-from mountfs.server.clock import lock_clock_us, wire_time
+from mountfs.server.clock import lock_clock_us, now_us, wire_time
+from mountfs.server.database import Transaction
 from mountfs.server.envelope import JsonObject, invalid_field, not_found
 from mountfs.server.locks import lock_info
 from mountfs.server.opaque_ids import canonical, shown
@@ -21,7 +23,18 @@ from mountfs.server.workspaces import Workspace
 NodeRow = schema.AnyRow
 
 TRASH = "trash"
+CONTENT_TYPES = ("file", "note")
 PAGE_SIZES = (100, 250, 500)
+
+
+@dataclass(frozen=True)
+class Page:
+    """Which page of a listing is asked for, and how new nodes may be to be in it."""
+
+    size: int
+    cursor: str
+    delay_us: int = 0
+
 
 _with_lock = select(
     *nodes.c,
@@ -38,12 +51,13 @@ _by_id = _with_lock.where(nodes.c.id == bindparam("id"), nodes.c.workspace_id ==
 _by_ids = _with_lock.where(
     nodes.c.id.in_(bindparam("ids", expanding=True)), nodes.c.workspace_id == bindparam("workspace")
 )
-_child = _with_lock.where(
+_sibling = _with_lock.where(
     nodes.c.workspace_id == bindparam("workspace"),
     nodes.c.parent_id == bindparam("parent"),
-    nodes.c.name == bindparam("name"),
     nodes.c.trash_root.is_(None),
 )
+_child = _sibling.where(nodes.c.name == bindparam("name"))
+_child_by_key = _sibling.where(func.name_key(nodes.c.name) == func.name_key(bindparam("name")))
 
 _SORTS: dict[str, ColumnElement[Any]] = {
     "name": nodes.c.name,
@@ -83,10 +97,11 @@ def get_live_node(connection: Connection, workspace: Workspace, node_id: str) ->
     return row
 
 
-def find_child(connection: Connection, workspace: Workspace, parent_id: str, name: str) -> NodeRow | None:
+def find_child(tx: Transaction, workspace: Workspace, parent_id: str, name: str) -> NodeRow | None:
     """The live node of this name in the folder."""
     parameters = {"workspace": workspace.id, "parent": parent_id, "name": name, "now": lock_clock_us()}
-    return connection.execute(_child, parameters).one_or_none()
+    statement = _child if tx.behaviour.names == "exact" else _child_by_key
+    return tx.connection.execute(statement, parameters).first()
 
 
 def check_folder(connection: Connection, workspace: Workspace, parent_id: str, field: str = "parent") -> None:
@@ -161,14 +176,14 @@ def page_of(
     connection: Connection,
     place: str,
     sort: tuple[str, bool],
-    page: tuple[int, str],
+    page: Page,
     parameters: dict[str, Any],
     node_type: str = "",
 ) -> tuple[list[NodeRow], str | None]:
-    """One page of rows and the cursor of the next one; `sort` is (key, descending), `page` (size, cursor)."""
-    size, cursor = page
+    """One page of rows and the cursor of the next one; `sort` is (key, descending)."""
+    size, cursor = page.size, page.cursor
     value, last_id = _decode_cursor(cursor, sort[0]) if cursor else (None, "")
-    statement = _page_statement(place, sort, bool(cursor), bool(node_type))
+    statement = _page_statement(place, sort, bool(cursor), bool(node_type), bool(page.delay_us))
     given = {
         **parameters,
         "now": lock_clock_us(),
@@ -176,6 +191,7 @@ def page_of(
         "value": value,
         "last_id": last_id,
         "type": node_type,
+        "before": now_us() - page.delay_us,
     }
     rows = list(connection.execute(statement, given))  # parameters that this statement has not are ignored
     if len(rows) <= size:
@@ -194,11 +210,15 @@ def listing_json(rows: Sequence[NodeRow], next_cursor: str | None, size: int, le
 
 
 @lru_cache(maxsize=256)
-def _page_statement(place: str, sort: tuple[str, bool], follows: bool, typed: bool) -> Select[Any]:
+def _page_statement(
+    place: str, sort: tuple[str, bool], follows: bool, typed: bool, delayed: bool
+) -> Select[Any]:
     column, descending = _SORTS[sort[0]], sort[1]
     statement = _with_lock.where(nodes.c.workspace_id == bindparam("workspace"), _PLACES[place])
     if typed:
         statement = statement.where(nodes.c.type == bindparam("type"))
+    if delayed:
+        statement = statement.where(nodes.c.created_us <= bindparam("before"))
     if follows:
         here, last = tuple_(column, nodes.c.id), tuple_(bindparam("value"), bindparam("last_id"))
         statement = statement.where(here < last if descending else here > last)
@@ -235,7 +255,7 @@ def alias_json(workspace: Workspace, alias: str) -> JsonObject:
 
 def node_json(row: NodeRow, level: str) -> JsonObject:
     """The node at one level of detail; a key that does not apply to the type is missing."""
-    is_file = row.type == "file"
+    has_content = row.type in CONTENT_TYPES
     is_trash_top = row.trash_root == row.id
     body: JsonObject = {
         "id": shown(row.id),
@@ -244,7 +264,7 @@ def node_json(row: NodeRow, level: str) -> JsonObject:
         "parent": TRASH if is_trash_top else shown(row.parent_id),
         "modified": wire_time(row.modified_us),
     }
-    if is_file:
+    if has_content:
         body["mimetype"] = mimetype_of(row.name)
         body["size"] = row.size
     if level != "terse":
@@ -260,7 +280,9 @@ def _add_standard(body: JsonObject, row: NodeRow) -> None:
     body["dmca"] = False
     body["locked"] = row.lock_expires_us is not None
     body["metadata"] = {"title": row.title, "short": row.short}
-    if row.type == "file":
+    if row.type == "link":
+        body |= {"target_type": "share", "target_id": row.upload_id}
+    if row.type in CONTENT_TYPES:
         body["version"] = shown(row.version_id)
         body["mimecategory"] = _category_of(body["mimetype"])
         body["origin"] = {"type": "upload", "upload_session_id": shown(row.upload_id or "")}
@@ -272,9 +294,10 @@ def _add_standard(body: JsonObject, row: NodeRow) -> None:
 
 def _add_full(body: JsonObject, row: NodeRow) -> None:
     body["lock_info"] = None if row.lock_expires_us is None else lock_info(row)
-    if row.type == "file":
+    if row.type in CONTENT_TYPES:
         body["hash"] = row.sha256
         body["hash_algo"] = "sha256"
+    if row.type == "file":
         body["virus"] = {"status": "unscanned", "reason": "no scanner"}
 
 

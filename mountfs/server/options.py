@@ -1,7 +1,9 @@
 """What a server can be started with, and the limits of its wire."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from mountfs.server.behaviour import Behaviour
 
 MEBIBYTE = 1024 * 1024
 
@@ -23,7 +25,7 @@ class ServerOptions:
     host: str = "127.0.0.1"
     port: int = 0  # 0: any free one
     workspaces: tuple[str, ...] = ("main",)
-    locks_enforced: bool = False  # True: a lock also refuses the changes of others
+    behaviour: Behaviour = field(default_factory=Behaviour)
     restricted_extensions: tuple[str, ...] = ()  # files of these are refused, as the service does with some
     min_lock_seconds: int = 60  # tests want shorter leases than the wire promises
     fsync: bool = True  # False: an answered mutation survives kill -9, but perhaps not a loss of power

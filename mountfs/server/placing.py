@@ -1,18 +1,21 @@
 """How nodes come into being and get new content or a new name: collisions, versions, compare-and-swap."""
 
+from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, insert, update
 
 from mountfs.server.contents import Content, StoredContent, add_version
 from mountfs.server.database import Transaction
-from mountfs.server.envelope import ApiError, conflict, invalid_field, refused
-from mountfs.server.locks import check_not_locked
-from mountfs.server.names import check_name, numbered_names
-from mountfs.server.nodes import NodeRow, check_folder, find_child, get_node
+from mountfs.server.envelope import ApiError, JsonObject, conflict, invalid_field, refused
+from mountfs.server.locks import check_not_locked, end_by_change
+from mountfs.server.names import check_name, cut_name, numbered_names
+from mountfs.server.nodes import CONTENT_TYPES, NodeRow, check_folder, find_child, get_node
 from mountfs.server.opaque_ids import NODE, VERSION, canonical, new_id, shown
 from mountfs.server.schema import nodes
 from mountfs.server.workspaces import Workspace
+
+Change = Callable[[Transaction], JsonObject]
 
 _EVENT = "workspace_storage_"
 
@@ -31,24 +34,22 @@ _update_content = (
         changed_us=bindparam("at"),
     )
 )
-_name_taken = select(nodes.c.id).where(
-    nodes.c.workspace_id == bindparam("workspace"),
-    nodes.c.parent_id == bindparam("parent"),
-    nodes.c.name == bindparam("name"),
-    nodes.c.trash_root.is_(None),
+_touch_folder = (
+    update(nodes)
+    .where(nodes.c.id == bindparam("folder"))
+    .values(modified_us=bindparam("at"), changed_us=bindparam("at"))
 )
 
 
 class LockCheck:
-    """Decides whether a change passes the locks on what it touches; without enforcement each does."""
+    """Decides whether a change with this lock token passes the locks on what it touches."""
 
-    def __init__(self, enforced: bool, token: str | None) -> None:
-        self.enforced = enforced
+    def __init__(self, token: str | None) -> None:
         self.token = token
 
     def check(self, tx: Transaction, node_id: str) -> None:
-        """409 `locked` when the node, or something below it, is locked by somebody else."""
-        if self.enforced:
+        """409 `locked` where locks are enforced, and somebody else locks the node or something below it."""
+        if tx.behaviour.locks == "enforced":
             check_not_locked(tx, node_id, self.token)
 
 
@@ -60,8 +61,7 @@ def announce_node(tx: Transaction, workspace: Workspace, node_id: str, event: st
 def free_name(tx: Transaction, workspace: Workspace, parent_id: str, name: str, is_folder: bool) -> str:
     """The first of `name (2)`, `name (3)`, ... that nobody in the folder has."""
     for candidate in numbered_names(name, is_folder):
-        parameters = {"workspace": workspace.id, "parent": parent_id, "name": candidate}
-        if tx.execute(_name_taken, parameters).first() is None:
+        if find_child(tx, workspace, parent_id, candidate) is None:
             return candidate
     raise AssertionError("numbered_names never ends")
 
@@ -83,6 +83,13 @@ def insert_node(tx: Transaction, values: dict[str, Any]) -> None:
         "changed_us": tx.now_us,
     }
     tx.execute(_insert_node, {**row, **values})
+    touch_folder(tx, values["parent_id"])
+
+
+def touch_folder(tx: Transaction, folder_id: str) -> None:
+    """The folder has other children than before."""
+    if tx.behaviour.folder_times == "moving":
+        tx.execute(_touch_folder, {"folder": folder_id, "at": tx.now_us})
 
 
 def create_folder(tx: Transaction, workspace: Workspace, parent_id: str, name: str, force: bool) -> NodeRow:
@@ -92,11 +99,13 @@ def create_folder(tx: Transaction, workspace: Workspace, parent_id: str, name: s
     """
     check_name(name)
     check_folder(tx.connection, workspace, parent_id)
-    existing = find_child(tx.connection, workspace, parent_id, name)
+    existing = find_child(tx, workspace, parent_id, name)
     if existing is not None and not force:
-        if existing.type != "folder":
+        onto = tx.behaviour.folder_onto_folder
+        if existing.type != "folder" or onto == "refused":
             raise name_taken(name)
-        return existing
+        if onto == "existing":
+            return existing
     if existing is not None:
         name = free_name(tx, workspace, parent_id, name, is_folder=True)
     node_id = new_id(NODE)
@@ -117,25 +126,60 @@ def place_file(
     lock: LockCheck,
 ) -> str:
     """Put content at `place` (folder, name): into a file of that name, else into a new node; its id."""
-    parent_id, name = place
-    check_name(name)
+    parent_id, name = place[0], cut_name(check_name(place[1]), tx.behaviour.name_cut)
     check_folder(tx.connection, workspace, parent_id, "folder_id")
-    existing = find_child(tx.connection, workspace, parent_id, name)
+    existing = find_child(tx, workspace, parent_id, name)
     if existing is not None and existing.type == "file":
-        replace_content(tx, workspace, existing, content, upload_id, lock)
-        return str(existing.id)
+        onto = tx.behaviour.file_onto_file
+        if onto == "refused":
+            raise name_taken(name)
+        if onto == "version":
+            replace_content(tx, workspace, existing, content, upload_id, lock)
+            return str(existing.id)
     if existing is not None:
         name = free_name(tx, workspace, parent_id, name, is_folder=False)
     return insert_file(tx, workspace, (parent_id, name), content, upload_id)
 
 
-def insert_file(
-    tx: Transaction, workspace: Workspace, place: tuple[str, str], content: Content, upload_id: str
+def insert_note(tx: Transaction, workspace: Workspace, place: tuple[str, str], content: Content) -> str:
+    """A new note, numbered when its name is taken; its id."""
+    check_folder(tx.connection, workspace, place[0])
+    name = _name_of_new(tx, workspace, place)
+    return insert_file(tx, workspace, (place[0], name), content, "", node_type="note")
+
+
+def insert_link(
+    tx: Transaction, workspace: Workspace, place: tuple[str, str], share: str, force: bool
 ) -> str:
-    """A new file node with its first version; nothing of that name is there."""
+    """A new link to the share; its id. With `force` it is numbered when its name is taken."""
+    check_folder(tx.connection, workspace, place[0])
+    if not force and find_child(tx, workspace, *place) is not None:
+        raise name_taken(place[1])
+    node_id = new_id(NODE)
+    values = {"id": node_id, "workspace_id": workspace.id, "parent_id": place[0], "type": "link"}
+    insert_node(tx, {**values, "name": _name_of_new(tx, workspace, place), "upload_id": share})
+    announce_node(tx, workspace, node_id, "link_added")
+    return node_id
+
+
+def _name_of_new(tx: Transaction, workspace: Workspace, place: tuple[str, str]) -> str:
+    if find_child(tx, workspace, *place) is None:
+        return place[1]
+    return free_name(tx, workspace, *place, is_folder=False)
+
+
+def insert_file(
+    tx: Transaction,
+    workspace: Workspace,
+    place: tuple[str, str],
+    content: Content,
+    upload_id: str,
+    node_type: str = "file",
+) -> str:
+    """A new file (or note) node with its first version; nothing of that name is there."""
     node_id, version_id, content_id = new_id(NODE), new_id(VERSION), content.keep(tx)
     kept = {"content_id": content_id, "size": content.size, "sha256": content.sha256, "name": place[1]}
-    values = {"id": node_id, "workspace_id": workspace.id, "parent_id": place[0], "type": "file"}
+    values = {"id": node_id, "workspace_id": workspace.id, "parent_id": place[0], "type": node_type}
     insert_node(tx, {**values, **kept, "version_id": version_id, "upload_id": upload_id})
     add_version(tx, node_id, {"id": version_id, **kept})
     announce_node(tx, workspace, node_id, "file_added")
@@ -152,12 +196,12 @@ def replace_content(
     new_name: str | None = None,
 ) -> None:
     """Give the file other bytes (and another name): one new version, none when neither differs."""
-    if node.type != "file":
+    if node.type not in CONTENT_TYPES:
         raise invalid_field("node", "only files have content")
     lock.check(tx, node.id)
     name = node.name if new_name is None else new_name
     same_bytes = (content.sha256, content.size) == (node.sha256, node.size)
-    if same_bytes:
+    if same_bytes and tx.behaviour.equal_bytes == "same":
         content.reject(tx)
         if name == node.name:
             return
@@ -171,7 +215,7 @@ def rename(tx: Transaction, workspace: Workspace, node: NodeRow, name: str) -> N
     check_rename(tx, workspace, node, name)
     if name == node.name:
         return
-    if node.type == "file":
+    if node.type in CONTENT_TYPES:
         content = StoredContent(node.content_id, node.size, node.sha256)
         _new_version(tx, node, content, name, node.upload_id)
         announce_node(tx, workspace, node.id, "file_updated")
@@ -184,9 +228,9 @@ def rename(tx: Transaction, workspace: Workspace, node: NodeRow, name: str) -> N
 def check_rename(tx: Transaction, workspace: Workspace, node: NodeRow, name: str) -> None:
     """Raises when the name is no name, or belongs to a sibling."""
     check_name(name)
-    parameters = {"workspace": workspace.id, "parent": node.parent_id, "name": name}
-    if name != node.name and tx.execute(_name_taken, parameters).first() is not None:
-        raise name_taken(name)
+    taken = find_child(tx, workspace, node.parent_id, name) if name != node.name else None
+    if taken is not None and taken.id != node.id:
+        raise _rename_refused(tx, name)
 
 
 def set_metadata(tx: Transaction, workspace: Workspace, node: NodeRow, columns: dict[str, str]) -> None:
@@ -198,13 +242,15 @@ def set_metadata(tx: Transaction, workspace: Workspace, node: NodeRow, columns: 
     announce_node(tx, workspace, node.id, f"{node.type}_updated")
 
 
-def check_version(node: NodeRow, expected: str | None) -> None:
+def check_version(tx: Transaction, node: NodeRow, expected: str | None) -> None:
     """409 `conflict_version_mismatch` unless the current version is the expected one (None: any)."""
-    if expected is None:
+    if expected is None or tx.behaviour.if_version_id == "ignored":
         return
+    if tx.behaviour.if_version_id == "refused":
+        raise invalid_field("if_version_id", "not taken here")
     if not expected.strip():
         raise ApiError(406, 207092, "if_version_id must not be blank")
-    if node.type != "file":
+    if node.type not in CONTENT_TYPES:
         raise invalid_field("if_version_id", "only files have versions")
     if canonical(expected) != node.version_id:
         raise conflict(
@@ -217,7 +263,20 @@ def check_version(node: NodeRow, expected: str | None) -> None:
 
 def name_taken(name: str) -> ApiError:
     """406: the folder has a node of this name."""
-    return refused(f"the folder already has a node named {name!r}", "name_taken")
+    return refused(_taken(name), "name_taken")
+
+
+def _rename_refused(tx: Transaction, name: str) -> ApiError:
+    """The same of a rename: 406, or as the behaviour has it."""
+    if tx.behaviour.rename_taken == "broken":
+        return ApiError(500, 1654, _taken(name))
+    return (
+        conflict(_taken(name), "name_taken") if tx.behaviour.rename_taken == "conflict" else name_taken(name)
+    )
+
+
+def _taken(name: str) -> str:
+    return f"the folder already has a node named {name!r}"
 
 
 def _new_version(tx: Transaction, node: NodeRow, content: Content, name: str, upload_id: str | None) -> None:
@@ -237,3 +296,4 @@ def _new_version(tx: Transaction, node: NodeRow, content: Content, name: str, up
     )
     kept = {"content_id": content_id, "size": content.size, "sha256": content.sha256, "name": name}
     add_version(tx, node.id, {"id": version_id, **kept})
+    end_by_change(tx, node, "version")

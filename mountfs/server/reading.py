@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from starlette.responses import Response, StreamingResponse
 
 from mountfs.server import opaque_ids
+from mountfs.server.behaviour import Behaviour
 from mountfs.server.blobs import BlobStore
 from mountfs.server.contents import get_version, segments_between
 from mountfs.server.endpoint import Call, answer
@@ -59,29 +60,54 @@ async def read(call: Call) -> Response:
         version_id = call.services.download_tokens.check(token, node_id) or version_id
     else:
         workspace = call.workspace(write=False)
-    byte_range = call.request.headers.get("range", "")
+    behaviour = call.services.options.behaviour
+    byte_range = call.request.headers.get("range", "") if behaviour.ranges else ""
     blobs = call.services.blobs
+    if not token and behaviour.read_redirect != "none":
+        return await _redirect(call, workspace, node_id, version_id)
     plan = await call.services.database.read(
-        lambda connection: _plan(connection, blobs, workspace, (node_id, version_id), byte_range)
+        lambda connection: _plan(connection, blobs, workspace, (node_id, version_id), byte_range, behaviour)
     )
     status = 206 if plan.partial else 200
     if len(plan.pieces) <= 1 or call.request.method == "HEAD":
-        return Response(plan.first, status, headers=plan.headers(), media_type=plan.mimetype)
+        return Response(plan.first, status, headers=_headers(plan, behaviour), media_type=plan.mimetype)
     return StreamingResponse(
-        _send(blobs, plan.pieces), status, headers=plan.headers(), media_type=plan.mimetype
+        _send(blobs, plan.pieces), status, headers=_headers(plan, behaviour), media_type=plan.mimetype
     )
+
+
+def _headers(plan: Plan, behaviour: Behaviour) -> dict[str, str]:
+    headers = plan.headers()
+    if not behaviour.ranges:
+        del headers["accept-ranges"]
+    return headers
+
+
+async def _redirect(call: Call, workspace: Workspace, node_id: str, version_id: str) -> Response:
+    """307 to an address with a token in it, on this host or on another name of it."""
+    await call.services.database.read(
+        lambda connection: _check_version(connection, workspace, node_id, version_id)
+    )
+    token = call.services.download_tokens.issue(node_id, version_id)
+    url = call.request.url.include_query_params(token=token)
+    if call.services.options.behaviour.read_redirect == "other":
+        url = url.replace(hostname="localhost" if url.hostname != "localhost" else "127.0.0.1")
+    return Response(status_code=307, headers={"location": str(url)})
 
 
 async def request_read(call: Call) -> Response:
     """`GET S/{node}/requestread/`: a token that reads the file without a bearer."""
     workspace, node_id, version_id = call.workspace(write=False), call.node_id(), _asked_version(call)
 
-    def check(connection: Connection) -> None:
-        node = get_node(connection, workspace, node_id)
-        get_version(connection, node_id, version_id or node.version_id)
-
-    await call.services.database.read(check)
+    await call.services.database.read(
+        lambda connection: _check_version(connection, workspace, node_id, version_id)
+    )
     return answer({"token": call.services.download_tokens.issue(node_id, version_id)})
+
+
+def _check_version(connection: Connection, workspace: Workspace, node_id: str, version_id: str) -> None:
+    node = get_node(connection, workspace, node_id)
+    get_version(connection, node_id, version_id or node.version_id)
 
 
 def _asked_version(call: Call) -> str:
@@ -95,13 +121,22 @@ def _asked_version(call: Call) -> str:
 
 
 def _plan(
-    connection: Connection, blobs: BlobStore, workspace: Workspace, wanted: tuple[str, str], byte_range: str
+    connection: Connection,
+    blobs: BlobStore,
+    workspace: Workspace,
+    wanted: tuple[str, str],
+    byte_range: str,
+    behaviour: Behaviour,
 ) -> Plan:
     node = get_node(connection, workspace, wanted[0])
-    if node.type != "file":
+    if node.type != "file" and not (node.type == "note" and behaviour.note_reads):
         raise invalid_field("node", "only files can be read")
+    if flags := behaviour.flags_of(node.name):
+        raise ApiError(403, 1680, f"the content is not served: {flags[0]}")
     content_id, total = node.content_id, node.size
     if wanted[1] and wanted[1] != node.version_id:
+        if behaviour.old_versions == "pruned":
+            raise not_found("this version is not kept any more", reason="unknown_version")
         version = get_version(connection, node.id, wanted[1])
         content_id, total = version.content_id, version.size
     found = parse_range(byte_range, total)

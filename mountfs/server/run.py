@@ -12,8 +12,8 @@ from types import FrameType
 import uvicorn
 
 from mountfs.server.activity import WakeUps
-from mountfs.server.app import BASE_PATH, build_app
-from mountfs.server.endpoint import Services
+from mountfs.server.app import build_app
+from mountfs.server.endpoint import BASE_PATH, Services
 from mountfs.server.errors import AddressInUse
 from mountfs.server.housekeeping import Background, resume_assemblies, sweep, sweep_regularly, watch_locks
 from mountfs.server.options import ServerOptions
@@ -23,16 +23,20 @@ _GRACE_S = 2
 _KEEP_ALIVE_S = 120
 
 
-def serve(options: ServerOptions, announce: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM; call `announce` with the base URL once requests are answered.
+def serve(
+    options: ServerOptions, announce: Callable[[str], None], *, ends: threading.Event | None = None
+) -> None:
+    """Serve until SIGINT, SIGTERM or `ends`; call `announce` with the base URL once requests are answered.
 
-    Raises a `ServerError` when the server cannot start.
+    Outside of the main thread there are no signals. Raises a `ServerError` when the server cannot start.
     """
     with owned_folder(options.data), _listening(options.host, options.port) as listener:
-        asyncio.run(_serve(options, listener, announce))
+        asyncio.run(_serve(options, listener, announce, ends or threading.Event()))
 
 
-async def _serve(options: ServerOptions, listener: socket.socket, announce: Callable[[str], None]) -> None:
+async def _serve(
+    options: ServerOptions, listener: socket.socket, announce: Callable[[str], None], ends: threading.Event
+) -> None:
     background = Background()
     services = await open_services(options, background)
     try:
@@ -41,9 +45,8 @@ async def _serve(options: ServerOptions, listener: socket.socket, announce: Call
         background.start(sweep_regularly(services))
         background.start(resume_assemblies(services))
         url = base_url(options.host, listener)
-        await _AnnouncingServer(_uvicorn_config(services), services.wake_ups, lambda: announce(url)).serve(
-            [listener]
-        )
+        server = _AnnouncingServer(_uvicorn_config(services), services.wake_ups, lambda: announce(url), ends)
+        await server.serve([listener])
     finally:
         await background.close()
         await asyncio.to_thread(services.database.close)
@@ -95,14 +98,24 @@ def _uvicorn_config(services: Services) -> uvicorn.Config:
 class _AnnouncingServer(uvicorn.Server):
     """Tells when it answers, and wakes the long polls before it waits for its connections."""
 
-    def __init__(self, config: uvicorn.Config, wake_ups: WakeUps, announce: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        wake_ups: WakeUps,
+        announce: Callable[[], None],
+        ends: threading.Event,
+    ) -> None:
         super().__init__(config)
         self._wake_ups = wake_ups
         self._announce = announce
+        self._ends = ends
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._announce()
+
+    async def on_tick(self, counter: int) -> bool:
+        return await super().on_tick(counter) or self._ends.is_set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._wake_ups.close()

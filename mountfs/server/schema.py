@@ -64,7 +64,7 @@ nodes = Table(
     Column("changed_us", BigInteger, nullable=False),  # anything, moves included
     Column("title", Text, nullable=False, default=""),
     Column("short", Text, nullable=False, default=""),
-    Column("upload_id", Text),
+    Column("upload_id", Text),  # of a link: the share that it leads to
 )
 Index(
     "live_names",

@@ -20,10 +20,12 @@ from mountfs.server.database import Database, DatabaseUnusable, Transaction
 from mountfs.server.endpoint import Services
 from mountfs.server.envelope import ApiError
 from mountfs.server.errors import DataInUse, ServerDataError, WorkspaceNameRefused
+from mountfs.server.gate import Gate
 from mountfs.server.housekeeping import Background
 from mountfs.server.opaque_ids import new_profile_id
 from mountfs.server.options import ServerOptions
 from mountfs.server.schema import api_keys, chunks, segments, settings, workspaces
+from mountfs.server.shaping import Shaper
 from mountfs.server.workspaces import Workspace, WorkspaceTable, check_folder_name
 
 DATABASE_FILE = "workspace.sqlite"
@@ -75,25 +77,28 @@ async def _open_services(options: ServerOptions, background: Background) -> Serv
         if orphans:
             blobs.threads.submit(blobs.delete_blocking, orphans)
 
-    database = Database(options.data / DATABASE_FILE, options.fsync, on_commit)
+    behaviour = options.behaviour
+    database = Database(options.data / DATABASE_FILE, options.fsync, on_commit, behaviour)
     facts = await database.write(_settle_facts)
     await database.write(locks.keep_over_boots)
     await database.write(lambda tx: _create_missing_workspaces(tx, options.workspaces))
     blobs.sweep_blocking(await database.read(_named_blobs))
-    credentials = Credentials(token, facts["user_id"], facts["org_id"])
+    credentials = Credentials(token, facts["user_id"], facts["org_id"], behaviour.token_mode)
     for row in await database.read(lambda connection: connection.execute(select(api_keys)).all()):
         credentials.add_key(row.digest, parse_scopes(row.scopes), row.expires_us)
     return Services(
         options=options,
         database=database,
         blobs=blobs,
-        feed=ActivityFeed(facts["epoch"]),
+        feed=ActivityFeed(facts["epoch"], behaviour),
         wake_ups=wake_ups,
         credentials=credentials,
         download_tokens=DownloadTokens(bytes.fromhex(facts["secret"])),
         workspaces=WorkspaceTable(await database.read(_all_workspaces)),
         background=background.start,
         lock_expiry=asyncio.Event(),
+        gate=Gate(behaviour),
+        shaper=Shaper(behaviour),
         user_id=facts["user_id"],
         org_id=facts["org_id"],
     )

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from mountfs.server import contents, moving, nodes, opaque_ids, placing, uploads
+from mountfs.server.clock import SECOND_US
 from mountfs.server.database import Transaction
 from mountfs.server.endpoint import JSON, Call, is_true, whole_number
 from mountfs.server.envelope import ApiError, JsonObject, encode_success, invalid_field, not_found
@@ -27,13 +28,13 @@ _SORT_KEYS = ("name", "updated", "created", "type")
 async def list_folder(call: Call) -> Response:
     """`GET S/{parent}/list/`: one page of a folder or of the trash."""
     workspace, level, parent_id = call.workspace(write=False), call.level(), call.node_id("node")
-    sort, page = _read_sort(call.query), _read_page(call.query)
+    sort, page = _read_sort(call.query), _read_page(call)
     parameters = {"workspace": workspace.id, "parent": parent_id}
 
     def list_page(connection: Connection) -> JsonObject:
         place = _place_of(connection, workspace, parent_id, parameters)
         rows, next_cursor = nodes.page_of(connection, place, sort, page, parameters)
-        return nodes.listing_json(rows, next_cursor, page[0], level)
+        return nodes.listing_json(rows, next_cursor, page.size, level)
 
     return await call.read(list_page)
 
@@ -50,11 +51,12 @@ def _place_of(
     return "live" if folder.trash_root is None else "in_trash"
 
 
-def _read_page(query: Mapping[str, str]) -> tuple[int, str]:
-    size = whole_number(query, "page_size", nodes.PAGE_SIZES[0])
+def _read_page(call: Call) -> nodes.Page:
+    size = whole_number(call.query, "page_size", nodes.PAGE_SIZES[0])
     if size not in nodes.PAGE_SIZES:
         raise invalid_field("page_size", "100, 250 or 500")
-    return size, query.get("cursor", "")
+    delay_s = call.services.options.behaviour.visible_after_s
+    return nodes.Page(size, call.query.get("cursor", ""), int(delay_s * SECOND_US))
 
 
 def _read_sort(query: Mapping[str, str]) -> tuple[str, bool]:
@@ -68,7 +70,7 @@ def _read_sort(query: Mapping[str, str]) -> tuple[str, bool]:
 
 async def inventory(call: Call) -> Response:
     """`GET S/inventory/`: every live node of the workspace, terse, with its path when asked for."""
-    workspace, page = call.workspace(write=False), _read_page(call.query)
+    workspace, page = call.workspace(write=False), _read_page(call)
     if "output" in call.query:
         raise invalid_field("output", "not taken by the inventory")
     with_path = "path" in call.query.get("include", "").split(",")
@@ -79,7 +81,7 @@ async def inventory(call: Call) -> Response:
         rows, next_cursor = nodes.page_of(
             connection, "everywhere", ("id", False), page, parameters, node_type
         )
-        body = nodes.listing_json(rows, next_cursor, page[0], "terse")
+        body = nodes.listing_json(rows, next_cursor, page.size, "terse")
         if with_path:
             paths = nodes.paths_of(connection, workspace, rows)
             for row, path in zip(body["nodes"], paths, strict=True):
@@ -91,7 +93,7 @@ async def inventory(call: Call) -> Response:
 
 async def recent(call: Call) -> Response:
     """`GET S/recent/`: live nodes of the whole workspace, the last changed first."""
-    workspace, level, page = call.workspace(write=False), call.level(), _read_page(call.query)
+    workspace, level, page = call.workspace(write=False), call.level(), _read_page(call)
     node_type = call.query.get("type", "")
 
     def list_page(connection: Connection) -> JsonObject:
@@ -99,7 +101,7 @@ async def recent(call: Call) -> Response:
         rows, next_cursor = nodes.page_of(
             connection, "everywhere", ("changed", True), page, parameters, node_type
         )
-        return nodes.listing_json(rows, next_cursor, page[0], level)
+        return nodes.listing_json(rows, next_cursor, page.size, level)
 
     return await call.read(list_page)
 
@@ -173,11 +175,22 @@ async def update_node(call: Call) -> Response:
 
     def change(tx: Transaction) -> JsonObject:
         node = get_live_node(tx.connection, workspace, node_id)
-        placing.check_version(node, fields.get("if_version_id"))
+        placing.check_version(tx, node, fields.get("if_version_id"))
         _update(tx, workspace, node, (fields.get("name"), source, metadata), lock)
         return {"node": node_json(get_node(tx.connection, workspace, node_id), "full")}
 
-    return await call.write(change)
+    try:
+        return await call.write(change)
+    except ApiError as error:
+        if error.status == 409 and source is not None:
+            await _spend(call, source)
+        raise
+
+
+async def _spend(call: Call, source: tuple[str, str]) -> None:
+    """Where the behaviour says so, an upload is of no use any more once its precondition failed."""
+    if call.services.options.behaviour.failed_commit == "spent" and source[0] == "upload":
+        await call.services.database.write(lambda tx: uploads.delete_session(tx, source[1]))
 
 
 def _update(
@@ -265,8 +278,7 @@ async def copy(call: Call) -> Response:
 
 def _lock_check(call: Call, fields: Mapping[str, str] = MappingProxyType({})) -> LockCheck:
     """The token may stand in the form or, as with the release of a lock, in the query."""
-    token = fields.get("lock_token") or call.query.get("lock_token")
-    return LockCheck(call.services.options.locks_enforced, token)
+    return LockCheck(fields.get("lock_token") or call.query.get("lock_token"))
 
 
 def _read_parent(fields: Mapping[str, str]) -> str:

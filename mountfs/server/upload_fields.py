@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from mountfs.server import opaque_ids
+from mountfs.server.behaviour import Behaviour
 from mountfs.server.endpoint import Call, is_true, whole_number
 from mountfs.server.envelope import ApiError, invalid_field
 from mountfs.server.names import check_extension, check_name
@@ -13,16 +14,27 @@ from mountfs.server.uploads import Target, UploadSpec, check_hash_fields, check_
 def read_spec(call: Call, fields: Mapping[str, str], kind: str) -> UploadSpec:
     """What the client declares; raises for what is missing, malformed or not allowed."""
     hash_text, algorithm = check_hash_fields(fields.get("hash", ""), fields.get("hash_algo", ""))
+    behaviour = call.services.options.behaviour
     return UploadSpec(
         kind=kind,
         name=check_extension(check_name(fields.get("name", "")), call.services.options.restricted_extensions),
-        size=None if kind == "stream" else check_size(whole_number(fields, "size")),
+        size=None
+        if kind == "stream"
+        else check_empty(check_size(whole_number(fields, "size")), kind, behaviour),
         max_size=check_size(whole_number(fields, "max_size")) if fields.get("max_size") else None,
         hash=hash_text,
         hash_algo=algorithm,
         target=read_target(call, fields),
         lock_token=fields.get("lock_token") or None,
     )
+
+
+def check_empty(size: int, kind: str, behaviour: Behaviour) -> int:
+    """The size itself; 406 for 0 where files without bytes are not taken in this way."""
+    ways = {"taken": ("single", "chunked", "batch"), "session": ("chunked",), "refused": ()}
+    if not size and kind not in ways[behaviour.empty_files]:
+        raise invalid_field("size", "a file without bytes is not taken here", code=10566)
+    return size
 
 
 def read_target(call: Call, fields: Mapping[str, str]) -> Target | None:

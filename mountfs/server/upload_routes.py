@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 
 from starlette.responses import Response
 
-from mountfs.server import options, uploads
+from mountfs.server import opaque_ids, options, uploads
 from mountfs.server.blobs import HASH_ALGORITHMS, Blob, BlobStore
 from mountfs.server.contents import NewContent
 from mountfs.server.database import Transaction
@@ -15,7 +16,7 @@ from mountfs.server.multipart import FileRules, ReceivedBody, too_large
 from mountfs.server.placing import LockCheck
 from mountfs.server.schema import AnyRow
 from mountfs.server.upload_fields import read_spec, read_upload_id, wants_stream
-from mountfs.server.uploads import Target
+from mountfs.server.uploads import Target, UploadSpec
 
 MAX_DETAILS_WAIT_S = 590
 _AT_ONCE_BYTES = (
@@ -65,8 +66,23 @@ async def _single_call(call: Call, body: ReceivedBody) -> Response:
         raise uploads.wrong_size(spec.size, blob.size)
     await check_blob_hash(services.blobs, blob, spec.hash, spec.hash_algo)
     content = NewContent([blob], blob.size, blob.sha256)
-    lock = LockCheck(services.options.locks_enforced, spec.lock_token)
+    lock = LockCheck(spec.lock_token)
+    if services.options.behaviour.single_call == "later":
+        return await _assemble_later(services, spec, blob)
     return await call.write(lambda tx: uploads.store_at_once(tx, spec, content, lock))
+
+
+async def _assemble_later(services: Services, spec: UploadSpec, blob: Blob) -> Response:
+    """The answer names the session only; what becomes of it is asked for."""
+
+    def receive(tx: Transaction) -> AnyRow:
+        if spec.target is not None:
+            spec.target.check(tx.connection)
+        return uploads.get_session(tx.connection, uploads.receive_at_once(tx, spec, blob))
+
+    session = await services.database.write(receive)
+    services.background(assemble(services, session))
+    return answer({"id": opaque_ids.shown(session.id), "new_file_id": None})
 
 
 async def check_blob_hash(blobs: BlobStore, blob: Blob, expected: str | None, algorithm: str | None) -> None:
@@ -87,6 +103,8 @@ async def put_chunk(call: Call) -> Response:
         if "chunk" not in body.files:
             raise invalid_field("chunk", "the file part is required", kind="missing")
         blob, fields = body.files["chunk"], {**body.fields, **call.query}
+        if blob.size > call.services.options.behaviour.chunk_mib * options.MEBIBYTE:
+            raise too_large("the chunk is larger than chunk_size")
         order = _read_order(fields)
         if whole_number(fields, "size", blob.size) != blob.size:
             raise uploads.wrong_size(whole_number(fields, "size"), blob.size)
@@ -133,7 +151,7 @@ async def complete(call: Call) -> Response:
     session = await services.database.read(lambda connection: uploads.get_session(connection, upload_id))
     if session.status == "assembling":
         assembly = services.background(assemble(services, session))
-        if session.size <= _AT_ONCE_BYTES:
+        if session.size <= _AT_ONCE_BYTES and not services.options.behaviour.upload_state_s:
             await asyncio.shield(assembly)
     elif session.status_message.startswith("10522"):
         raise uploads.wrong_size(session.size, sum((await _session(call))["chunks"].values()))
@@ -145,7 +163,11 @@ async def assemble(services: Services, session: AnyRow) -> None:
     database = services.database
     blobs = await database.read(lambda connection: uploads.arrived_blobs(connection, session.id))
     names = [blob.name for blob in blobs]
+    behaviour = services.options.behaviour
+    await asyncio.sleep(behaviour.upload_state_s)
     try:
+        if behaviour.upload_fails == "assembly":
+            raise uploads.wrong_hash()
         if session.hash is not None and await services.blobs.digest(names, session.hash_algo) != session.hash:
             raise uploads.wrong_hash()
         sha256 = (
@@ -159,7 +181,11 @@ async def assemble(services: Services, session: AnyRow) -> None:
         return
     content = NewContent(blobs, sum(blob.size for blob in blobs), sha256)
     target = _target_of(services, session)
-    lock = LockCheck(services.options.locks_enforced, session.lock_token)
+    lock = LockCheck(session.lock_token)
+    if target is not None and behaviour.upload_state_s:
+        for status in ("complete", "storing"):
+            await database.write(partial(uploads.set_status, upload_id=session.id, status=status))
+            await asyncio.sleep(behaviour.upload_state_s)
     await database.write(lambda tx: uploads.end_assembly(tx, session, content, target, lock))
 
 
@@ -180,7 +206,7 @@ async def put_stream(call: Call) -> Response:
     try:
         await check_blob_hash(services.blobs, blob, *expected)
         target = _target_of(services, session)
-        lock = LockCheck(services.options.locks_enforced, session.lock_token)
+        lock = LockCheck(session.lock_token)
         content = NewContent([blob], blob.size, blob.sha256)
 
         def store(tx: Transaction) -> None:
@@ -268,7 +294,7 @@ async def limits(call: Call) -> Response:
     """`GET /upload/limits/`."""
     _ = call.principal
     values = {
-        "chunk_size": options.MAX_CHUNK_BYTES,
+        "chunk_size": call.services.options.behaviour.chunk_mib * options.MEBIBYTE,
         "size": options.MAX_FILE_BYTES,
         "chunks": options.MAX_CHUNKS,
         "sessions": options.MAX_SESSIONS,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, select, update
 
 from mountfs.server import options
 from mountfs.server.activity import USER_ENTITY
@@ -141,7 +141,16 @@ def store_at_once(tx: Transaction, spec: UploadSpec, content: NewContent, lock: 
         file_id = spec.target.place(tx, spec.name, content, upload_id, lock)
         done = {"status": "stored", "new_file_id": file_id}
     insert_session(tx, spec, **{**done, "id": upload_id, "size": content.size})
-    return {"id": shown(upload_id), "new_file_id": shown(done["new_file_id"]) if spec.target else None}
+    is_told = spec.target is not None and tx.behaviour.single_call == "at-once"
+    return {"id": shown(upload_id), "new_file_id": shown(done["new_file_id"]) if is_told else None}
+
+
+def receive_at_once(tx: Transaction, spec: UploadSpec, blob: Blob) -> str:
+    """The only chunk of an upload has come with its beginning; it is `assembling` now. Its id."""
+    upload_id = insert_session(tx, spec)
+    tx.execute(_insert_chunk, {"upload_id": upload_id, "order": 1, "size": blob.size, "blob": blob.name})
+    set_status(tx, upload_id, "assembling")
+    return upload_id
 
 
 def get_session(connection: Connection, upload_id: str) -> AnyRow:
@@ -195,8 +204,14 @@ def session_json(connection: Connection, row: AnyRow) -> JsonObject:
 def add_chunk(tx: Transaction, upload_id: str, order: int, blob: Blob) -> JsonObject:
     """The chunk has arrived; one of the same order is replaced."""
     session = get_open_session(tx.connection, upload_id, "chunked")
-    others = [chunk for chunk in tx.execute(_chunks_of, {"id": upload_id}) if chunk.order != order]
+    arrived = tx.execute(_chunks_of, {"id": upload_id}).all()
+    others = [chunk for chunk in arrived if chunk.order != order]
+    if len(others) < len(arrived) and tx.behaviour.chunk_again == "refused":
+        raise refused(f"chunk {order} has arrived already", "invalid_state")
     total = sum(chunk.size for chunk in others) + blob.size
+    if len(others) < len(arrived) and tx.behaviour.chunk_again == "ignored":
+        tx.orphans.append(blob.name)
+        return {"order": order, "size": blob.size, "received": sum(chunk.size for chunk in arrived)}
     if total > session.size:
         raise wrong_size(session.size, total)
     delete_chunk(tx, upload_id, order)
@@ -242,7 +257,7 @@ def end_assembly(
     tx: Transaction, session: AnyRow, content: NewContent, target: Target | None, lock: LockCheck
 ) -> None:
     """The hash of the whole is known: the chunks become a content, and the content is placed."""
-    if get_session(tx.connection, session.id).status != "assembling":
+    if get_session(tx.connection, session.id).status not in (*RUNNING, "complete"):
         raise not_found("the upload session was cancelled")
     tx.execute(delete(chunks).where(chunks.c.upload_id == session.id))
     kept = StoredContent(content.keep(tx), content.size, content.sha256)
@@ -251,6 +266,8 @@ def end_assembly(
         return
     savepoint = tx.connection.begin_nested()
     try:
+        if tx.behaviour.upload_fails == "store":
+            raise refused("the content cannot be placed", "injected")
         file_id = target.place(tx, session.name, kept, session.id, lock)
         set_status(tx, session.id, "stored", new_file_id=file_id, size=kept.size)
         savepoint.commit()
@@ -290,6 +307,13 @@ def delete_session(tx: Transaction, upload_id: str) -> None:
     if session.content_id is not None:
         release_contents(tx, [session.content_id])
     tx.topics.add(topic_of(upload_id))
+
+
+def is_cut_off() -> ColumnElement[bool]:
+    """Sessions whose chunks are all there, and whose assembly has not come to its end."""
+    # One that ended `complete` has its content; one on its way to a target has not.
+    is_on_its_way = (uploads.c.status == "complete") & uploads.c.content_id.is_(None)
+    return uploads.c.status.in_(("assembling", "storing")) | is_on_its_way
 
 
 def delete_open_sessions(tx: Transaction) -> int:

@@ -1,4 +1,4 @@
-"""The one organisation and its workspaces; they are few and never deleted, so they are kept in memory."""
+"""The one organisation and its workspaces; they are few, so they are kept in memory."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -33,6 +33,11 @@ class WorkspaceTable:
     def add(self, workspace: Workspace) -> None:
         """Make a committed workspace known."""
         self._by_name[workspace.id] = self._by_name[workspace.folder_name] = workspace
+
+    def remove(self, workspace: Workspace) -> None:
+        """Forget a workspace that is gone."""
+        for name in (workspace.id, workspace.folder_name):
+            self._by_name.pop(name, None)
 
     def find(self, name: str) -> Workspace:
         """The workspace with this id or folder_name; an unknown one looks like a forbidden one."""

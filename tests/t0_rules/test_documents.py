@@ -6,11 +6,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TEST = re.compile(r"`(t\d_\w+/(?:\w+\.py)?)(?:::(\w+))?`")
+TEST = re.compile(r"`(t\d_\w+/(?:[\w/]+\.py)?)(?:::(\w+))?`")
+
+
+def text_of(document: str) -> str:
+    return (ROOT / "docs" / document).read_text()
 
 
 def named_tests() -> list[tuple[str, str | None]]:
-    found = TEST.findall((ROOT / "docs" / "semantics.md").read_text())
+    found = TEST.findall(text_of("semantics.md") + text_of("fastio.md"))
     return sorted({(path, name or None) for path, name in found}, key=str)
 
 
@@ -23,7 +27,5 @@ def test_named_test_exists(path: str, name: str | None) -> None:
 
 
 def test_every_promise_of_the_tables_names_a_test() -> None:
-    rows = [
-        line for line in (ROOT / "docs" / "semantics.md").read_text().splitlines() if line.startswith("|")
-    ]
+    rows = [line for line in text_of("semantics.md").splitlines() if line.startswith("|")]
     assert all(TEST.search(row) for row in rows[2:])

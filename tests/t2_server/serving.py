@@ -2,16 +2,20 @@
 
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
+
+from mountfs.server import ServerOptions, read_behaviour, serve
 
 MEBIBYTE = 1024 * 1024
 DEADLINE_S = 15.0
@@ -71,6 +75,49 @@ class ServerProcess:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * 1024
+
+
+class ServerThread:
+    """A server in a thread of this process, on a real socket: it starts faster than one of its own."""
+
+    def __init__(self, data: Path, *switches: str) -> None:
+        self.data = data
+        self._ends = threading.Event()
+        self._urls: queue.SimpleQueue[str | Exception] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._serve, args=(switches,), name="server")
+        self._thread.start()
+        told = self._urls.get()
+        if isinstance(told, Exception):
+            self._thread.join()
+            raise told
+        self.url = told
+
+    def _serve(self, switches: Sequence[str]) -> None:
+        options = ServerOptions(
+            data=self.data, behaviour=read_behaviour(switches), min_lock_seconds=1, fsync=False
+        )
+        try:
+            serve(options, self._urls.put, ends=self._ends)
+        except Exception as error:
+            self._urls.put(error)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ends.set()
+        self._thread.join(DEADLINE_S)
+        assert not self._thread.is_alive()
+
+    def token(self) -> str:
+        """The owner's token."""
+        return (self.data / "token").read_text().strip()
+
+    def api(self) -> "Api":
+        """A client with its own connections."""
+        return Api(self.url, self.token())
 
 
 class Api:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import insert, select
 
+from mountfs.server.behaviour import Behaviour
 from mountfs.server.database import Database, Transaction
 from mountfs.server.schema import settings
 
@@ -25,7 +26,10 @@ async def _commit_a_group(
     path: Path, commits: list[tuple[set[str], list[str]]]
 ) -> tuple[list[str | BaseException], list[str]]:
     database = Database(
-        path, fsync=False, on_commit=lambda topics, orphans: commits.append((topics, orphans))
+        path,
+        fsync=False,
+        on_commit=lambda topics, orphans: commits.append((topics, orphans)),
+        behaviour=Behaviour(),
     )
     busy, go_on = threading.Event(), threading.Event()
 

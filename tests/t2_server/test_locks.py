@@ -143,7 +143,7 @@ def test_lock_only_advises_unless_enforced(api: Api) -> None:
 
 @pytest.fixture
 def enforcing(start_server: Callable[..., ServerProcess]) -> Iterator[Api]:
-    with start_server("--locks-enforced", "--min-lock-seconds", "1").api() as api:
+    with start_server("--behave", "locks=enforced", "--min-lock-seconds", "1").api() as api:
         yield api
 
 

@@ -17,7 +17,7 @@ def _failed(mount: Mount) -> list[dict[str, Any]]:
 
 
 def test_write_without_the_lock_waits_until_it_is_free(make_world: Callable[..., World]) -> None:
-    world = make_world("--locks-enforced")
+    world = make_world("--behave", "locks=enforced")
     with world.bounded(), world.api() as api:
         first, second = world.mount("first"), world.mount("second")
         (first / "file").write_text("0")
@@ -39,7 +39,7 @@ def test_write_without_the_lock_waits_until_it_is_free(make_world: Callable[...,
 
 
 def test_holder_writes_renames_and_deletes(make_world: Callable[..., World]) -> None:
-    world = make_world("--locks-enforced")
+    world = make_world("--behave", "locks=enforced")
     with world.bounded(), world.api() as api:
         mount = world.mount("first")
         (mount / "file").write_text("0")

@@ -49,6 +49,7 @@ BY_REASON: Final[dict[str, type[RemoteError]]] = {
     "sso_required": AccessDenied,
     "access_policy_unavailable": RemoteUnavailable,
     "locked": LeaseHeld,
+    "name_taken": NameTaken,
 }
 
 BY_CODE: Final[dict[int, type[RemoteError]]] = {

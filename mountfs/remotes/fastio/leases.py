@@ -39,6 +39,10 @@ class Leases(WorkspaceCalls):
         ask = Ask("POST", path, body=form(fields), repeat=Repeat.UNSENT, refusals=OF_ACQUIRING)
         answer = await self._http.call(ask)
         payload = accepted(answer, ask)
+        told = wire.lease_holder(payload)
+        if told is not None and told.holder and told.holder != holder and _names_a_device(payload):
+            # The service takes a second mount of one account for the same holder, and gave it the same lock.
+            raise LeaseHeld(f"{ask}: the lock is that of {told.holder}")
         lease = Lease(wire.lease_token(payload), granted_s(asked_s, payload, answer))
         self._durations_s[lease.token] = lease.duration_s
         self._held[node] = lease.token
@@ -77,6 +81,12 @@ class Leases(WorkspaceCalls):
             raise LeaseNotOverridable("the service has no way to end the lock of somebody else") from error
         if await self.lease_holder(node) is not None:
             raise LeaseNotOverridable("the service took the request, but the file is still locked")
+
+
+def _names_a_device(payload: wire.Wire) -> bool:
+    """Tell whether the answer has what was told of the device that took the lock, not just of its user."""
+    info = payload.get("lock_info")
+    return isinstance(info, dict) and "device_name" in str(info.get("client_info"))
 
 
 def granted_s(expected_s: float, payload: wire.Wire, answer: Answer) -> float:

@@ -59,7 +59,7 @@ class Tree(WorkspaceCalls):
             await self._raise_if_taken(parent, name, refused)
             raise
         if made is None:
-            raise ProtocolViolation(f"{ask}: the answer names no folder")
+            made = await self._found_after(ask, parent, name)
         if made.kind is not NodeKind.FOLDER:
             raise NameTaken(f"{ask}: a {made.kind.value} has the name {name!r}")
         return made
@@ -68,9 +68,10 @@ class Tree(WorkspaceCalls):
         ask = self._change(node, "update", {"name": wire.sendable_name(name)})
         try:
             payload = await self._changed(node, ask)
-        except (NameRefused, RequestRefused) as refused:
+        except (NameRefused, RequestRefused, OutcomeUnknown) as refused:
+            # The older service breaks (HTTP 500) over a name in use, and some refuse it without saying why.
             here = await self._one(node)
-            await self._raise_if_taken(here.parent, name, refused)
+            await self._raise_if_taken(here.parent, name, refused, but_for=node)
             raise
         return wire.changed_node(payload) or await self._after(ask, node)
 
@@ -129,10 +130,12 @@ class Tree(WorkspaceCalls):
                 return child
         raise OutcomeUnknown(f"{ask}: done, but the folder does not show it")
 
-    async def _raise_if_taken(self, parent: NodeId, name: str, refused: Exception) -> None:
+    async def _raise_if_taken(
+        self, parent: NodeId, name: str, refused: Exception, *, but_for: NodeId | None = None
+    ) -> None:
         """Raise NameTaken if a sibling has the name: the refusal alone does not tell that for sure."""
         for sibling in await self.list_folder(parent):
-            if sibling.name == name:
+            if sibling.name == name and sibling.id != but_for:
                 raise NameTaken(f"{name!r}: a {sibling.kind.value} in that folder has it") from refused
 
 

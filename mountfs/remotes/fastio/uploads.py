@@ -9,6 +9,7 @@ from mountfs.model.content_source import BytesSource, ContentSource
 from mountfs.model.errors import (
     AccessDenied,
     ArrivedSpoiled,
+    FileTooBig,
     NodeNotFound,
     OutcomeUnknown,
     ProtocolViolation,
@@ -42,9 +43,22 @@ class Uploads(WorkspaceCalls):
     async def upload_small(self, place: Placement, content: bytes, sha256: str) -> UploadState:
         fields = self._fields(place, len(content), sha256)
         body = multipart(fields, FilePart("chunk", place.name, BytesSource(content)))
-        payload = await self._http.payload(Ask("POST", path_of("upload"), body=body, repeat=Repeat.UNSENT))
+        try:
+            payload = await self._http.payload(
+                Ask("POST", path_of("upload"), body=body, repeat=Repeat.UNSENT)
+            )
+        except (RequestRefused, FileTooBig):
+            if content:
+                raise
+            return await self._upload_empty(place, sha256)
         told = wire.upload_state(payload)
         return told or await self._state_after(wire.upload_id(payload))
+
+    async def _upload_empty(self, place: Placement, sha256: str) -> UploadState:
+        """Send a file without bytes by a session without chunks: not every service takes an empty chunk."""
+        upload = await self.open_upload(place, 0, sha256)
+        await self.complete_upload(upload)
+        return await self._state_after(upload)
 
     async def open_upload(self, place: Placement, size: int, sha256: str) -> UploadId:
         body = form(self._fields(place, size, sha256))
