@@ -39,6 +39,7 @@ from mountfs.model.filesystem import (
     DirectoryEntry,
     Handle,
     KernelNotifier,
+    OpenedDirectory,
     OpenedFile,
     RenameFlag,
 )
@@ -449,8 +450,14 @@ class WorkspaceFilesystem(LockOperations):
 
     # Directories.
 
-    async def open_directory(self, ino: Ino) -> Handle:
-        return self._directories.add(OpenDirectory(await self._directory(ino)))
+    async def open_directory(self, ino: Ino) -> OpenedDirectory:
+        directory = await self._directory(ino)
+        handle = self._directories.add(OpenDirectory(directory))
+        if self.cache_times() is not LIVE_TIMES:
+            return OpenedDirectory(handle)
+        keep_cache = directory.kernel_epoch == directory.content_epoch
+        directory.kernel_epoch = directory.content_epoch
+        return OpenedDirectory(handle, may_cache=True, keep_cache=keep_cache)
 
     def list_directory(self, handle: Handle, offset: int) -> Sequence[DirectoryEntry]:
         return listing.portion(self._directories.get(handle), offset, self._attributes)

@@ -29,7 +29,7 @@ from pyfuse3 import (
 from mountfs.kernel import translate
 from mountfs.kernel.errno_map import errno_for
 from mountfs.model.errors import FileNotFound, MountfsError
-from mountfs.model.filesystem import Filesystem, Handle, OpenedFile
+from mountfs.model.filesystem import Filesystem, Handle, OpenedDirectory, OpenedFile
 from mountfs.model.ids import Ino
 
 _P = ParamSpec("_P")
@@ -69,11 +69,13 @@ def _answered(handler: _Handler[_P, _R]) -> _Handler[_P, _R]:
 
 
 class OpenFiles(Protocol):
-    """Hears of the opens and releases of regular files; see `passthrough.PassthroughFiles`."""
+    """Hears of opens, and of the releases of regular files; see `passthrough.PassthroughFiles`."""
 
     def opened(self, ino: Ino, opened: OpenedFile) -> bool: ...
 
     def released(self, handle: Handle) -> None: ...
+
+    def directory_opened(self, opened: OpenedDirectory) -> None: ...
 
 
 class Operations(pyfuse3.Operations):
@@ -232,9 +234,11 @@ class Operations(pyfuse3.Operations):
 
     @_answered
     async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
-        handle = await self._filesystem.open_directory(Ino(inode))
-        self._directories[handle] = Ino(inode)
-        return handle
+        opened = await self._filesystem.open_directory(Ino(inode))
+        self._directories[opened.handle] = Ino(inode)
+        if self._open_files:
+            self._open_files.directory_opened(opened)
+        return opened.handle
 
     @_answered
     async def readdir(self, fh: FileHandleT, start_id: int, token: ReaddirToken) -> None:

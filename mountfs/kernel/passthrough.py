@@ -12,12 +12,16 @@ from typing import Final
 
 from mountfs.kernel import _extras
 from mountfs.kernel.backing_files import BackingFiles, BackingId, OpenMode
-from mountfs.model.filesystem import Handle, OpenedFile
+from mountfs.model.filesystem import Handle, OpenedDirectory, OpenedFile
 from mountfs.model.ids import Ino
 
 _log = logging.getLogger(__name__)
 
+_KEEP_CACHE: Final = 1 << 1
+_CACHE_DIR: Final = 1 << 3
 _NO_FLUSH: Final = 1 << 5
+"""Flags of the answer to an open, from linux/fuse.h."""
+
 _NO_ID: Final = 0
 
 _REASONS: Final = {
@@ -101,6 +105,12 @@ class PassthroughFiles:
             _extras.close_backing(unused)
         except OSError as error:  # the release itself has to go on
             _log.warning("the kernel keeps a backing file until the mount ends: %s", error.strerror)
+
+    def directory_opened(self, opened: OpenedDirectory) -> None:
+        """Prepare the answer to the open of a directory: to be called right before the handler returns it."""
+        if opened.may_cache:
+            flags = _CACHE_DIR | (_KEEP_CACHE if opened.keep_cache else 0)
+            _extras.set_open_reply(opened.handle, flags, _NO_ID)
 
     def _backing_id(self, ino: Ino, opened: OpenedFile) -> BackingId | None:
         offered = opened.backing if self.state().available else None

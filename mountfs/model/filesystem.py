@@ -85,6 +85,16 @@ class OpenedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenedDirectory:
+    """`may_cache`: the kernel is told of every change of this directory, so it may answer listings by itself.
+    `keep_cache`: what it holds of earlier listings is still true."""
+
+    handle: Handle
+    may_cache: bool = False
+    keep_cache: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class DirectoryEntry:
     """`next_offset` continues a listing behind this entry, also when entries come and go meanwhile."""
 
@@ -252,7 +262,7 @@ class Filesystem(Protocol):
         """Copy up to `size` bytes from file to file, and return how many; 0 only at the source's end."""
         ...
 
-    async def open_directory(self, ino: Ino) -> Handle: ...
+    async def open_directory(self, ino: Ino) -> OpenedDirectory: ...
 
     def list_directory(self, handle: Handle, offset: int) -> Sequence[DirectoryEntry]:
         """Return the entries behind `offset` (0: from the start), `.` and `..` first, at most a reasonable

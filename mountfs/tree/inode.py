@@ -30,12 +30,12 @@ class Inode:
     `children` holds what is known of a directory, all of it once `listed`. `loaded` says that the journal's
     children are in memory. `unsealed` content was changed since the last close or fsync. `present` says
     which bytes of the base version are in the cache, None while that has not been looked up; content that is
-    dirty is always present as a whole. `content_epoch` counts its replacements by the remote, `kernel_epoch`
-    is the one that the kernel's cached pages belong to. `sending` is set while a step for it is under way,
-    `unanswered` while the remote may have created it unknown to us. `listed_at`, `touched_at`: when (trio's
-    clock) the directory was last compared with the remote, and when the entry was last confirmed by it.
-    `direct_opens`, `cached_opens`: how often programs have it open past the daemon and through it; `writers`:
-    how many of these may write.
+    dirty is always present as a whole. `content_epoch` counts its replacements by the remote, and for a
+    directory the changes of its entries; `kernel_epoch` is the one that the kernel's cached pages belong to.
+    `sending` is set while a step for it is under way, `unanswered` while the remote may have created it
+    unknown to us. `listed_at`, `touched_at`: when (trio's clock) the directory was last compared with the
+    remote, and when the entry was last confirmed by it. `direct_opens`, `cached_opens`: how often programs
+    have it open past the daemon and through it; `writers`: how many of these may write.
     """
 
     __slots__ = (
@@ -147,7 +147,7 @@ class Inode:
             and self.exposed is None
             and not self.opens
             # Its next content has to get another time than those that the kernel saw.
-            and not self.content_epoch
+            and not (self.is_file and self.content_epoch)
         )
 
     @property

@@ -304,6 +304,7 @@ class Tree:
         inode.parent = parent
         inode.name = name
         parent.children[name] = inode
+        parent.content_epoch += 1
         self.uses.note(parent)
 
     def detach(self, inode: Inode) -> None:
@@ -311,6 +312,7 @@ class Tree:
         parent = inode.parent
         if parent is not None and parent.children.get(inode.name) is inode:
             del parent.children[inode.name]
+            parent.content_epoch += 1
         inode.parent = None
 
     def set_base(self, inode: Inode, base: Base | None) -> None:

@@ -172,7 +172,7 @@ class PathOperations:
 
     async def _entries(self, path: str) -> Sequence[tuple[str, bool]]:
         async with self._looked_up(path) as ino:
-            handle = await self.filesystem.open_directory(ino)
+            handle = (await self.filesystem.open_directory(ino)).handle
             found: list[tuple[str, bool]] = []
             offset = 0
             while portion := self.filesystem.list_directory(handle, offset):

@@ -5,6 +5,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,7 @@ def test_kernel_requests_of_an_operation(world: World) -> None:
             work()
         # It comes when the kernel likes, and nobody waits for it.
         made.kernel.pop("release", None)
+        made.kernel.pop("releasedir", None)
         assert made.kernel <= Counter(most)
 
     # After a change in a folder the kernel asks for its attributes, to check permissions.
@@ -86,10 +88,41 @@ def test_kernel_requests_of_an_operation(world: World) -> None:
     check(file.read_bytes, open=1, read=1, getattr=1)
     # A read has changed the access time, for which the program asks.
     check(file.read_bytes, open=1, getattr=1)
-    check(lambda: os.listdir(file.parent), opendir=1, readdir=2, releasedir=1)
+    check(lambda: os.listdir(file.parent), opendir=1, readdir=2)
+    # From here on the kernel has the listing.
+    check(lambda: os.listdir(file.parent), opendir=1, getattr=1)
+    check(lambda: os.listdir(file.parent), opendir=1)
     check(missing.exists, lookup=1)
     check(missing.exists)
     check(lambda: os.rename(file, file.with_name("renamed")), lookup=1, rename=1)
+
+
+def test_listings_that_the_kernel_has_follow_the_changes_of_others(world: World) -> None:
+    here, there = mounted(world), world.mount("there")
+    (there / "d").mkdir()
+    (there / "d" / "first").write_bytes(b"1")
+    there.sync()
+    wait_until(lambda: (here / "d" / "first").exists())
+    kept = os.open(here / "d", os.O_RDONLY | os.O_DIRECTORY)
+
+    def shows(*names: str) -> bool:
+        # By name and by a descriptor that was open before.
+        return all(sorted(os.listdir(place)) == sorted(names) for place in (here / "d", kept))
+
+    changes: list[tuple[Callable[[], object], tuple[str, ...]]] = [
+        (lambda: (there / "d" / "second").write_bytes(b"2"), ("first", "second")),
+        (lambda: os.rename(there / "d" / "first", there / "d" / "third"), ("second", "third")),
+        (lambda: os.rename(there / "d" / "third", there / "third"), ("second",)),
+        (lambda: os.unlink(there / "d" / "second"), ()),
+    ]
+    for change, names in changes:
+        os.listdir(here / "d")
+        with counted(here) as made:
+            os.listdir(here / "d")
+        assert not made.kernel["readdir"]
+        change()
+        wait_until(partial(shows, *names))
+    os.close(kept)
 
 
 def test_new_small_files_go_in_few_calls(world: World) -> None:

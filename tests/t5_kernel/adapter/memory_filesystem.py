@@ -39,6 +39,7 @@ from mountfs.model.filesystem import (
     LockKind,
     LockOwner,
     LockWait,
+    OpenedDirectory,
     OpenedFile,
     RecordLock,
     RenameFlag,
@@ -267,8 +268,8 @@ class MemoryFilesystem:
     async def fsync(self, handle: Handle, *, data_only: bool) -> None:
         self._at(handle)
 
-    async def open_directory(self, ino: Ino) -> Handle:
-        return self._opened(self.nodes[ino]).handle
+    async def open_directory(self, ino: Ino) -> OpenedDirectory:
+        return OpenedDirectory(self._opened(self.nodes[ino]).handle)
 
     def list_directory(self, handle: Handle, offset: int) -> Sequence[DirectoryEntry]:
         behind = (
