@@ -3,6 +3,7 @@
 Each error says what happened and to what in its message, and what to do in `hint` where that is known.
 """
 
+import errno
 from typing import ClassVar
 
 from mountfs.model.ids import VersionId
@@ -149,6 +150,13 @@ class StorageError(MountfsError):
     def __init__(self, message: str, *, errno: int, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.errno = errno
+
+
+class NoRoom(StorageError):
+    """The cache's limit does not allow it."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message, errno=errno.ENOSPC, hint=hint)
 
 
 class CacheInUse(MountfsError):
