@@ -71,6 +71,7 @@ _BY_TYPE: dict[str, ExitCode] = {
     "StartTimedOut": ExitCode.TIMEOUT,
     "MountpointBusy": ExitCode.BUSY,
     "FileInUse": ExitCode.BUSY,
+    "NoRoom": ExitCode.USAGE,
     "FileOperationError": ExitCode.USAGE,
 }
 

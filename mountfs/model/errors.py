@@ -3,7 +3,6 @@
 Each error says what happened and to what in its message, and what to do in `hint` where that is known.
 """
 
-import errno
 from typing import ClassVar
 
 from mountfs.model.ids import VersionId
@@ -152,11 +151,8 @@ class StorageError(MountfsError):
         self.errno = errno
 
 
-class NoRoom(StorageError):
-    """The cache's limit does not allow it."""
-
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message, errno=errno.ENOSPC, hint=hint)
+class NoRoom(MountfsError):
+    """The limit of the cache does not allow it."""
 
 
 class CacheInUse(MountfsError):
