@@ -16,7 +16,7 @@ from mountfs.daemon.log_formats import (
     RecordFields,
     is_journal,
 )
-from mountfs.daemon.settings import LogFormat, LogLevel, MountSettings
+from mountfs.daemon.settings import LogFormat, LogLevel, MountSettings, Secret
 
 LOG_NAME = "daemon.log"
 _MAX_BYTES = 5 * 1024 * 1024

@@ -298,7 +298,7 @@ class MountState:
         )
 
     def _control_directory(self) -> Feature:
-        name = self._settings.control_dir
+        name = self._reloading.settings.control_dir
         root = self._parts.tree.inodes.get(ROOT_INO)
         hides = root is not None and os.fsencode(name) in root.children
         told = f"hides {name!r} of the workspace; choose another name by control_dir" if hides else ""

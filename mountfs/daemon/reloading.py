@@ -67,7 +67,7 @@ def _wanted(settings: MountSettings) -> dict[str, Any]:
     wanted: dict[str, Any] = {}
     for key, field in MountKeys.model_fields.items():
         given = mount.given.get(key)
-        value = field.default if given is None else given.value
+        value: Any = field.default if given is None else given.value
         if key == "hooks":
             value = [HookKeys.model_validate(each).settings(None) for each in value]
         if isinstance(value, list):
