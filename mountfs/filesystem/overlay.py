@@ -5,7 +5,7 @@ coroutines of their own, so that what does not concern the virtual directory cos
 An entry of the workspace that has the directory's name is hidden behind it, and untouched.
 """
 
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from mountfs.filesystem import virtual_tree
@@ -24,6 +24,7 @@ from mountfs.model.filesystem import (
     Handle,
     LockKind,
     LockOwner,
+    LockWait,
     OpenedFile,
     RecordLock,
     RenameFlag,
@@ -253,25 +254,39 @@ class OverlaidFilesystem:
     # Locks.
 
     def flock(
-        self, ino: Ino, handle: Handle, owner: LockOwner, kind: LockKind | None, *, wait: bool
-    ) -> _Answer[None]:
+        self,
+        ino: Ino,
+        handle: Handle,
+        owner: LockOwner,
+        kind: LockKind | None,
+        *,
+        wait: bool,
+        granted: Callable[[], None],
+    ) -> LockWait | None:
         if ino >= FIRST:
-            return _not_supported()
-        return self._inner.flock(ino, handle, owner, kind, wait=wait)
+            raise OperationNotSupported
+        return self._inner.flock(ino, handle, owner, kind, wait=wait, granted=granted)
 
     def drop_flock(self, ino: Ino, owner: LockOwner) -> None:
         if ino < FIRST:
             self._inner.drop_flock(ino, owner)
 
     def lock_record(
-        self, ino: Ino, handle: Handle, owner: LockOwner, lock: RecordLock, *, wait: bool
-    ) -> _Answer[None]:
+        self,
+        ino: Ino,
+        handle: Handle,
+        owner: LockOwner,
+        lock: RecordLock,
+        *,
+        wait: bool,
+        granted: Callable[[], None],
+    ) -> LockWait | None:
         if ino >= FIRST:
-            return _not_supported()
-        return self._inner.lock_record(ino, handle, owner, lock, wait=wait)
+            raise OperationNotSupported
+        return self._inner.lock_record(ino, handle, owner, lock, wait=wait, granted=granted)
 
-    def unlock_record(self, ino: Ino, owner: LockOwner, span: ByteSpan) -> _Answer[None]:
-        return _nothing() if ino >= FIRST else self._inner.unlock_record(ino, owner, span)
+    def unlock_record(self, ino: Ino, owner: LockOwner, span: ByteSpan) -> LockWait | None:
+        return None if ino >= FIRST else self._inner.unlock_record(ino, owner, span)
 
     def conflicting_record(self, ino: Ino, owner: LockOwner, lock: RecordLock) -> RecordLock | None:
         return None if ino >= FIRST else self._inner.conflicting_record(ino, owner, lock)
