@@ -41,7 +41,7 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.CACHE_UNUSABLE: "the cache directory cannot be used, or another daemon uses it",
     ExitCode.DATA_LEFT: "done, but changes are left in the journal for the next mount",
     ExitCode.NOT_MOUNTED: "no mount of mountfs at this place",
-    ExitCode.TIMEOUT: "something did not answer, or was not confirmed, in time",
+    ExitCode.TIMEOUT: "something did not answer, was not confirmed or not fetched, in time",
     ExitCode.BUSY: "programs still use the mount or the file",
     ExitCode.FINDINGS: "doctor found something that needs attention",
     ExitCode.LOCK_KEPT: "the workspace does not let this lock be broken",
@@ -65,11 +65,13 @@ _BY_TYPE: dict[str, ExitCode] = {
     "DataLeft": ExitCode.DATA_LEFT,
     "NotMounted": ExitCode.NOT_MOUNTED,
     "NotReady": ExitCode.NOT_READY,
+    "NotFetched": ExitCode.TIMEOUT,
     "NotConfirmed": ExitCode.TIMEOUT,
     "DaemonSilent": ExitCode.TIMEOUT,
     "StartTimedOut": ExitCode.TIMEOUT,
     "MountpointBusy": ExitCode.BUSY,
     "FileInUse": ExitCode.BUSY,
+    "NoRoom": ExitCode.USAGE,
     "FileOperationError": ExitCode.USAGE,
 }
 

@@ -21,6 +21,7 @@ _COMMANDS = (
     *("mount", "umount", "up", "down", "broker"),
     *("status", "health", "sync", "locks", "unlock"),
     *("conflicts", "retry", "discard"),
+    *("pin", "unpin", "prefetch"),
     *("serve", "config", "doctor"),
 )
 

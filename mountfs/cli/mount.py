@@ -116,7 +116,7 @@ def _serve_here(settings: MountSettings) -> int:
     from mountfs.daemon.log_setup import log_to_stderr
     from mountfs.daemon.runner import prepare_cache_dir, run
 
-    log_to_stderr(settings.log_level, settings.token)
+    log_to_stderr(settings)
     try:
         prepare_cache_dir(settings.cache_dir)
         report = run(settings, lambda: None)

@@ -13,11 +13,12 @@ from mountfs.cli.paths import default_cache_dir
 from mountfs.daemon import config_search
 from mountfs.daemon.config_file import ConfiguredMount, Given, read_config
 from mountfs.daemon.config_layers import layered
-from mountfs.daemon.credentials import from_environment, read_token
+from mountfs.daemon.credentials import from_environment, read_token, read_token_file
 from mountfs.daemon.errors import ConfigurationRefused
+from mountfs.daemon.key_types import HookKeys
 from mountfs.daemon.mounted import resolve_mountpoint
 from mountfs.daemon.running import shown
-from mountfs.daemon.settings import ConfigSource, MountSettings
+from mountfs.daemon.settings import ConfigSource, HookSettings, MountSettings
 
 MACHINE_CACHES: Final = Path("/var/cache/mountfs")
 
@@ -44,6 +45,7 @@ def collect(target: str | None, options: Mapping[str, Given], config_path: Path 
         "cache_dir": resolved_outside(cache_dir, mountpoint),
         "cache_size_bytes": values.pop("cache_size"),
         "local_only": tuple(values["local_only"]),
+        "hooks": tuple(map(_hook, values["hooks"])),
         "token": read_token(token_file),
         "token_file": None if from_environment() else token_file,
         "config": source_of(mount, given),
@@ -117,6 +119,15 @@ def _needed(given: Mapping[str, Given], key: str, remedy: str) -> str:
         what = {"url": "address"}.get(key, key)
         raise click.UsageError(f"no {what}: {remedy}, MOUNTFS_{key.upper()}, or {key} in the configuration")
     return str(given[key].value)
+
+
+def _hook(given: HookKeys | dict[str, Any]) -> HookSettings:
+    """Raises ConfigurationRefused for a secret or an address that cannot be used."""
+    keys = HookKeys.model_validate(given)
+    if not keys.url:
+        return keys.settings(None)
+    checked_url(keys.url, allow_insecure=False)
+    return keys.settings(read_token_file(Path(keys.secret_file).expanduser()))
 
 
 def checked_url(url: str, *, allow_insecure: bool) -> str:

@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 
 @click.command("status", short_help="Show connection, cache, uploads and locks.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: see the README for its keys.")
+@click.option("--watch", "watches", is_flag=True, help="Renew the view each second until Ctrl-C.")
 @click.argument("mountpoint", type=Path, required=False)
-def command(as_json: bool, mountpoint: Path | None) -> int:
+def command(as_json: bool, watches: bool, mountpoint: Path | None) -> int:
     """Show connection, cache, uploads and locks of MOUNTPOINT, or of all mounts of this user."""
     from mountfs.daemon.mounted import all_mounted, find
 
     chosen = [find(mountpoint)] if mountpoint is not None else all_mounted()
+    if watches:
+        return _watch(chosen, as_json=as_json)
     answers = [_ask(each) for each in chosen]
     if as_json:
         click.echo(json.dumps({"mounts": [_as_json(each, found) for each, found in answers]}, indent=2))
@@ -33,6 +36,24 @@ def command(as_json: bool, mountpoint: Path | None) -> int:
     missing = next((found for _, found in answers if isinstance(found, Exception)), None)
     if missing is not None:
         raise missing
+    return ExitCode.OK
+
+
+def _watch(chosen: "list[Mounted]", *, as_json: bool) -> int:
+    from mountfs.cli.status_watch import watch
+    from mountfs.daemon.running import shown
+
+    if as_json:
+        raise click.UsageError("--watch and --json exclude each other")
+    if not chosen:
+        click.echo("nothing is mounted")
+        return ExitCode.OK
+
+    def ask(mounted: "Mounted") -> "Status | str":
+        _, found = _ask(mounted)
+        return shown(found.message) if isinstance(found, MountfsError) else found
+
+    watch(chosen, ask)
     return ExitCode.OK
 
 

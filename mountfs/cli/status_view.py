@@ -4,9 +4,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mountfs.daemon.running import LockState, Status, Uploads
+from mountfs.daemon.running import Feature, LockState, Status, Uploads
 
 _MAX_ROWS = 20
+_MAX_PINS = 5
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -29,20 +30,29 @@ def _summary(status: Status) -> list[tuple[str, str]]:
     access = ", read-only" if status.read_only else ""
     rows = [
         ("workspace", f"{status.workspace_name} ({status.workspace_id}) at {status.url}"),
-        ("connection", _connection(status)),
+        ("connection", connection_text(status)),
         ("daemon", f"pid {status.pid}, mountfs {status.version}{access}"),
         ("cache", f"{use} in {status.cache_dir}"),
         ("to upload", waiting),
     ]
     if status.conflicts:
         rows.append(("conflicts", f"{status.conflicts}; see mountfs conflicts {status.mountpoint}"))
+    if status.pinned:
+        shown = ", ".join(status.pinned[:_MAX_PINS]) + (", ..." if len(status.pinned) > _MAX_PINS else "")
+        rows.append(("pinned", shown))
     if status.leases_lost:
         rows.append(("lost locks", f"{status.leases_lost} since the start; the log tells which"))
-    rows += [(each.name, "on" if each.on else f"off: {each.reason}") for each in status.features]
+    rows += [(each.name, _feature(each)) for each in status.features]
     return rows
 
 
-def _connection(status: Status) -> str:
+def _feature(feature: Feature) -> str:
+    word = "on" if feature.on else "off"
+    return f"{word}: {feature.reason}" if feature.reason else word
+
+
+def connection_text(status: Status) -> str:
+    """Say in a few words whether the workspace answers."""
     if not status.online:
         return f"offline{f': {status.last_error}' if status.last_error else ''}"
     return "online" if status.feed_live else "online, but the change feed is down: entries are re-checked"

@@ -1,17 +1,14 @@
 """`mountfs umount`"""
 
 import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
 from mountfs.cli.exit_codes import ExitCode
+from mountfs.cli.progress_bar import progress_bar
 
 if TYPE_CHECKING:
-    from mountfs.daemon import messages
     from mountfs.daemon.mounted import Mounted
 
 
@@ -47,7 +44,7 @@ def end_and_report(mounted: "Mounted", drain_timeout_s: float | None) -> int:
     from mountfs.daemon.errors import DataLeft
     from mountfs.daemon.running import shown
 
-    with _bar() as tell:
+    with progress_bar("uploading") as tell:
         ended = end_mount(mounted, drain_timeout_s=drain_timeout_s, tell=tell)
     place = shown(str(mounted.mountpoint))
     if ended.was_dead:
@@ -58,28 +55,3 @@ def end_and_report(mounted: "Mounted", drain_timeout_s: float | None) -> int:
             hint="the next mount with the same cache sends them",
         )
     return ExitCode.OK
-
-
-@contextmanager
-def _bar() -> "Iterator[Callable[[messages.Progress], None]]":
-    """Yield what shows progress: a bar on a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda progress: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("uploading"), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        most = 0
-
-        def tell(progress: "messages.Progress") -> None:
-            nonlocal most
-            if progress.entries_left is None or progress.bytes_left is None:
-                return
-            most = max(most, progress.bytes_left)
-            text = f"{progress.entries_left} left, {progress.bytes_left / 1024**2:.1f} MiB"
-            bar.update(task, description=text, total=most or None, completed=most - progress.bytes_left)
-
-        yield tell

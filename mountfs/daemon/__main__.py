@@ -46,7 +46,7 @@ def main(disk: Disk = SYSTEM_DISK) -> int:
     _detach()
     try:
         prepare_cache_dir(settings.cache_dir)
-        log_to_file(settings.cache_dir, settings.log_level, settings.token)
+        log_to_file(settings)
         run(settings, lambda: launcher.tell({"ready": True}), disk=disk)
     except MountfsError as error:
         log.exception("the mount failed")

@@ -14,10 +14,14 @@ import trio
 
 from mountfs import __version__
 from mountfs.daemon import control, log_setup, ownership, runtime_dir, service_manager
+from mountfs.daemon.control_files import overlaid
+from mountfs.daemon.event_stream import EventStream
+from mountfs.daemon.hooks import Hooks
 from mountfs.daemon.mount_state import MountState
 from mountfs.daemon.running import StopReport
 from mountfs.daemon.settings import MountSettings
 from mountfs.daemon.signals import obey_signals
+from mountfs.daemon.viewers.running import viewers
 from mountfs.filesystem.filesystem import WorkspaceFilesystem
 from mountfs.kernel import mounts
 from mountfs.kernel.notifier import Notifier
@@ -26,8 +30,10 @@ from mountfs.kernel.session import MountOptions, mount
 from mountfs.locks.file_locks import FileLocks
 from mountfs.model.disk import Disk
 from mountfs.model.errors import FuseUnavailable, MountfsError, ReadOnlyCredential, RemoteUnavailable
+from mountfs.model.filesystem import Filesystem
 from mountfs.model.ids import NodeId
 from mountfs.model.remote import Remote, Workspace
+from mountfs.model.virtual import VirtualNode
 from mountfs.remotes.fastio.service import FastioService
 from mountfs.remotes.fastio.settings import FastioSettings
 from mountfs.rules.fence import Fence
@@ -44,6 +50,7 @@ from mountfs.sync.content import FileContent
 from mountfs.sync.content_steps import ContentSteps
 from mountfs.sync.follower import Follower
 from mountfs.sync.giving_up import GivingUp
+from mountfs.sync.pinning import Pins
 from mountfs.sync.publisher import Publisher
 from mountfs.sync.ranges import ContentRanges
 from mountfs.sync.refresher import Refresher
@@ -217,11 +224,15 @@ class Parts:
         """How the workspace names this mount to others as the holder of a lock."""
         self.journal = journal
         self._content_files = content_files
+        self.branches: dict[bytes, VirtualNode] = {}
+        """What the control directory has besides its files, by name."""
         self.orphans_removed = trio.Event()
         self.connection = Connection()
         self.notifier = Notifier()
         uid, gid = ownership.ids(settings.owner)
         self.tree = Tree(journal, uid=uid, gid=gid)
+        self.events = EventStream(self.tree.happenings)
+        self.hooks = Hooks(settings.hooks, self.tree.happenings, mountpoint=settings.mountpoint)
         self.tree.shares_attributes = settings.share_attributes
         self.tree.local_only = LocalOnly(settings.local_only)
         self.content = FileContent(
@@ -234,6 +245,7 @@ class Parts:
         self.conflicts = Conflicts(self.tree, self.notifier, host=host)
         self.changes = RemoteChanges(self.tree, self.notifier, self.content, self.conflicts)
         self.refresher = Refresher(self.tree, remote, self.changes, self.connection)
+        self.pins = Pins(self.tree, self.content, self.refresher, limit_bytes=settings.cache_size_bytes)
         self.unloader = Unloader(self.tree, self.refresher)
         self.uploads = ContentUploads(self.tree, remote, self.content)
         self.fence = Fence()
@@ -340,6 +352,7 @@ class Parts:
         await self.tree.load(await self.journal.pending(), await self.journal.conflicts())
         self.uploads.load(await self.journal.open_uploads(), self.tree)
         self.locks.adopt(await self.journal.leases())
+        await self.pins.load()
 
     async def remove_orphans(self) -> None:
         """Free what a crash left of deleted files, beside the traffic, and end. Cancelled between chunks."""
@@ -367,6 +380,8 @@ async def _serve(
         await traffic.start(parts.unloader.run)
         await traffic.start(parts.sender.run)
         await traffic.start(parts.follower.run)
+        await traffic.start(parts.pins.run)
+        await traffic.start(parts.hooks.run)
         traffic.start_soon(parts.remove_orphans)
         async with trio.open_nursery() as locking:
             await locking.start(parts.locks.run)
@@ -379,6 +394,7 @@ async def _serve(
             # The last closes came with the unmount.
             await state.drain_for_stop()
             await parts.content.upkeep.save_index()
+            await parts.hooks.finish()
         traffic.cancel_scope.cancel()
 
 
@@ -399,7 +415,10 @@ async def _serve_kernel(
         device=settings.device,
     )
     async with trio.open_nursery() as around:
-        async with mount(parts.filesystem, parts.notifier, options) as session:
+        async with (
+            mount(_with_control_dir(settings, parts, state), parts.notifier, options) as session,
+            viewers(settings, state, parts.tree.happenings),
+        ):
             state.session = session
             parts.sender.programs_idle_s = lambda: session.programs_idle_s
             parts.content.direct.is_possible = lambda: session.passthrough_refusal is None
@@ -416,4 +435,18 @@ async def _serve_kernel(
             finally:
                 # Also where something failed: from here on the end has a limit.
                 state.request_stop(drain_timeout_s=settings.drain_timeout_s)
+                parts.events.end()
         around.cancel_scope.cancel()
+
+
+def _with_control_dir(settings: MountSettings, parts: Parts, state: MountState) -> Filesystem:
+    return overlaid(
+        parts.filesystem,
+        name=settings.control_dir,
+        listed=settings.list_control_dir,
+        status=state.status,
+        waiting=state.waiting_uploads,
+        events=parts.events,
+        cache_dir=settings.cache_dir,
+        branches=parts.branches,
+    )

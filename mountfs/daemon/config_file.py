@@ -13,13 +13,16 @@ from pydantic_core import ErrorDetails
 
 from mountfs.daemon import ownership
 from mountfs.daemon.errors import ConfigurationRefused
+from mountfs.daemon.key_types import Address, DirectoryName, HookKeys
 from mountfs.daemon.running import shown
 from mountfs.daemon.settings import (
     DEFAULT_CACHE_SIZE_BYTES,
+    DEFAULT_CONTROL_DIR,
     DEFAULT_DRAIN_TIMEOUT_S,
     Conflict,
     Consistency,
     Durability,
+    LogFormat,
     LogLevel,
 )
 from mountfs.rules.local_only import LocalOnly
@@ -92,6 +95,13 @@ class MountKeys(BaseModel):
     share_attributes: bool = True
     passthrough: bool = True
     log_level: LogLevel = "info"
+    log_format: LogFormat = "auto"
+    control_dir: DirectoryName = DEFAULT_CONTROL_DIR
+    list_control_dir: bool = False
+    metrics_listen: Address = ""
+    web_listen: Address = ""
+    listen_beyond_loopback: bool = False
+    hooks: list[HookKeys] = []
 
 
 class ConfigFile(MountKeys):
@@ -162,6 +172,8 @@ class ReadFile:
             value = getattr(keys, key)
             if key in PATH_KEYS:
                 value = str(self.path.absolute().parent / Path(value).expanduser())
+            if key == "hooks":
+                value = [hook.plain(self.path.absolute().parent) for hook in value]
             found[key] = Given(value, f"{shown(str(self.path))}, line {lines[(*table, key)]}")
         return found
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import trio
 from pydantic import ValidationError
@@ -26,6 +26,7 @@ from mountfs.daemon.messages import (
     DrainRequest,
     ExtractRequest,
     Failure,
+    FetchRequest,
     HealthRequest,
     LocksRequest,
     Progress,
@@ -38,6 +39,7 @@ from mountfs.daemon.messages import (
     StopRequest,
     SyncRequest,
     UnlockRequest,
+    UnpinRequest,
 )
 from mountfs.daemon.running import DrainProgress, Remedies, RunningMount, shown
 from mountfs.daemon.runtime_dir import short_socket_path
@@ -49,6 +51,7 @@ _REQUEST_TIMEOUT_S = 5.0
 _SEND_TIMEOUT_S = 30.0
 
 Tell = Callable[[Answer], Awaitable[None]]
+_T = TypeVar("_T")
 
 
 async def serve(
@@ -175,7 +178,12 @@ async def _perform(running: RunningMount, request: Request, tell: Tell) -> Any:
         case SyncRequest():
             return asdict(await running.sync(request.path, timeout_s=request.timeout_s))
         case DrainRequest():
-            return await _drain(running, request.timeout_s, tell)
+            return await _telling(partial(running.drain, request.timeout_s), tell)
+        case FetchRequest():
+            fetch = partial(running.fetch, request.path, pin=request.pin)
+            return asdict(await _telling(lambda note: fetch(progress=note), tell))
+        case UnpinRequest():
+            return await running.unpin(request.path)
         case LocksRequest():
             return [asdict(lock) for lock in await running.locks(request.path)]
         case UnlockRequest():
@@ -207,8 +215,9 @@ async def _remedy(remedies: Remedies, request: Remedy) -> Any:
             return [shown(copy) for copy in await remedies.discard(request.path, request.folder)]
 
 
-async def _drain(running: RunningMount, timeout_s: float, tell: Tell) -> int:
-    # Only the newest state is worth telling: a client that reads slowly must not hold up the drain.
+async def _telling(work: Callable[[Callable[[DrainProgress], None]], Awaitable[_T]], tell: Tell) -> _T:
+    """Do the work, and tell the client how far it is."""
+    # Only the newest state is worth telling: a client that reads slowly must not hold up the work.
     latest: list[DrainProgress] = []
     news = trio.Event()
 
@@ -223,8 +232,14 @@ async def _drain(running: RunningMount, timeout_s: float, tell: Tell) -> int:
             news = trio.Event()
             await tell(Progress(entries_left=latest[0].entries_left, bytes_left=latest[0].bytes_left))
 
+    refusal: MountfsError | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(report)
-        left = await running.drain(timeout_s, note)
+        try:
+            outcome = await work(note)
+        except MountfsError as error:
+            refusal = error  # raised here it would come out in a group
         nursery.cancel_scope.cancel()
-    return left
+    if refusal is not None:
+        raise refusal
+    return outcome

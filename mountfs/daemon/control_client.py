@@ -19,6 +19,7 @@ from mountfs.daemon.messages import (
     DrainRequest,
     ExtractRequest,
     Failure,
+    FetchRequest,
     LocksRequest,
     Progress,
     Request,
@@ -29,10 +30,12 @@ from mountfs.daemon.messages import (
     StopRequest,
     SyncRequest,
     UnlockRequest,
+    UnpinRequest,
 )
 from mountfs.daemon.running import (
     ConflictState,
     ExtractedSide,
+    FetchOutcome,
     LockReport,
     RemoteHolder,
     Status,
@@ -52,6 +55,7 @@ _CONFLICTS: TypeAdapter[list[ConflictState]] = TypeAdapter(list[ConflictState])
 _SIDES: TypeAdapter[list[ExtractedSide]] = TypeAdapter(list[ExtractedSide])
 _LOCKS: TypeAdapter[tuple[LockReport, ...]] = TypeAdapter(tuple[LockReport, ...])
 _HOLDER: TypeAdapter[RemoteHolder | None] = TypeAdapter(RemoteHolder | None)
+_FETCHED: TypeAdapter[FetchOutcome] = TypeAdapter(FetchOutcome)
 _SYNC_OUTCOME: TypeAdapter[SyncOutcome] = TypeAdapter(SyncOutcome)
 
 
@@ -78,6 +82,12 @@ class ControlClient:
     def drain(self, timeout_s: float, tell: Callable[[Progress], None]) -> int:
         """Return the number of entries left in the journal."""
         return int(self._ask(DrainRequest(timeout_s=timeout_s), tell, limit_s=timeout_s + _OVERTIME_S))
+
+    def fetch(self, path: bytes, *, pin: bool, tell: Callable[[Progress], None]) -> FetchOutcome:
+        return _FETCHED.validate_python(self._ask(FetchRequest(path=path, pin=pin), tell))
+
+    def unpin(self, path: bytes) -> None:
+        self._ask(UnpinRequest(path=path))
 
     def locks(self, path: bytes | None) -> tuple[LockReport, ...]:
         return _LOCKS.validate_python(self._ask(LocksRequest(path=path)))

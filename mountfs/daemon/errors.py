@@ -31,6 +31,10 @@ class NotConfirmed(MountfsError):
     """The workspace did not confirm everything in the given time."""
 
 
+class NotFetched(MountfsError):
+    """Something that was to be brought into the cache could not be."""
+
+
 class StartFailed(MountfsError):
     """A process that was started ended, or was ended, before it was ready."""
 

@@ -1,41 +1,26 @@
-"""The log of a daemon: bounded in size, and without the token in it."""
+"""The log of a daemon: where it goes, bounded in size, and without the token in it."""
 
 import faulthandler
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-from mountfs.daemon.settings import LogLevel, Secret
+from mountfs.daemon.log_formats import (
+    HumanFormatter,
+    JournalHandler,
+    JsonFormatter,
+    RecordFields,
+    is_journal,
+)
+from mountfs.daemon.settings import LogFormat, LogLevel, MountSettings, Secret
 
 LOG_NAME = "daemon.log"
 _MAX_BYTES = 5 * 1024 * 1024
 _OLD_FILES = 2
-_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-
-
-class _Formatter(logging.Formatter):
-    """The last line of defence: no code logs the token on purpose, but foreign errors may quote headers."""
-
-    def __init__(self, secret: Secret, *, tracebacks: bool) -> None:
-        super().__init__(_FORMAT)
-        self._secrets = [secret]
-        self._tracebacks = tracebacks
-
-    def hide(self, secret: Secret) -> None:
-        """Hide this one as well; the earlier ones may still be valid."""
-        if secret not in self._secrets:
-            self._secrets.append(secret)
-
-    def format(self, record: logging.LogRecord) -> str:
-        if not self._tracebacks:
-            record.exc_info = record.exc_text = None
-        line = super().format(record)
-        for secret in self._secrets:
-            line = line.replace(secret.reveal(), "***")
-        return line
 
 
 def _open_private(path: str, flags: int) -> int:
@@ -61,16 +46,29 @@ class _DaemonLog(RotatingFileHandler):
             os.dup2(self.stream.fileno(), 2)
 
 
-def log_to_file(cache_dir: Path, level: LogLevel, secret: Secret) -> None:
-    """Send the log, and from now on descriptor 2, to `CACHE/daemon.log` (0600)."""
-    _install(_DaemonLog(cache_dir / LOG_NAME), _Formatter(secret, tracebacks=True), level)
+def log_to_file(settings: MountSettings) -> None:
+    """Send the log, and from now on descriptor 2, to `CACHE/daemon.log` (0600): for people, or as JSON lines
+    where that is asked for."""
+    formatter: logging.Formatter = HumanFormatter(settings.token, tracebacks=True)
+    if settings.log_format == "json":
+        formatter = JsonFormatter(settings.token, _of_mount(settings))
+    _install(_DaemonLog(settings.cache_dir / LOG_NAME), formatter, settings.log_level)
     faulthandler.enable(2)
 
 
-def log_to_stderr(level: LogLevel, secret: Secret) -> None:
-    """Send the log to standard error, for people: tracebacks only when level is "debug"."""
-    formatter = _Formatter(secret, tracebacks=level == "debug")
-    _install(logging.StreamHandler(sys.stderr), formatter, level)
+def log_to_stderr(settings: MountSettings) -> None:
+    """Send the log to where standard error leads: lines for people on a terminal, with tracebacks only when
+    the level is "debug"; fields to systemd's journal; JSON lines to anything else."""
+    chosen = _chosen(settings.log_format)
+    secret, level = settings.token, settings.log_level
+    if chosen == "journal":
+        handler: logging.Handler = JournalHandler(RecordFields(secret, _of_mount(settings)))
+        _install(handler, None, level)
+    elif chosen == "json":
+        _install(logging.StreamHandler(sys.stderr), JsonFormatter(secret, _of_mount(settings)), level)
+    else:
+        formatter = HumanFormatter(secret, tracebacks=level == "debug")
+        _install(logging.StreamHandler(sys.stderr), formatter, level)
 
 
 def follow(level: LogLevel, secret: Secret) -> None:
@@ -78,11 +76,24 @@ def follow(level: LogLevel, secret: Secret) -> None:
     root = logging.getLogger()
     root.setLevel(level.upper())
     for handler in root.handlers:
-        if isinstance(handler.formatter, _Formatter):
-            handler.formatter.hide(secret)
+        hiding = handler.fields if isinstance(handler, JournalHandler) else handler.formatter
+        if isinstance(hiding, HumanFormatter | RecordFields):
+            hiding.hidden.add(secret)
 
 
-def _install(handler: logging.Handler, formatter: logging.Formatter, level: LogLevel) -> None:
+def _chosen(wanted: LogFormat) -> LogFormat:
+    if wanted != "auto":
+        return wanted
+    if is_journal(2):
+        return "journal"
+    return "text" if sys.stderr.isatty() else "json"
+
+
+def _of_mount(settings: MountSettings) -> Mapping[str, str]:
+    return {"mountpoint": str(settings.mountpoint), "workspace": settings.workspace, "pid": str(os.getpid())}
+
+
+def _install(handler: logging.Handler, formatter: logging.Formatter | None, level: LogLevel) -> None:
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.addHandler(handler)

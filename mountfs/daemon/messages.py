@@ -62,6 +62,19 @@ class UnlockRequest(_Message):
     path: bytes
 
 
+class FetchRequest(_Message):
+    """Bring what is missing at or below the path, and keep it where `pin` says so."""
+
+    ask: Literal["fetch"] = "fetch"
+    path: bytes
+    pin: bool
+
+
+class UnpinRequest(_Message):
+    ask: Literal["unpin"] = "unpin"
+    path: bytes
+
+
 class StopRequest(_Message):
     """Answered when the daemon has begun to stop; its record tells later how it ended."""
 
@@ -127,9 +140,10 @@ class Failure(_Message):
 
 
 Remedy = ConflictsRequest | ResolveRequest | ExtractRequest | RetryRequest | DiscardRequest
+Fetching = FetchRequest | UnpinRequest
 Locking = LocksRequest | UnlockRequest
 Asking = StatusRequest | HealthRequest | AuditRequest
-Request = Asking | SyncRequest | DrainRequest | StopRequest | Remedy | Locking
+Request = Asking | SyncRequest | DrainRequest | StopRequest | Remedy | Locking | Fetching
 Answer = Progress | Result | Failure
 
 REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="ask")])

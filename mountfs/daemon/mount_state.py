@@ -1,8 +1,9 @@
 """What a running mount tells and does on request: implements `RunningMount`."""
 
 import os
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from typing import Final, Protocol
 
 import trio
 
@@ -14,7 +15,10 @@ from mountfs.daemon.running import (
     ActiveUpload,
     CacheUse,
     DrainProgress,
+    FailedUpload,
     Feature,
+    FetchOutcome,
+    FileVersion,
     Health,
     LockReport,
     LockState,
@@ -23,6 +27,7 @@ from mountfs.daemon.running import (
     Status,
     SyncOutcome,
     Uploads,
+    WaitingUpload,
     shown,
 )
 from mountfs.daemon.settings import MountSettings
@@ -30,6 +35,7 @@ from mountfs.kernel import extension
 from mountfs.kernel.session import Session
 from mountfs.locks.file_locks import FileLocks, FileLockStatistics
 from mountfs.model.filesystem import LockKind
+from mountfs.model.ids import ROOT_INO
 from mountfs.model.remote import Remote, Workspace
 from mountfs.storage.audit import audit
 from mountfs.storage.content import ContentFiles
@@ -38,12 +44,16 @@ from mountfs.sync.conflict_resolution import ConflictResolution
 from mountfs.sync.connection import Connection
 from mountfs.sync.content import FileContent
 from mountfs.sync.giving_up import GivingUp
+from mountfs.sync.pinning import Bringing, Pins
 from mountfs.sync.publisher import Publisher
 from mountfs.sync.refresher import Refresher
 from mountfs.sync.sender import Sender
 from mountfs.sync.uploads import ContentUploads
 from mountfs.tree.inode import Inode
 from mountfs.tree.tree import Tree
+
+MOST_LISTED: Final = 2_000
+"""So many changes are listed one by one: the list is made while nothing else is done."""
 
 
 class MountParts(Protocol):
@@ -61,6 +71,7 @@ class MountParts(Protocol):
     sender: Sender
     publisher: Publisher
     locks: FileLocks
+    pins: Pins
     resolution: ConflictResolution
     giving_up: GivingUp
 
@@ -156,6 +167,30 @@ class MountState:
             await publisher.settle(publisher.pending_below(None), progress=tell)
         return len(publisher.pending_below(None))
 
+    async def versions(self, path: bytes) -> Sequence[FileVersion]:
+        """Return what is known of the states of a file. Raises FileNotFound."""
+        base = (await self._parts.pins.find(path)).base
+        return [FileVersion(base.version, "", base.size, "")] if base is not None and base.version else []
+
+    # Bringing content.
+
+    async def fetch(
+        self, path: bytes, *, pin: bool, progress: Callable[[DrainProgress], None]
+    ) -> FetchOutcome:
+        pins = self._parts.pins
+
+        def tell(bringing: Bringing) -> None:
+            ended = bringing.done_files + bringing.failed_files
+            progress(DrainProgress(bringing.files - ended, max(0, bringing.size_bytes - bringing.done_bytes)))
+
+        top = await pins.find(path)
+        brought = await (pins.pin if pin else pins.prefetch)(top, tell)
+        failed = tuple(FailedUpload(shown(name), shown(reason), "") for name, reason in brought.failed)
+        return FetchOutcome(brought.files, brought.size_bytes, brought.failed_files, failed)
+
+    async def unpin(self, path: bytes) -> None:
+        await self._parts.pins.unpin(await self._parts.pins.find(path))
+
     # Locks.
 
     async def locks(self, path: bytes | None) -> tuple[LockReport, ...]:
@@ -188,6 +223,9 @@ class MountState:
             requests=self._requests(),
             conflicts=len(parts.tree.conflicts),
             leases_lost=locks.leases_lost,
+            sent_bytes=parts.uploads.sent_bytes,
+            fetched_bytes=parts.content.fetched_bytes,
+            pinned=tuple(shown(path) or "." for path in parts.pins.paths()),
         )
 
     def health(self) -> Health:
@@ -221,6 +259,21 @@ class MountState:
             failed=tuple(self.remedies.failed(inode) for inode in pending if inode.failure is not None),
         )
 
+    def waiting_uploads(self, most: int = MOST_LISTED) -> list[WaitingUpload]:
+        """Return what the workspace does not have yet, oldest first, and a last line where there is more."""
+        pending = self._parts.tree.pending
+        listed = [self._waiting(inode) for inode in islice(pending.values(), most)]
+        if len(pending) > most:
+            listed.append(WaitingUpload("more", f"and {len(pending) - most} more changes", 0, 0, ""))
+        return listed
+
+    def _waiting(self, inode: Inode) -> WaitingUpload:
+        transfer = self._parts.uploads.transfers.get(inode.ino)
+        state = "waiting" if transfer is None else "uploading"
+        state = "failed" if inode.failure is not None else state
+        sent = 0 if transfer is None else transfer.sent
+        return WaitingUpload(state, shown(inode.path()), _bytes_to_send(inode), sent, inode.failure or "")
+
     def _lock(self, lock: FileLockStatistics) -> LockState:
         inode = self._parts.tree.inodes.get(lock.ino)
         kinds = {kind for _, kind in lock.holders}
@@ -241,7 +294,15 @@ class MountState:
         return (
             Feature("locks across hosts", forwarded, "" if forwarded else unmade),
             Feature("passthrough", refusal is None, refusal or ""),
+            self._control_directory(),
         )
+
+    def _control_directory(self) -> Feature:
+        name = self._reloading.settings.control_dir
+        root = self._parts.tree.inodes.get(ROOT_INO)
+        hides = root is not None and os.fsencode(name) in root.children
+        told = f"hides {name!r} of the workspace; choose another name by control_dir" if hides else ""
+        return Feature("control directory", bool(name), told if name else "control_dir is empty")
 
     async def audit(self) -> list[str]:
         await self._parts.orphans_removed.wait()

@@ -10,6 +10,7 @@ import trio
 from mountfs.daemon import service_manager
 from mountfs.daemon.config_file import MountKeys, read_config
 from mountfs.daemon.credentials import read_token_file
+from mountfs.daemon.key_types import HookKeys
 from mountfs.daemon.running import shown
 from mountfs.daemon.settings import MountSettings
 from mountfs.model.errors import MountfsError
@@ -66,7 +67,9 @@ def _wanted(settings: MountSettings) -> dict[str, Any]:
     wanted: dict[str, Any] = {}
     for key, field in MountKeys.model_fields.items():
         given = mount.given.get(key)
-        value = field.default if given is None else given.value
+        value: Any = field.default if given is None else given.value
+        if key == "hooks":
+            value = [HookKeys.model_validate(each).settings(None) for each in value]
         if isinstance(value, list):
             value = tuple(value)
         if key in decided or (given is None and key in ("url", "workspace", "mountpoint", "cache")):
@@ -82,6 +85,8 @@ def _attribute(key: str) -> str:
 
 def _current(settings: MountSettings, key: str) -> object:
     value = getattr(settings, _attribute(key))
+    if key == "hooks":  # the secrets are in files of their own
+        return tuple(replace(hook, secret=None) for hook in value)
     return str(value) if key in ("mountpoint", "cache") else value
 
 

@@ -40,6 +40,18 @@ class FailedUpload:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingUpload:
+    """One change that the workspace does not have. `state`: waiting, uploading or failed; `size_bytes` is 0
+    where no content is to be sent; `reason` says why it failed, and is empty else."""
+
+    state: str
+    path: str
+    size_bytes: int
+    sent_bytes: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Uploads:
     """`pending_count` is the number of entries in the journal, the active and failed ones included."""
 
@@ -120,7 +132,8 @@ class Requests:
 class Status:
     """Everything that `mountfs status` shows of one mount. Paths are relative to the mount, as `shown`.
 
-    `leases_lost`: how many ended since the start under somebody who relied on them.
+    `leases_lost`: how many ended since the start under somebody who relied on them. `pinned`: the files and
+    folders that stay in the cache. `sent_bytes`, `fetched_bytes`: content, since the start.
     """
 
     workspace_name: str
@@ -141,6 +154,9 @@ class Status:
     requests: Requests
     conflicts: int = 0
     leases_lost: int = 0
+    pinned: tuple[str, ...] = ()
+    sent_bytes: int = 0
+    fetched_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +175,17 @@ class SyncOutcome:
     confirmed: bool
     remaining: int
     failed: tuple[FailedUpload, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FetchOutcome:
+    """What is in the cache of what was to be brought. `failed` has the first of those that are not, with the
+    reason and no hint; `failed_files` counts all."""
+
+    files: int
+    size_bytes: int
+    failed_files: int
+    failed: tuple[FailedUpload, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +218,16 @@ class ConflictState:
     theirs: str | None
     their_version: str | None
     base_version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FileVersion:
+    """One state of a file on the workspace; `created` in ISO 8601 and `author` are empty where not told."""
+
+    version: str
+    created: str
+    size_bytes: int
+    author: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,8 +302,20 @@ class RunningMount(Protocol):
 
     async def reload(self) -> None:
         """Read the configuration again and follow it where that is possible at once; the log tells. Never
-        raises
-        for a configuration that is wrong."""
+        raises for a configuration that is wrong."""
+        ...
+
+    async def fetch(
+        self, path: bytes, *, pin: bool, progress: Callable[[DrainProgress], None]
+    ) -> FetchOutcome:
+        """Bring every byte at or below this path into the cache; with `pin` keep it there from now on.
+
+        Raises FileNotFound, NoRoom, and what the workspace says of a folder that nobody has listed yet.
+        """
+        ...
+
+    async def unpin(self, path: bytes) -> None:
+        """Raises FileNotFound, InvalidArgument where it is not pinned itself."""
         ...
 
     def request_stop(self, *, drain_timeout_s: float) -> None:

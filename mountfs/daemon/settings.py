@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from mountfs.kernel.handed_device import HandedDevice
 
@@ -11,9 +11,11 @@ Durability = Literal["local", "remote"]
 Consistency = Literal["feed", "open"]
 Conflict = Literal["keep-both", "last-writer-wins"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["auto", "text", "json", "journal"]
 
 DEFAULT_CACHE_SIZE_BYTES = 10 * 1024**3
 DEFAULT_DRAIN_TIMEOUT_S = 60.0
+DEFAULT_CONTROL_DIR = ".mountfs"
 
 
 class Secret:
@@ -50,6 +52,30 @@ class ConfigSource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HookSettings:
+    """What is told of events of these kinds, on paths that match (empty: on all): a program, or a receiver of
+    requests that are signed with the secret. `timeout_s`: after so long a program is ended."""
+
+    on: tuple[str, ...]
+    match: tuple[str, ...] = ()
+    run: tuple[str, ...] = ()
+    url: str = ""
+    secret: Secret | None = None
+    timeout_s: float = 30.0
+
+    def plain(self) -> dict[str, Any]:
+        """Return what `of_plain` takes, with the secret in clear; see `MountSettings.dump`."""
+        told = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**told, "secret": self.secret.reveal() if self.secret is not None else None}
+
+    @classmethod
+    def of_plain(cls, told: dict[str, Any]) -> Self:
+        lists = {name: tuple(told[name]) for name in ("on", "match", "run")}
+        secret = Secret(told["secret"]) if told["secret"] is not None else None
+        return cls(**{**told, **lists, "secret": secret})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MountSettings:
     """One mount, complete and checked: whoever gets this asks no further source.
 
@@ -68,7 +94,12 @@ class MountSettings:
     local_only: patterns, as in a .gitignore, of paths that stay in the cache and are never uploaded.
     share_attributes: whether a file may be executed travels to other hosts, in the free text of its node.
     passthrough: the kernel may serve open files from the cache by itself, where it can.
-    log_level: what goes to the log.
+    control_dir: name of the virtual directory in the root with the control files; empty: there is none.
+    list_control_dir: whether listings of the root show it.
+    log_level: what goes to the log. log_format: how it looks; "auto" goes by where it leads.
+    metrics_listen, web_listen: HOST:PORT of the metrics and of the page; empty: neither is served.
+    listen_beyond_loopback: whether these may be reached from other machines.
+    hooks: who is told of what happens.
     token_file: where the token came from, to be read again; None where the environment gave it.
     config: where the settings can be read again; None where no file gave any.
     device: of a mount that somebody made for this process; it cannot be handed on, so `dump` leaves it out.
@@ -93,7 +124,14 @@ class MountSettings:
     local_only: tuple[str, ...] = ()
     share_attributes: bool = True
     passthrough: bool = True
+    control_dir: str = DEFAULT_CONTROL_DIR
+    list_control_dir: bool = False
     log_level: LogLevel = "info"
+    log_format: LogFormat = "auto"
+    metrics_listen: str = ""
+    web_listen: str = ""
+    listen_beyond_loopback: bool = False
+    hooks: tuple[HookSettings, ...] = ()
     token_file: Path | None = None
     config: ConfigSource | None = None
     device: HandedDevice | None = None
@@ -107,6 +145,7 @@ class MountSettings:
         plain["token_file"] = None if self.token_file is None else str(self.token_file)
         if self.config is not None:
             plain["config"] = {**asdict(self.config), "path": str(self.config.path)}
+        plain["hooks"] = [hook.plain() for hook in self.hooks]
         return json.dumps(plain)
 
     @classmethod
@@ -122,4 +161,5 @@ class MountSettings:
             plain["config"] = ConfigSource(
                 path=Path(source["path"]), name=source["name"], fixed=tuple(source["fixed"])
             )
+        plain["hooks"] = tuple(HookSettings.of_plain(hook) for hook in plain["hooks"])
         return cls(**plain)

@@ -102,7 +102,7 @@ class WorkspaceFilesystem(LockOperations):
 
     # Names.
 
-    def cache_times(self) -> CacheTimes:
+    def cache_times(self, ino: Ino) -> CacheTimes:
         if self._refresher.live_since is None:
             return BLIND_TIMES
         return LIVE_TIMES if self._kernel.can_expire_everything else WARY_TIMES

@@ -19,6 +19,7 @@ ERRNOS: Final[dict[type[MountfsError], int]] = {
     errors.LeaseHeld: errno.EAGAIN,
     errors.FileTooBig: errno.EFBIG,
     errors.QuotaExceeded: errno.EDQUOT,
+    errors.NoRoom: errno.ENOSPC,
     errors.ContentUnavailable: errno.ETIMEDOUT,
     errors.FileNotFound: errno.ENOENT,
     errors.FileExists: errno.EEXIST,

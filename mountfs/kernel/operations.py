@@ -6,6 +6,7 @@ import logging
 import stat
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
+from time import perf_counter
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import pyfuse3
@@ -31,6 +32,7 @@ from mountfs.kernel.errno_map import errno_for
 from mountfs.model.errors import FileNotFound, MountfsError
 from mountfs.model.filesystem import Filesystem, Handle, OpenedDirectory, OpenedFile
 from mountfs.model.ids import Ino
+from mountfs.rules.latency import Latencies
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -55,6 +57,7 @@ def _answered(handler: _Handler[_P, _R]) -> _Handler[_P, _R]:
         self.requests[name] += 1
         if self._on_begin is not None:
             self._on_begin()
+        began = perf_counter()
         try:
             return await handler(self, *args, **kwargs)
         except MountfsError as error:
@@ -64,6 +67,9 @@ def _answered(handler: _Handler[_P, _R]) -> _Handler[_P, _R]:
         except Exception as error:
             _log.exception("%s failed unexpectedly; the program gets EIO", name)
             raise FUSEError(errno.EIO) from error
+        finally:
+            if not (self._streams and name == "read" and args[0] in self._streams):
+                self.latencies[name].observe(perf_counter() - began)
 
     return guarded
 
@@ -97,11 +103,15 @@ class Operations(pyfuse3.Operations):
         self._open_files = open_files
         self.requests: Counter[str] = Counter()
         """How many the kernel has made, by operation; locks are not counted."""
+        self.latencies = Latencies()
+        """How long each took from the handler's begin to its answer, by operation; reads of streams, which
+        wait for something to happen, are left out."""
+        self._streams: set[Handle] = set()
         self._directories: dict[Handle, Ino] = {}  # open ones: pyfuse3 tells no inode at fsyncdir
 
     @_answered
     async def lookup(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> EntryAttributes:
-        times = self._filesystem.cache_times()
+        times = self._filesystem.cache_times(Ino(parent_inode))
         try:
             attributes = await self._filesystem.lookup(Ino(parent_inode), name)
         except FileNotFound:
@@ -120,7 +130,7 @@ class Operations(pyfuse3.Operations):
     @_answered
     async def getattr(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
         attributes = await self._filesystem.attributes(Ino(inode))
-        return translate.entry_attributes(attributes, self._filesystem.cache_times())
+        return translate.entry_attributes(attributes, self._filesystem.cache_times(Ino(inode)))
 
     @_answered
     async def setattr(
@@ -134,7 +144,7 @@ class Operations(pyfuse3.Operations):
         handle = None if fh is None else Handle(fh)
         change = translate.attribute_change(attr, fields)
         attributes = await self._filesystem.set_attributes(Ino(inode), change, handle)
-        return translate.entry_attributes(attributes, self._filesystem.cache_times())
+        return translate.entry_attributes(attributes, self._filesystem.cache_times(attributes.ino))
 
     @_answered
     async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:
@@ -146,7 +156,7 @@ class Operations(pyfuse3.Operations):
     ) -> EntryAttributes:
         caller = translate.caller(ctx)
         attributes = await self._filesystem.make_node(Ino(parent_inode), name, mode, rdev, caller)
-        return translate.entry_attributes(attributes, self._filesystem.cache_times())
+        return translate.entry_attributes(attributes, self._filesystem.cache_times(attributes.ino))
 
     @_answered
     async def mkdir(
@@ -154,7 +164,7 @@ class Operations(pyfuse3.Operations):
     ) -> EntryAttributes:
         bits, caller = stat.S_IMODE(mode), translate.caller(ctx)
         attributes = await self._filesystem.make_directory(Ino(parent_inode), name, bits, caller)
-        return translate.entry_attributes(attributes, self._filesystem.cache_times())
+        return translate.entry_attributes(attributes, self._filesystem.cache_times(attributes.ino))
 
     @_answered
     async def symlink(
@@ -162,14 +172,14 @@ class Operations(pyfuse3.Operations):
     ) -> EntryAttributes:
         caller = translate.caller(ctx)
         attributes = await self._filesystem.make_symlink(Ino(parent_inode), name, target, caller)
-        return translate.entry_attributes(attributes, self._filesystem.cache_times())
+        return translate.entry_attributes(attributes, self._filesystem.cache_times(attributes.ino))
 
     @_answered
     async def link(
         self, inode: InodeT, new_parent_inode: InodeT, new_name: FileNameT, ctx: RequestContext
     ) -> EntryAttributes:
         attributes = await self._filesystem.link(Ino(inode), Ino(new_parent_inode), new_name)
-        return translate.entry_attributes(attributes, self._filesystem.cache_times())
+        return translate.entry_attributes(attributes, self._filesystem.cache_times(attributes.ino))
 
     @_answered
     async def unlink(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
@@ -202,7 +212,7 @@ class Operations(pyfuse3.Operations):
             opened, attributes = await self._filesystem.create_unnamed(parent, bits, flags, caller)
         else:
             opened, attributes = await self._filesystem.create(parent, name, bits, flags, caller)
-        times = self._filesystem.cache_times()
+        times = self._filesystem.cache_times(parent)
         info = await self._answer(Ino(attributes.ino), opened)
         return info, translate.entry_attributes(attributes, times)
 
@@ -224,6 +234,7 @@ class Operations(pyfuse3.Operations):
 
     @_answered
     async def release(self, fh: FileHandleT) -> None:
+        self._streams.discard(Handle(fh))
         if self._open_files:
             self._open_files.released(Handle(fh))
         await self._filesystem.release(Handle(fh))
@@ -243,7 +254,7 @@ class Operations(pyfuse3.Operations):
     @_answered
     async def readdir(self, fh: FileHandleT, start_id: int, token: ReaddirToken) -> None:
         """Without a checkpoint: an entry is remembered before anything can happen to it."""
-        times, offset = self._filesystem.cache_times(), start_id
+        times, offset = self._filesystem.cache_times(self._directories[Handle(fh)]), start_id
         while entries := self._filesystem.list_directory(Handle(fh), offset):
             for entry in entries:
                 attributes = translate.entry_attributes(entry.attributes, times)
@@ -284,6 +295,8 @@ class Operations(pyfuse3.Operations):
 
     async def _answer(self, ino: Ino, opened: OpenedFile) -> FileInfo:
         """Without a checkpoint, unless the open fails: the kernel knows no handle then, so it is released."""
+        if opened.stream:
+            self._streams.add(opened.handle)
         if self._open_files is None:
             return translate.file_info(opened)
         try:

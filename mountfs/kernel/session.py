@@ -23,6 +23,7 @@ from mountfs.kernel.notifier import Notifier
 from mountfs.kernel.operations import Operations
 from mountfs.model.errors import FuseUnavailable
 from mountfs.model.filesystem import Filesystem
+from mountfs.rules.latency import Histogram
 
 if extension.AVAILABLE:
     from mountfs.kernel import _extras
@@ -100,6 +101,11 @@ class Session:
     def requests(self) -> Mapping[str, int]:
         """How many requests of the kernel reached the daemon, by operation."""
         return self._operations.requests if self._operations else {}
+
+    @property
+    def latencies(self) -> Mapping[str, Histogram]:
+        """How long these requests took, by operation."""
+        return self._operations.latencies if self._operations else {}
 
     @property
     def backing_ids(self) -> int:

@@ -95,7 +95,12 @@ def caller(context: pyfuse3.RequestContext) -> Caller:
 
 def file_info(opened: OpenedFile, *, in_passthrough: bool = False) -> pyfuse3.FileInfo:
     # The kernel keeps no pages of a file in passthrough, and fails an open that asks for both.
-    return pyfuse3.FileInfo(fh=opened.handle, keep_cache=opened.keep_cache and not in_passthrough)
+    return pyfuse3.FileInfo(
+        fh=opened.handle,
+        keep_cache=opened.keep_cache and not in_passthrough,
+        direct_io=opened.uncached,
+        nonseekable=opened.stream,
+    )
 
 
 def rename_flag(flags: int) -> RenameFlag:

@@ -151,6 +151,10 @@ class StorageError(MountfsError):
         self.errno = errno
 
 
+class NoRoom(MountfsError):
+    """The limit of the cache does not allow it."""
+
+
 class CacheInUse(MountfsError):
     """Another daemon works on this cache directory."""
 

@@ -76,12 +76,16 @@ class OpenedFile:
     the kernel can, it serves reads and writes from that file, and the file system hears nothing of them. It
     stays the file system's own. Every open of an inode that is open already has to name the same file.
     no_flush: nothing is to be done when a program closes a descriptor of this file.
+    uncached: the kernel is to keep nothing of it, and to go on reading until there is no more, whatever size
+    the file shows. stream: it has no offsets.
     """
 
     handle: Handle
     keep_cache: bool
     backing: int | None = None
     no_flush: bool = False
+    uncached: bool = False
+    stream: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +186,9 @@ class Filesystem(Protocol):
     """One mounted workspace. A successful lookup, create, mkdir, ... counts one kernel reference to the
     inode, given back by `forget`; so does each entry that a listing hands to the kernel (`remember`)."""
 
-    def cache_times(self) -> CacheTimes: ...
+    def cache_times(self, ino: Ino) -> CacheTimes:
+        """For the attributes of this inode, and for what is and is not below it where it is a directory."""
+        ...
 
     async def lookup(self, parent: Ino, name: bytes) -> Attributes: ...
 

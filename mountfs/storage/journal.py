@@ -132,6 +132,14 @@ class SqliteJournal:
         self._gathering.facts[schema.lease_fact(ino)] = None
         self._schedule_hand_over()
 
+    def record_pin(self, ino: Ino, path: bytes) -> None:
+        self._gathering.facts[schema.pin_fact(ino)] = schema.pin_value(path)
+        self._schedule_hand_over()
+
+    def erase_pin(self, ino: Ino) -> None:
+        self._gathering.facts[schema.pin_fact(ino)] = None
+        self._schedule_hand_over()
+
     def erase_conflict(self, ino: Ino) -> None:
         self._gathering.facts[schema.conflict_fact(ino)] = None
         self._schedule_hand_over()
@@ -312,6 +320,27 @@ class SqliteJournal:
                 except (ValueError, TypeError) as error:
                     log.error("the journal's record %r cannot be read: %s", name, error)
             return found
+
+        return await trio.to_thread.run_sync(select)
+
+    async def pins(self) -> Sequence[tuple[Ino, bytes]]:
+        """Return what is pinned. What cannot be read is left out, and logged."""
+
+        def select() -> list[tuple[Ino, bytes]]:
+            found = []
+            for name, value in self._rows(schema.SELECT_PINS):
+                try:
+                    found.append(schema.pin_record(name, value))
+                except (ValueError, AttributeError) as error:
+                    log.error("the journal's record %r cannot be read: %s", name, error)
+            return found
+
+        return await trio.to_thread.run_sync(select)
+
+    async def files_below(self, tops: Sequence[Ino]) -> Sequence[tuple[Ino, int]]:
+        def select() -> list[tuple[Ino, int]]:
+            rows = self._rows(schema.select_files_below(len(tops)), tops)
+            return [(Ino(ino), size) for ino, size in rows]
 
         return await trio.to_thread.run_sync(select)
 

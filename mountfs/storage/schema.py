@@ -17,7 +17,8 @@ FORMAT: Final = 4
 
 TABLES: Final = """
 CREATE TABLE IF NOT EXISTS facts (
-    name  TEXT PRIMARY KEY,  -- 'format', 'workspace', 'ino_ceiling', 'conflict INO', 'lease INO' (JSON)
+    name  TEXT PRIMARY KEY,  -- 'format', 'workspace', 'ino_ceiling';
+                             -- with JSON: 'conflict INO', 'lease INO', 'pin INO'
     value TEXT NOT NULL
 ) WITHOUT ROWID;
 
@@ -97,6 +98,14 @@ SELECT_PENDING: Final = f"{SELECT_ENTRY} WHERE pending IS NOT NULL ORDER BY pend
 SELECT_EXPOSED: Final = f"{SELECT_ENTRY} WHERE exposed_size IS NOT NULL"
 SELECT_UNLINKED: Final = "SELECT ino FROM entries WHERE parent IS NULL AND ino <> ?"
 
+_FILES_BELOW: Final = f"""
+WITH RECURSIVE below(ino, kind, size) AS (
+    SELECT ino, kind, size FROM entries WHERE ino IN (TOPS)
+    UNION SELECT entries.ino, entries.kind, entries.size FROM entries JOIN below ON entries.parent = below.ino
+)
+SELECT ino, size FROM below WHERE kind = {int(EntryKind.FILE)}
+"""  # noqa: S608 - constants only
+
 OLDEST_NS: Final = -(2**63)
 NEWEST_NS: Final = 2**63 - 1
 
@@ -106,6 +115,11 @@ Row = tuple[int | str | bytes | None, ...]
 def select_known(count: int) -> str:
     """Return the query for which of `count` inode numbers have an entry."""
     return f"SELECT ino FROM entries WHERE ino IN ({', '.join('?' * count)})"  # noqa: S608 - constants only
+
+
+def select_files_below(count: int) -> str:
+    """Return the query for number and size of the files that are, or lie below, one of `count` entries."""
+    return _FILES_BELOW.replace("TOPS", ", ".join("?" * count))
 
 
 def entry_row(entry: EntryRecord) -> Row:
@@ -278,6 +292,23 @@ def lease_record(name: str, value: str) -> KnownLease:
     """Raises ValueError or TypeError where it is damaged."""
     node, token = json.loads(value)
     return KnownLease(Ino(int(name.removeprefix(LEASE_FACT))), NodeId(node), LeaseToken(token))
+
+
+PIN_FACT: Final = "pin "
+SELECT_PINS: Final = "SELECT name, value FROM facts WHERE name GLOB 'pin *'"
+
+
+def pin_fact(ino: Ino) -> str:
+    return f"{PIN_FACT}{ino}"
+
+
+def pin_value(path: bytes) -> str:
+    return json.dumps(path.decode("latin-1"))
+
+
+def pin_record(name: str, value: str) -> tuple[Ino, bytes]:
+    """Raises ValueError or AttributeError where it is damaged."""
+    return Ino(int(name.removeprefix(PIN_FACT))), json.loads(value).encode("latin-1")
 
 
 def _base_values(base: Base | None) -> list[str | int | None] | None:

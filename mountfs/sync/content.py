@@ -64,6 +64,8 @@ class FileContent:
         self.direct = DirectAccess(tree, grown=self.upkeep.grow)
         self.superseding = Superseding(tree, remote, store, self.direct)
         self._prefetcher = Prefetcher(self._bring, lambda: self.upkeep.free_bytes)
+        self.fetched_bytes = 0
+        """How many bytes of content came from the remote, since the start."""
         self._uncommitted: dict[Ino, trio.Event] = {}
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -197,6 +199,13 @@ class FileContent:
             self._fetcher.demand(inode, start, end, plan.fetch_end)
         self._fetcher.fetch_ahead(inode, end, plan.ahead_end, plan.range_bytes)
         await self._fetcher.require(inode, start, end, plan.fetch_end)
+
+    async def bring_whole(self, inode: Inode) -> None:
+        """Return when every byte is in the cache, having left the way to readers. Raises as `read` does."""
+        async with self.held(inode):
+            if not inode.has_whole_content():
+                await self._fetcher.bring_ahead(inode)
+                await self.require_whole(inode)
 
     async def _bring(self, inode: Inode) -> bool:
         async with self.held(inode):
@@ -358,6 +367,7 @@ class FileContent:
         self.upkeep.save_later(inode)
 
     def _count_fetched(self, inode: Inode, count: int) -> None:
+        self.fetched_bytes += count
         self.upkeep.save_later(inode)
         self.upkeep.grow(count)
 

@@ -19,6 +19,7 @@ from mountfs.model.ids import NodeId, VersionId
 from mountfs.model.node import RemoteNode
 from mountfs.model.remote import NewFile, Remote
 from mountfs.rules.fence import Fence
+from mountfs.rules.happenings import Detail, Kind
 from mountfs.rules.steps import Step, next_step
 from mountfs.sync.cached_range import ContentChanged
 from mountfs.sync.content import FileContent
@@ -112,9 +113,16 @@ class ContentSteps:
         inode.touched_at = trio.current_time()
         inode.content_dirty = False
         self._content.confirmed(inode)
+        self._tell_confirmed(inode)
         self._tree.save(inode)
         await self._uploads.forget(inode)
         return True
+
+    def _tell_confirmed(self, inode: Inode) -> None:
+        base = inode.base
+        assert base is not None
+        told: dict[str, Detail] = {"size_bytes": inode.size, "version": base.version or "", "node": base.node}
+        self._tree.happenings.tell(Kind.CONFIRMED, inode.path(), **told)
 
     async def _place(self, inode: Inode, sent: Sent) -> Outcome | WaitFor:
         """Put what was sent where the entry belongs by now."""
@@ -203,6 +211,7 @@ class ContentSteps:
         if inode.generation == sent.generation and inode.is_linked:
             inode.content_dirty = False
             self._content.confirmed(inode)
+            self._tell_confirmed(inode)
         self._tree.save(inode)
 
     async def _settle_mismatch(self, inode: Inode, sent: Sent) -> Outcome:

@@ -15,6 +15,7 @@ from mountfs.model.errors import (
 from mountfs.model.filesystem import KernelNotifier
 from mountfs.model.ids import Ino, NodeId
 from mountfs.rules.fence import Fence
+from mountfs.rules.happenings import Kind
 from mountfs.sync.connection import Connection
 from mountfs.sync.content import FileContent
 from mountfs.sync.follower import Follower
@@ -154,7 +155,10 @@ class Publisher:
 
     def lease_lost(self, ino: Ino, *, told: bool) -> None:
         inode = self._tree.inodes.get(ino)
-        if inode is None or inode.base is None:
+        if inode is None:
+            return
+        self._tree.happenings.tell(Kind.LOCK_LOST, inode.path())
+        if inode.base is None:
             return
         self._content.notice(inode)
         if not inode.content_dirty or not inode.is_linked:

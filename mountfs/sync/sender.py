@@ -25,6 +25,7 @@ from mountfs.model.errors import (
 )
 from mountfs.model.ids import Ino, NodeId
 from mountfs.rules.backoff import Backoff
+from mountfs.rules.happenings import Kind
 from mountfs.sync.batches import BATCH_BYTES, BATCH_FILES, Batch, folder_of_new_file
 from mountfs.sync.cached_range import ContentChanged
 from mountfs.sync.connection import Connection
@@ -359,6 +360,9 @@ class Sender:
     def _fail(self, inode: Inode, error: MountfsError) -> None:
         if inode.failure != error.message:
             log.error("%r cannot be sent: %s", inode.path(), error.message)
+            self._tree.happenings.tell(
+                Kind.FAILED, inode.path(), reason=error.message, hint=error.hint or FAILED_HINT
+            )
         inode.failure = error.message
         self.hints[inode.ino] = error.hint or FAILED_HINT
         if isinstance(error, LeaseHeld):

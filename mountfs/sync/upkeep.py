@@ -1,7 +1,7 @@
 """Upkeep of the cache: what the index knows of it, what goes from the disk, and its limit."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from functools import partial
 from typing import Final
 
@@ -23,7 +23,7 @@ RECOUNT_PART: Final = 64
 
 
 class Upkeep:
-    """Does in the background what nobody waits for. Content that is dirty or in use never goes."""
+    """Does in the background what nobody waits for. Content that is dirty, in use or kept never goes."""
 
     def __init__(self, tree: Tree, store: ContentStore, exclusive: ExclusiveUse, *, limit_bytes: int) -> None:
         self._tree = tree
@@ -40,6 +40,9 @@ class Upkeep:
         """What the content takes on the disk, as of the last count."""
         self._stored: set[Ino] = set()
         self.evicted = 0
+        self.kept: Callable[[], Awaitable[Set[Ino]]] = _nothing
+        """Whose content is to stay, of those that are not in memory."""
+        self.is_kept: Callable[[Inode], bool] = lambda inode: False
 
     @property
     def files(self) -> int:
@@ -144,7 +147,10 @@ class Upkeep:
         self._stored, self.used_bytes = await trio.to_thread.run_sync(self._count)
         if self.used_bytes <= limit_bytes:
             return
-        stored = await trio.to_thread.run_sync(lambda: list(self._store.stored()))
+        kept = await self.kept()
+        stored = await trio.to_thread.run_sync(
+            lambda: [each for each in self._store.stored() if each.ino not in kept]
+        )
         for ino in eviction.choose(stored, self.used_bytes, limit_bytes, self._may_go):
             if self._may_go(ino):
                 await self._evict_one(ino)
@@ -161,7 +167,9 @@ class Upkeep:
     def _may_go(self, ino: Ino) -> bool:
         """Whoever is not in memory is clean: what is pending was loaded at the start."""
         inode = self._tree.inodes.get(ino)
-        return inode is None or not (inode.content_dirty or inode.opens or inode.sending)
+        if inode is None:
+            return True
+        return not (inode.content_dirty or inode.opens or inode.sending or self.is_kept(inode))
 
     async def _evict_one(self, ino: Ino) -> None:
         await self._exclusive.wait_free(ino)
@@ -174,6 +182,10 @@ class Upkeep:
             await trio.to_thread.run_sync(partial(self._store.remove, ino, step=DiskStep.EVICT_CONTENT))
             self._stored.discard(ino)
             self.evicted += 1
+
+
+async def _nothing() -> Set[Ino]:
+    return frozenset()
 
 
 def _coverage(inode: Inode) -> tuple[Ino, Coverage] | None:

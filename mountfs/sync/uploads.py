@@ -64,6 +64,8 @@ class ContentUploads:
         self._asking_limits = trio.Lock()
         self._open_uploads = tree.open_uploads
         self.transfers: dict[Ino, Transfer] = {}
+        self.sent_bytes = 0
+        """How many bytes of content the remote took, since the start."""
         self._batches: dict[Ino, Batch] = {}
         self._small_reads = trio.CapacityLimiter(SMALL_READS_AT_ONCE)
 
@@ -95,7 +97,9 @@ class ContentUploads:
         self.transfers[inode.ino] = Transfer(inode, inode.size)
         try:
             if inode.size <= limits.single_call_bytes:
-                return await self._send_small(inode, place)
+                sent = await self._send_small(inode, place)
+                self.sent_bytes += sent.size
+                return sent
             async with self._content.held(inode):
                 return await self._send_chunked(inode, limits)
         finally:
@@ -288,6 +292,7 @@ class ContentUploads:
                 digest = await content.sha256()
                 await self._remote.send_chunk(session.upload, chunk.order, content, digest)
                 transfer.sent += content.size
+                self.sent_bytes += content.size
 
         try:
             async with trio.open_nursery() as nursery:

@@ -11,6 +11,7 @@ from mountfs.model.filesystem import KernelNotifier
 from mountfs.model.ids import ROOT_NODE, Ino
 from mountfs.model.node import RemoteNode
 from mountfs.rules import names
+from mountfs.rules.happenings import Kind
 from mountfs.tree.inode import Inode
 from mountfs.tree.tree import Tree
 
@@ -43,6 +44,7 @@ class Conflicts:
         path = ours.path() if path is None else path
         log.warning("conflict (%s) at %r; see mountfs conflicts", kind.value, path)
         self.noticed += 1
+        self._tree.happenings.tell(Kind.CONFLICT, path, kind=kind.value)
         self._tree.note_conflict(
             Conflict(
                 ino=ours.ino,

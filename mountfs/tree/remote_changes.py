@@ -19,6 +19,7 @@ from mountfs.model.filesystem import KernelNotifier
 from mountfs.model.ids import Ino, NodeId
 from mountfs.model.node import NodeKind, RemoteNode
 from mountfs.rules import names, relocation, shared_attributes
+from mountfs.rules.happenings import Kind
 from mountfs.tree.conflicts import Conflicts, base_of
 from mountfs.tree.inode import Inode
 from mountfs.tree.tree import Tree
@@ -126,6 +127,7 @@ class RemoteChanges:
             self._tree.mark_pending(inode)
             self._tree.save(inode)
             return
+        self._tree.happenings.tell(Kind.REMOVED, inode.path())
         self._take_from_view(inode)
 
     def _take_from_view(self, inode: Inode) -> None:
@@ -179,6 +181,8 @@ class RemoteChanges:
         self._tree.attach(inode, parent, name)
         self._tree.insert(inode)
         self._tree.save(inode)
+        if parent.listed:
+            self._tree.happenings.tell(Kind.CREATED, inode.path())
         self._kernel.entry_changed(parent.ino, name)
         self.conflicts.touch(parent)
         return None
@@ -257,11 +261,13 @@ class RemoteChanges:
                 return occupant.node
             self.conflicts.step_aside(occupant, node)
         assert inode.parent is not None
+        left = inode.path()
         self._kernel.entry_changed(inode.parent.ino, inode.name)
         self.conflicts.touch(inode.parent)
         self._tree.detach(inode)
         self._tree.attach(inode, parent, name)
         self._tree.set_base(inode, new_base)
+        self._tree.happenings.tell(Kind.MOVED, inode.path(), **{"from": left})
         self._kernel.entry_changed(parent.ino, name)
         self.conflicts.touch(parent)
         return None
@@ -336,6 +342,7 @@ class RemoteChanges:
         base = inode.base
         assert base is not None
         self._tree.set_base(inode, _with_content(base, node))
+        self._tree.happenings.tell(Kind.CHANGED, inode.path(), size_bytes=node.size)
         self.when_taken(inode)
         inode.size = node.size
         inode.mtime_ns = max(node.modified_ns, 0) or time.time_ns()

@@ -17,6 +17,7 @@ from mountfs.model.ids import ROOT_INO, ROOT_NODE, Ino, NodeId
 from mountfs.model.node import RemoteNode
 from mountfs.model.storage import Journal
 from mountfs.rules import names, shared_attributes
+from mountfs.rules.happenings import Happenings
 from mountfs.rules.local_only import LocalOnly
 from mountfs.rules.steps import Situation
 from mountfs.tree.folder_uses import FolderUses
@@ -52,6 +53,7 @@ class Tree:
         self.pending: dict[Ino, Inode] = {}
         self.kept: dict[Ino, Inode] = {}
         self.local_only = LocalOnly()
+        self.happenings = Happenings()
         self.shares_attributes = True
         """Whether attributes that the remote has no place for travel in its free text."""
         self.displaced: dict[Place, Inode] = {}

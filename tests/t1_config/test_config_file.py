@@ -39,6 +39,13 @@ def test_every_key_is_taken(tmp_path: Path) -> None:
         share_attributes = false
         passthrough = false
         log_level = "debug"
+        log_format = "json"
+        control_dir = ".control"
+        list_control_dir = true
+        metrics_listen = "127.0.0.1:9464"
+        web_listen = "[::1]:8384"
+        listen_beyond_loopback = true
+        hooks = [{on = ["failed"], run = ["true"]}]
         """,
     )
     assert config.model_fields_set == set(MountKeys.model_fields)
@@ -149,3 +156,20 @@ def test_a_file_with_a_mountpoint_and_no_table_is_a_mount_named_as_the_file(tmp_
     assert file.mount("project").mountpoint() == tmp_path / "here"
     with pytest.raises(KeyError):
         file.mount("other")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('control_dir = "a/b"', "line 1: control_dir must be the name of a directory"),
+        ('metrics_listen = "localhost:1"', "must be a numeric address and a port"),
+        ('web_listen = "127.0.0.1:70000"', "must be a numeric address and a port"),
+        ('[[hooks]]\non = ["gone"]\nrun = ["x"]', "must be one of"),
+        ('[[hooks]]\non = ["failed"]', "must each have either run or url"),
+        ('[[hooks]]\non = ["failed"]\nurl = "https://h"', "must have a secret_file where it has a url"),
+        ('[[hooks]]\non = []\nrun = ["x"]', "hooks"),
+    ],
+)
+def test_keys_of_watching_are_checked(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ConfigurationRefused, match=words):
+        _read(tmp_path, text)

@@ -203,3 +203,37 @@ def test_a_mount_of_the_machine_has_one_cache_however_it_is_started(tmp_path: Pa
     assert _collect("x").cache_dir == _collect(tmp_path / "m").cache_dir == Path("/var/cache/mountfs/x")
     _configure(tmp_path / "config" / "mountfs" / "x.toml", text)
     assert _collect("x").cache_dir.parent == tmp_path / "cache" / "mountfs"
+
+
+def test_hooks_have_their_secrets_and_survive_the_pipe_to_the_daemon(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("s3cret\n")
+    secret.chmod(0o600)
+    config = tmp_path / "c.toml"
+    config.write_text(
+        """
+        url = "https://o"
+        workspace = "w"
+        [[hooks]]
+        on = ["failed", "lock-lost"]
+        url = "https://hooks.example/x"
+        secret_file = "secret"
+        [[hooks]]
+        on = ["confirmed"]
+        match = ["*.csv"]
+        run = ["tell", "us"]
+        """
+    )
+    hook, program = _collect(tmp_path / "m", config_path=config).hooks
+    assert hook.secret is not None
+    assert (hook.secret.reveal(), hook.on) == ("s3cret", ("failed", "lock-lost"))
+    assert "s3cret" not in repr(hook)
+    assert (program.run, program.match) == (("tell", "us"), ("*.csv",))
+    settings = _collect(tmp_path / "m", config_path=config)
+    assert MountSettings.load(settings.dump()) == settings
+    secret.chmod(0o644)
+    with pytest.raises(ConfigurationRefused, match="read or written by others"):
+        _collect(tmp_path / "m", config_path=config)
+    config.write_text(config.read_text().replace("https://hooks", "http://hooks"))
+    with pytest.raises(ConfigurationRefused, match="without encryption"):
+        _collect(tmp_path / "m", config_path=config)

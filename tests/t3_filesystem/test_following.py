@@ -190,13 +190,13 @@ async def test_kernel_is_told_when_the_feed_is_lost(
     workspace.put("a", b"old")
     async with mount.opened("a") as file:
         await mount.wait_live()
-        assert mount.parts.filesystem.cache_times() == LIVE_TIMES
+        assert mount.parts.filesystem.cache_times(ROOT_INO) == LIVE_TIMES
         mount.remote.go_offline()
         workspace.put("a", b"new")
         with trio.fail_after(PATIENCE_S):
             while mount.parts.refresher.live_since is not None:
                 await wait_all_tasks_blocked(0.001)
-        assert mount.parts.filesystem.cache_times() == BLIND_TIMES
+        assert mount.parts.filesystem.cache_times(ROOT_INO) == BLIND_TIMES
         assert mount.parts.kernel.told[-2:] == [("everything", 1, b""), ("attributes", file.ino, b"")]
 
 

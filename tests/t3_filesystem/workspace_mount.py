@@ -32,6 +32,7 @@ from mountfs.sync.content import FileContent
 from mountfs.sync.content_steps import ConflictPolicy, ContentSteps
 from mountfs.sync.follower import Follower
 from mountfs.sync.giving_up import GivingUp
+from mountfs.sync.pinning import Pins
 from mountfs.sync.publisher import Publisher
 from mountfs.sync.ranges import ContentRanges
 from mountfs.sync.refresher import Refresher
@@ -135,6 +136,7 @@ class Parts:
         self.conflicts = Conflicts(self.tree, self.kernel, host=name)
         self.changes = RemoteChanges(self.tree, self.kernel, self.content, self.conflicts)
         self.refresher = Refresher(self.tree, remote, self.changes, self.connection)
+        self.pins = Pins(self.tree, self.content, self.refresher, limit_bytes=options.cache_limit_bytes)
         self.unloader = Unloader(self.tree, self.refresher)
         self.uploads = ContentUploads(self.tree, remote, self.content)
         self.fence = Fence()
@@ -275,6 +277,7 @@ class RemoteMount(PathOperations):
         await self.tree.load(await self._journal.pending(), await self._journal.conflicts())
         self.parts.uploads.load(await self._journal.open_uploads(), self.tree)
         self.parts.locks.adopt(await self._journal.leases())
+        await self.parts.pins.load()
         self._ended = trio.Event()
         await self._nursery.start(self._serve)
         self.is_running = True

@@ -100,9 +100,12 @@ _LOGGING = """
 import logging, os, sys
 from pathlib import Path
 from mountfs.daemon import log_setup
-from mountfs.daemon.settings import Secret
+from mountfs.daemon.settings import MountSettings, Secret
 log_setup._MAX_BYTES = 2000
-log_setup.log_to_file(Path(sys.argv[1]), "info", Secret("tok-123"))
+folder = Path(sys.argv[1])
+log_setup.log_to_file(
+    MountSettings(url="", workspace="w", mountpoint=folder, cache_dir=folder, token=Secret("tok-123"))
+)
 for number in range(100):
     logging.getLogger("x").info("line %d with tok-123", number)
 try:

@@ -119,7 +119,7 @@ class MemoryFilesystem:
         self._numbers = itertools.count(2)
         self._handles: dict[Handle, Node] = {}
 
-    def cache_times(self) -> CacheTimes:
+    def cache_times(self, ino: Ino) -> CacheTimes:
         return self.times
 
     async def lookup(self, parent: Ino, name: bytes) -> Attributes:

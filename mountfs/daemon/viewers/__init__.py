@@ -1,0 +1,1 @@
+"""What looks at a running mount over HTTP, each only where it is switched on."""
