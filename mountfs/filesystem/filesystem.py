@@ -453,7 +453,7 @@ class WorkspaceFilesystem(LockOperations):
     async def open_directory(self, ino: Ino) -> OpenedDirectory:
         directory = await self._directory(ino)
         handle = self._directories.add(OpenDirectory(directory))
-        if self.cache_times() is not LIVE_TIMES:
+        if self.cache_times(ino) is not LIVE_TIMES:
             return OpenedDirectory(handle)
         keep_cache = directory.kernel_epoch == directory.content_epoch
         directory.kernel_epoch = directory.content_epoch

@@ -25,6 +25,7 @@ from mountfs.model.filesystem import (
     LockKind,
     LockOwner,
     LockWait,
+    OpenedDirectory,
     OpenedFile,
     RecordLock,
     RenameFlag,
@@ -194,15 +195,15 @@ class OverlaidFilesystem:
 
     # Directories.
 
-    def open_directory(self, ino: Ino) -> _Answer[Handle]:
+    def open_directory(self, ino: Ino) -> _Answer[OpenedDirectory]:
         if ino >= FIRST:
             return self._virtual.open_directory(ino)
         return self._open_root() if ino == ROOT_INO else self._inner.open_directory(ino)
 
-    async def _open_root(self) -> Handle:
-        handle = await self._inner.open_directory(ROOT_INO)
-        self._listings_of_root.add(handle)
-        return handle
+    async def _open_root(self) -> OpenedDirectory:
+        opened = await self._inner.open_directory(ROOT_INO)
+        self._listings_of_root.add(opened.handle)
+        return opened
 
     def list_directory(self, handle: Handle, offset: int) -> Sequence[DirectoryEntry]:
         if handle >= FIRST:

@@ -14,7 +14,14 @@ from mountfs.model.errors import (
     NotADirectory,
     ReadOnlyMount,
 )
-from mountfs.model.filesystem import Attributes, CacheTimes, DirectoryEntry, Handle, OpenedFile
+from mountfs.model.filesystem import (
+    Attributes,
+    CacheTimes,
+    DirectoryEntry,
+    Handle,
+    OpenedDirectory,
+    OpenedFile,
+)
 from mountfs.model.ids import ROOT_INO, Ino
 from mountfs.model.virtual import VirtualContent, VirtualDirectory, VirtualNode
 
@@ -177,14 +184,14 @@ class VirtualTree:
 
     # Directories.
 
-    async def open_directory(self, ino: Ino) -> Handle:
+    async def open_directory(self, ino: Ino) -> OpenedDirectory:
         found = await self._directory(ino).entries()
         handle = self._new_handle()
         entries = [self._note(ino, name, node) for name, node in found]
         for known in entries:
             known.lookups += 1  # so that a number that is shown stays known
         self._listings[handle] = _Listing(ino, entries)
-        return handle
+        return OpenedDirectory(handle)
 
     def list_directory(self, handle: Handle, offset: int) -> Sequence[DirectoryEntry]:
         """`..` of the top is shown with the attributes of the top itself: only its number counts."""

@@ -72,7 +72,7 @@ class World:
         self.overlaid = OverlaidFilesystem(mount.filesystem, self.tree, name=NAME, listed=listed)
 
     async def names(self, ino: Ino) -> list[bytes]:
-        handle = await self.overlaid.open_directory(ino)
+        handle = (await self.overlaid.open_directory(ino)).handle
         found: list[bytes] = []
         offset = 0
         while entries := self.overlaid.list_directory(handle, offset):
@@ -189,7 +189,7 @@ async def test_number_that_a_listing_shows_stays_known_while_it_is_open(world: W
     fs = world.overlaid
     world.branch.nodes |= {b"%d" % number: Text(b"") for number in range(300)}
     branch = await fs.lookup(TOP, b"branch")
-    handle = await fs.open_directory(branch.ino)
+    handle = (await fs.open_directory(branch.ino)).handle
     first = (await fs.lookup(branch.ino, b"0")).ino
     fs.forget([(first, 1)])
     offset, shown = 0, 0
