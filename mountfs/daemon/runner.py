@@ -1,5 +1,6 @@
 """One mount from start to end in this process, whether in the foreground or in the background."""
 
+import ctypes
 import logging
 import os
 import resource
@@ -22,6 +23,9 @@ from mountfs.model.errors import CacheUnusable
 from mountfs.storage.system_disk import SYSTEM_DISK
 
 log = logging.getLogger(__name__)
+
+_PR_SET_DUMPABLE = 4
+"""Of linux/prctl.h."""
 
 
 def prepare_cache_dir(folder: Path) -> None:
@@ -50,6 +54,7 @@ def run(
     from mountfs.daemon.compose import run_mount  # heavy: pyfuse3, httpx, diskcache
 
     _raise_open_files_limit()
+    hide_memory()
     record = _record(settings)
     watchdog = Watchdog(str(settings.mountpoint))
 
@@ -96,3 +101,10 @@ def _raise_open_files_limit() -> None:
     """Each open file of a program costs the daemon a descriptor or two."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def hide_memory() -> None:
+    """Let nobody but root read the memory of this process, by core dumps or debuggers: the token is there."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # A limit of 0 keeps no program from it that takes core dumps by a pipe.
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)

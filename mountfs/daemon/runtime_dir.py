@@ -135,7 +135,7 @@ def _read(path: Path) -> MountRecord | None:
         plain["mountpoint"] = Path(plain["mountpoint"])
         plain["cache_dir"] = Path(plain["cache_dir"])
         return MountRecord(**plain)
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
 
 

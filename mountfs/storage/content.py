@@ -95,7 +95,7 @@ class ContentFiles:
             try:
                 if create:
                     return self.disk.open(step, path, os.O_RDWR | os.O_CREAT)
-                return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+                return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             except FileNotFoundError as error:
                 # To a program the file exists: that its content does not is a damage.
                 raise OSError(errno.EIO, "the content is lost") from error

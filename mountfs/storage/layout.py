@@ -55,7 +55,7 @@ class CacheDirectory:
             for folder in (root, layout.journal.parent, layout.content):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             _check_private(root)
-            descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             reason = error.strerror or str(error)
             raise CacheUnusable(

@@ -131,19 +131,25 @@ def _parsed(line: bytes) -> Any:
     checksum, _, content = line.rstrip(b"\n").partition(b" ")
     if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(content):
         return None
-    return json.loads(content)
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _batch(line: bytes) -> LoggedBatch | None:
     parsed = _parsed(line)
     if parsed is None:
         return None
-    first, last, entries, uploads, facts = parsed
-    return LoggedBatch(first, last, _rows(entries), _rows(uploads), dict(facts))
+    try:
+        first, last, entries, uploads, facts = parsed
+        return LoggedBatch(int(first), int(last), _rows(entries), _rows(uploads), dict(facts))
+    except (ValueError, TypeError, AttributeError, IndexError, OverflowError):
+        return None  # a sound checksum on what we never wrote
 
 
 def _rows(pairs: Iterable[tuple[int, list[Any] | None]]) -> dict[Ino, Values | None]:
-    return {Ino(key): None if row is None else tuple(map(_unwrap, row)) for key, row in pairs}
+    return {Ino(int(key)): None if row is None else tuple(map(_unwrap, row)) for key, row in pairs}
 
 
 def _unwrap(value: int | str | list[str] | None) -> int | str | bytes | None:

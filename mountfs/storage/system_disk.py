@@ -14,7 +14,7 @@ class SystemDisk:
     """Implements `mountfs.model.disk.Disk`; the names of the steps are for tests."""
 
     def open(self, step: DiskStep, path: str | Path, flags: int) -> int:
-        return os.open(path, flags | os.O_CLOEXEC, 0o600)
+        return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
     def write(self, step: DiskStep, descriptor: int, content: bytes, offset: int) -> int:
         return os.pwrite(descriptor, content, offset)

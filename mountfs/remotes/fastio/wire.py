@@ -20,6 +20,9 @@ Wire = Mapping[str, Any]
 """One JSON object as it came."""
 
 MIB: Final = 1024 * 1024
+MOST: Final = 2**63 - 1
+"""What the kernel and the journal can hold."""
+
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 TRUE_WORDS: Final = frozenset({"true", "yes", "1"})
 FALSE_WORDS: Final = frozenset({"", "false", "no", "0", "null"})
@@ -57,7 +60,7 @@ def json_object(content: bytes) -> dict[str, Any] | None:
     """Return the JSON object, or None where the content is anything else."""
     try:
         decoded = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return decoded if isinstance(decoded, dict) else None
 
@@ -65,7 +68,7 @@ def json_object(content: bytes) -> dict[str, Any] | None:
 def json_array(text: str) -> list[Any] | None:
     try:
         decoded = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return decoded if isinstance(decoded, list) else None
 
@@ -93,13 +96,14 @@ def truth(value: object) -> bool:
 
 
 def whole(value: object) -> int | None:
-    """Read a whole number, which may be text; None for anything else."""
+    """Read a whole number of 64 bits, which may be text; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | str):
         return None
     try:
-        return int(value)
+        number = int(value)
     except ValueError:
         return None
+    return number if -MOST <= number <= MOST else None
 
 
 def canonical(identifier: object) -> str:
@@ -114,17 +118,27 @@ def canonical(identifier: object) -> str:
 def moment_ns(value: object) -> int:
     """Return the nanoseconds since the epoch of a time in any format seen; 0 where there is none."""
     if isinstance(value, int | float):
-        return int(value * 1_000_000_000)
+        return _told_ns(value)
     if not isinstance(value, str):
         return 0
     text = value[:-4] + "+00:00" if value.endswith(" UTC") else value
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        elapsed_ns = (moment - EPOCH) // timedelta(microseconds=1) * 1000
+    except (ValueError, OverflowError):
         return 0
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return (moment - EPOCH) // timedelta(microseconds=1) * 1000
+    return elapsed_ns if -MOST <= elapsed_ns <= MOST else 0
+
+
+def _told_ns(seconds: float) -> int:
+    """Return 0 for what nobody can mean: no number, or none that 64 bits of nanoseconds reach."""
+    try:
+        elapsed_ns = int(seconds * 1_000_000_000)
+    except (ValueError, OverflowError):
+        return 0
+    return elapsed_ns if -MOST <= elapsed_ns <= MOST else 0
 
 
 def sendable_name(name: str) -> str:
@@ -241,7 +255,9 @@ def upload_state(payload: Wire) -> UploadState | None:
         return None
     return UploadState(
         id=upload_id(payload),
-        status=UploadStatus.STORED if status is None else UPLOAD_STATUS.get(status, UploadStatus.WORKING),
+        status=UploadStatus.STORED
+        if status is None
+        else UPLOAD_STATUS.get(str(status), UploadStatus.WORKING),
         message=str(session.get("status_message") or ""),
         chunks=MappingProxyType(_chunks(session.get("chunks"))),
         node=NodeId(canonical(placed)) if placed else None,
