@@ -18,10 +18,12 @@ from mountfs.daemon.running import shown
 from mountfs.model.errors import MountfsError
 
 _COMMANDS = (
+    *("login", "logout", "whoami", "workspaces"),
     *("mount", "umount", "up", "down", "broker"),
     *("status", "health", "sync", "locks", "unlock"),
     *("conflicts", "retry", "discard"),
     *("pin", "unpin", "prefetch"),
+    *("versions", "cat", "restore", "trash", "search", "log"),
     *("serve", "config", "doctor"),
 )
 

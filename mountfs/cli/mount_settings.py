@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 
 import click
 
-from mountfs.cli.paths import default_cache_dir
+from mountfs.cli.paths import default_cache_dir, logins_dir
 from mountfs.daemon import config_search
 from mountfs.daemon.config_file import ConfiguredMount, Given, read_config
 from mountfs.daemon.config_layers import layered
-from mountfs.daemon.credentials import from_environment, read_token, read_token_file
+from mountfs.daemon.credentials import find_token, from_environment, only_stored_url, read_token_file
 from mountfs.daemon.errors import ConfigurationRefused
 from mountfs.daemon.key_types import HookKeys
 from mountfs.daemon.mounted import resolve_mountpoint
@@ -34,11 +34,14 @@ def collect(target: str | None, options: Mapping[str, Given], config_path: Path 
         place = Path(_needed(given, "mountpoint", "give MOUNTPOINT"))
     mountpoint = resolve_mountpoint(place)
     values: dict[str, Any] = {key: each.value for key, each in given.items()}
-    values["url"] = checked_url(_needed(given, "url", "give --url"), allow_insecure=values["allow_insecure"])
+    address = values.get("url") or only_stored_url(logins_dir())
+    address = address or _needed(given, "url", "give --url, or sign in with mountfs login")
+    values["url"] = checked_url(address, allow_insecure=values["allow_insecure"])
     workspace = _needed(given, "workspace", "give --workspace")
     cache, token_file = (
         Path(path) if (path := values.pop(key, None)) else None for key in ("cache", "token_file")
     )
+    token, logins = find_token(token_file, values["url"], logins_dir())
     cache_dir = cache or _default_cache(mount, values["url"], workspace, mountpoint)
     values |= {
         "mountpoint": mountpoint,
@@ -46,7 +49,8 @@ def collect(target: str | None, options: Mapping[str, Given], config_path: Path 
         "cache_size_bytes": values.pop("cache_size"),
         "local_only": tuple(values["local_only"]),
         "hooks": tuple(map(_hook, values["hooks"])),
-        "token": read_token(token_file),
+        "token": token,
+        "logins": logins,
         "token_file": None if from_environment() else token_file,
         "config": source_of(mount, given),
     }

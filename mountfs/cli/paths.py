@@ -20,6 +20,10 @@ def data_dir() -> Path:
     return _base("XDG_DATA_HOME", ".local/share") / "mountfs"
 
 
+def logins_dir() -> Path:
+    return data_dir() / "logins"
+
+
 def default_cache_dir(url: str, workspace: str, mountpoint: Path) -> Path:
     """Return the cache of this mount: the same one each time, and another one for every other mount."""
     key = hashlib.sha256(b"\0".join(os.fsencode(part) for part in (url, workspace, mountpoint)))

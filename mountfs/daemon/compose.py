@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -14,6 +15,8 @@ import trio
 
 from mountfs import __version__
 from mountfs.daemon import control, log_setup, ownership, runtime_dir, service_manager
+from mountfs.daemon.accounts import Access, credential
+from mountfs.daemon.audit_trail import AuditTrail
 from mountfs.daemon.control_files import overlaid
 from mountfs.daemon.event_stream import EventStream
 from mountfs.daemon.hooks import Hooks
@@ -23,23 +26,29 @@ from mountfs.daemon.settings import MountSettings
 from mountfs.daemon.signals import obey_signals
 from mountfs.daemon.viewers.running import viewers
 from mountfs.filesystem.filesystem import WorkspaceFilesystem
+from mountfs.filesystem.identities import Identities
 from mountfs.kernel import mounts
 from mountfs.kernel.notifier import Notifier
 from mountfs.kernel.preflight import check_mountpoint
 from mountfs.kernel.session import MountOptions, mount
 from mountfs.locks.file_locks import FileLocks
 from mountfs.model.disk import Disk
-from mountfs.model.errors import FuseUnavailable, MountfsError, ReadOnlyCredential, RemoteUnavailable
+from mountfs.model.errors import FuseUnavailable, MountfsError, RemoteUnavailable
 from mountfs.model.filesystem import Filesystem
+from mountfs.model.history import History
 from mountfs.model.ids import NodeId
 from mountfs.model.remote import Remote, Workspace
 from mountfs.model.virtual import VirtualNode
+from mountfs.remotes.audited import AuditedRemote
+from mountfs.remotes.fastio.http import last_request_id
+from mountfs.remotes.fastio.remote import FastioRemote
 from mountfs.remotes.fastio.service import FastioService
 from mountfs.remotes.fastio.settings import FastioSettings
 from mountfs.rules.fence import Fence
 from mountfs.rules.local_only import LocalOnly
 from mountfs.storage import recovery
 from mountfs.storage.content import ContentFiles
+from mountfs.storage.effect_log import EffectLog
 from mountfs.storage.journal import SqliteJournal
 from mountfs.storage.layout import CacheDirectory, CacheLayout
 from mountfs.storage.saved_copies import SavedFiles
@@ -100,6 +109,7 @@ async def run_mount(
         )
         try:
             workspace, outage = await _identify(settings, content_files)
+            settings = _allowed(settings, workspace)
             async with _journal(directory, content_files, workspace.id) as journal:
                 return await _run(settings, workspace, outage, journal, content_files, ready, stopping)
         finally:
@@ -108,10 +118,11 @@ async def run_mount(
         directory.release()
 
 
-def _service(settings: MountSettings, patience_s: float) -> FastioService:
+async def _service(settings: MountSettings, patience_s: float) -> FastioService:
+    access = Access(settings.url, settings.token, settings.logins, settings.allow_insecure)
     return FastioService(
         settings.url,
-        settings.token.reveal(),
+        await credential(access),
         client_info={"device_name": socket.gethostname(), "client_version": f"mountfs {__version__}"},
         allow_insecure=settings.allow_insecure,
         # The configuration checked it; only tests ask for less than the service promises.
@@ -127,7 +138,7 @@ async def _identify(
     Returns the workspace, and why the service could not be asked.
     """
     outage = None
-    service = _service(settings, START_PATIENCE_S)
+    service = await _service(settings, START_PATIENCE_S)
     try:
         await service.check_credential()
         workspace = await service.find_workspace(settings.workspace)
@@ -151,12 +162,15 @@ async def _identify(
         )
     finally:
         await service.aclose()
-    if not workspace.writable and not settings.read_only:
-        raise ReadOnlyCredential(
-            f"the token may only read workspace {workspace.name}",
-            hint="mount it with read_only = true in the configuration, or use a token with write scope",
-        )
     return workspace, outage
+
+
+def _allowed(settings: MountSettings, workspace: Workspace) -> MountSettings:
+    """Return the settings that fit what the token allows."""
+    if workspace.writable or settings.read_only:
+        return settings
+    log.warning("the token may only read workspace %s: the mount is read-only", workspace.name)
+    return replace(settings, read_only=True)
 
 
 @asynccontextmanager
@@ -182,7 +196,7 @@ async def _run(
     ready: Callable[[], None],
     stopping: Callable[[float], None],
 ) -> StopReport:
-    service = _service(settings, READ_PATIENCE_S)
+    service = await _service(settings, READ_PATIENCE_S)
     try:
         parts = Parts(settings, service.remote(workspace.id), journal, content_files)
         await parts.load()
@@ -202,7 +216,8 @@ async def _run(
 def _apply(parts: "Parts", service: FastioService, settings: MountSettings) -> None:
     """Make the running mount follow these settings; see `reloading.LIVE_KEYS`."""
     log_setup.follow(settings.log_level, settings.token)
-    service.use_token(settings.token.reveal())
+    if settings.logins is None:
+        service.use_token(settings.token.reveal())
     parts.sender.delay_s = settings.upload_delay_s
     parts.content.upkeep.limit_bytes = settings.cache_size_bytes
     parts.contents.conflict = settings.conflict
@@ -215,11 +230,15 @@ class Parts:
     """The objects of one mount, inner to outer."""
 
     def __init__(
-        self, settings: MountSettings, remote: Remote, journal: SqliteJournal, content_files: ContentFiles
+        self,
+        settings: MountSettings,
+        service: FastioRemote,
+        journal: SqliteJournal,
+        content_files: ContentFiles,
     ) -> None:
         # Long: each part needs those above it, and no order is clearer than one beneath the other.
         host = platform.node() or "host"
-        self.remote = remote
+        self.history: History = service
         self.holder = f"{host}:{os.getpid()}"
         """How the workspace names this mount to others as the holder of a lock."""
         self.journal = journal
@@ -235,6 +254,11 @@ class Parts:
         self.hooks = Hooks(settings.hooks, self.tree.happenings, mountpoint=settings.mountpoint)
         self.tree.shares_attributes = settings.share_attributes
         self.tree.local_only = LocalOnly(settings.local_only)
+        self.identities = Identities()
+        self.trail = AuditTrail(self.tree, self.identities, EffectLog(settings.cache_dir))
+        self.audited = AuditedRemote(service, self.trail, last_request_id)
+        self.remote: Remote = self.audited
+        remote = self.remote
         self.content = FileContent(
             self.tree,
             content_files,
@@ -312,6 +336,7 @@ class Parts:
             clock=LEASE_CLOCK,
             when_refused=self.follower.hurry,
         )
+        self.trail.hear()
         self.filesystem = self._filesystem(settings)
         copies = SavedFiles(CacheLayout(settings.cache_dir).saved, disk=content_files.disk)
         self.giving_up = GivingUp(
@@ -375,6 +400,7 @@ async def _serve(
     ready: Callable[[], None],
 ) -> None:
     async with trio.open_nursery() as traffic:
+        await traffic.start(parts.trail.run)
         await traffic.start(parts.content.run)
         await traffic.start(parts.refresher.run)
         await traffic.start(parts.unloader.run)
@@ -395,6 +421,7 @@ async def _serve(
             await state.drain_for_stop()
             await parts.content.upkeep.save_index()
             await parts.hooks.finish()
+            await parts.trail.flush()
         traffic.cancel_scope.cancel()
 
 

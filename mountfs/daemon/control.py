@@ -14,6 +14,9 @@ from typing import Any, TypeVar
 import trio
 from pydantic import ValidationError
 
+from mountfs.daemon import archive_messages
+from mountfs.daemon.archive_messages import ArchiveRequest
+from mountfs.daemon.audit_trail import ASKED_BY
 from mountfs.daemon.errors import type_names
 from mountfs.daemon.messages import (
     HEARTBEAT_S,
@@ -102,7 +105,9 @@ async def _answer_connection(running: RunningMount, stream: trio.SocketStream) -
     """Serve one request. Whatever goes wrong with this client ends here, not in the mount."""
     try:
         async with stream:
-            if not _is_admitted(stream.socket):
+            pid, uid = _peer(stream.socket)
+            ASKED_BY.set(pid)
+            if uid not in (0, os.getuid()):
                 log.warning("control: connection of another user refused")
                 return
             request = await _read_request(stream)
@@ -114,10 +119,11 @@ async def _answer_connection(running: RunningMount, stream: trio.SocketStream) -
         log.exception("control: request failed")
 
 
-def _is_admitted(connection: trio.socket.SocketType) -> bool:
+def _peer(connection: trio.socket.SocketType) -> tuple[int, int]:
+    """Return process and user at the other end."""
     packed = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    _pid, uid, _gid = struct.unpack("3i", packed)
-    return uid in (0, os.getuid())
+    pid, uid, _gid = struct.unpack("3i", packed)
+    return pid, uid
 
 
 async def _read_request(stream: trio.SocketStream) -> Request | None:
@@ -196,6 +202,8 @@ async def _perform(running: RunningMount, request: Request, tell: Tell) -> Any:
         case AuditRequest():
             return [shown(finding) for finding in await running.audit()]
         case _:
+            if isinstance(request, ArchiveRequest):
+                return await archive_messages.answer(running.archive, request)
             return await _remedy(running.remedies, request)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from mountfs.daemon.archive_messages import ArchiveRequest
 from mountfs.daemon.errors import DaemonSilent, ReportedError
 from mountfs.daemon.messages import (
     ANSWER,
@@ -120,6 +121,10 @@ class ControlClient:
 
     def discard(self, path: bytes, folder: str | None) -> list[str]:
         return [str(copy) for copy in self._ask(DiscardRequest(path=path, folder=folder))]
+
+    def ask(self, request: ArchiveRequest, *, limit_s: float | None = None) -> Any:
+        """Return what the daemon answers to a request about the past of its workspace, as JSON."""
+        return self._ask(request, limit_s=limit_s)
 
     def _ask(
         self, request: Request, tell: Callable[[Progress], None] = _ignore, *, limit_s: float | None = None

@@ -1,12 +1,15 @@
-"""Where the token comes from: the environment, else a file that only its owner can read."""
+"""Where the token comes from: the environment, else a file that only its owner can read, else a stored
+login."""
 
 import os
 import stat
 from pathlib import Path
 
 from mountfs.daemon.errors import ConfigurationRefused
+from mountfs.daemon.login_key import login_key
 from mountfs.daemon.running import shown
 from mountfs.daemon.settings import Secret
+from mountfs.storage.logins import StoredLogin, stored_urls
 
 _VARIABLE = "MOUNTFS_TOKEN"
 _MAX_BYTES = 64 * 1024
@@ -17,10 +20,31 @@ def from_environment() -> str:
     return os.environ.get(_VARIABLE, "").strip()
 
 
+def find_token(token_file: Path | None, url: str, folder: Path) -> tuple[Secret, Path | None]:
+    """Return the token for this address, and `folder` if it is of a login that is kept there.
+
+    Raises ConfigurationRefused, CredentialStoreUnusable.
+    """
+    if from_environment() or token_file is not None:
+        return read_token(token_file), None
+    login = StoredLogin(folder, login_key(url)).load()
+    if login is None:
+        raise ConfigurationRefused(
+            f"no token for {url}", hint="sign in with mountfs login, set MOUNTFS_TOKEN, or give --token-file"
+        )
+    return Secret(login.access_token), folder
+
+
+def only_stored_url(folder: Path) -> str | None:
+    """Return the address of the login that is kept in the folder, where there is exactly one."""
+    urls = stored_urls(folder)
+    return urls[0] if len(urls) == 1 else None
+
+
 def read_token(token_file: Path | None) -> Secret:
     """Return the token of MOUNTFS_TOKEN, else of the file. Raises ConfigurationRefused."""
     if found := from_environment():
-        return _checked(found, _VARIABLE)
+        return checked_token(found, _VARIABLE)
     if token_file is None:
         raise ConfigurationRefused("no token", hint="set MOUNTFS_TOKEN or give --token-file")
     return read_token_file(token_file)
@@ -30,7 +54,7 @@ def read_token_file(path: Path) -> Secret:
     """Return the token in a file that only its owner can read. Raises ConfigurationRefused."""
     name = f"token file {shown(str(path))}"
     try:
-        return _checked(_read_private(path, name), name)
+        return checked_token(_read_private(path, name), name)
     except OSError as error:
         raise ConfigurationRefused(f"{name} cannot be read: {error.strerror}") from error
 
@@ -52,13 +76,12 @@ def _read_private(path: Path, name: str) -> str:
 
 def _is_credential(path: Path, found: os.stat_result) -> bool:
     """Whether systemd made this file for this service. For a service of another user than root it belongs
-    to root,
-    and the bits of the group stand for an access list that names that user alone."""
+    to root, and the bits of the group stand for an access list that names that user alone."""
     folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
     return folder.startswith("/") and path.parent == Path(folder) and found.st_mode & 0o037 == 0
 
 
-def _checked(text: str, source: str) -> Secret:
+def checked_token(text: str, source: str) -> Secret:
     if not text:
         raise ConfigurationRefused(f"{source} is empty")
     if not (text.isascii() and text.isprintable() and " " not in text):

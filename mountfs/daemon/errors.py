@@ -39,6 +39,10 @@ class StartFailed(MountfsError):
     """A process that was started ended, or was ended, before it was ready."""
 
 
+class SignInTimedOut(MountfsError):
+    """Nobody finished a sign-in."""
+
+
 class StartTimedOut(StartFailed):
     """A process that was started was not ready in time, and was ended."""
 

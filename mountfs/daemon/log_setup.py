@@ -73,12 +73,16 @@ def log_to_stderr(settings: MountSettings) -> None:
 
 def follow(level: LogLevel, secret: Secret) -> None:
     """Log from now on at this level, and hide this token, too."""
-    root = logging.getLogger()
-    root.setLevel(level.upper())
-    for handler in root.handlers:
+    logging.getLogger().setLevel(level.upper())
+    hide(secret)
+
+
+def hide(*secrets: Secret) -> None:
+    """From now on no log shows these; earlier ones may still be valid and stay hidden."""
+    for handler in logging.getLogger().handlers:
         hiding = handler.fields if isinstance(handler, JournalHandler) else handler.formatter
         if isinstance(hiding, HumanFormatter | RecordFields):
-            hiding.hidden.add(secret)
+            hiding.hidden.update(secret for secret in secrets if secret.reveal())
 
 
 def _chosen(wanted: LogFormat) -> LogFormat:

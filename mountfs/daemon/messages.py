@@ -6,25 +6,14 @@ The client sends one request line. The daemon answers with any number of `Progre
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
+from mountfs.daemon.archive_messages import ArchiveRequest
+from mountfs.daemon.message import Message as _Message
 from mountfs.model.conflict import Keep
 
 MAX_LINE_BYTES = 16 * 1024 * 1024
 HEARTBEAT_S = 1.0
-
-
-class _Message(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        ser_json_bytes="base64",
-        val_json_bytes="base64",
-        hide_input_in_errors=True,
-    )
-
-    def to_line(self) -> bytes:
-        return self.model_dump_json().encode() + b"\n"
 
 
 class StatusRequest(_Message):
@@ -143,7 +132,8 @@ Remedy = ConflictsRequest | ResolveRequest | ExtractRequest | RetryRequest | Dis
 Fetching = FetchRequest | UnpinRequest
 Locking = LocksRequest | UnlockRequest
 Asking = StatusRequest | HealthRequest | AuditRequest
-Request = Asking | SyncRequest | DrainRequest | StopRequest | Remedy | Locking | Fetching
+Known = SyncRequest | DrainRequest | StopRequest | Remedy | Locking | Fetching
+Request = Asking | Known | ArchiveRequest
 Answer = Progress | Result | Failure
 
 REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="ask")])

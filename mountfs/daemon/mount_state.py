@@ -9,6 +9,7 @@ import trio
 
 from mountfs import __version__
 from mountfs.daemon.lock_reports import LockReports
+from mountfs.daemon.mount_archive import ArchiveParts, MountArchive
 from mountfs.daemon.reloading import Reloading
 from mountfs.daemon.remedies import MountRemedies
 from mountfs.daemon.running import (
@@ -36,7 +37,7 @@ from mountfs.kernel.session import Session
 from mountfs.locks.file_locks import FileLocks, FileLockStatistics
 from mountfs.model.filesystem import LockKind
 from mountfs.model.ids import ROOT_INO
-from mountfs.model.remote import Remote, Workspace
+from mountfs.model.remote import Workspace
 from mountfs.storage.audit import audit
 from mountfs.storage.content import ContentFiles
 from mountfs.storage.journal import SqliteJournal
@@ -56,10 +57,9 @@ MOST_LISTED: Final = 2_000
 """So many changes are listed one by one: the list is made while nothing else is done."""
 
 
-class MountParts(Protocol):
+class MountParts(ArchiveParts, Protocol):
     """What is asked of the composed mount."""
 
-    remote: Remote
     holder: str
     journal: SqliteJournal
     orphans_removed: trio.Event
@@ -102,6 +102,7 @@ class MountState:
         self._drain_scope = trio.CancelScope()
         self.session: Session | None = None
         self.remedies = MountRemedies(parts)
+        self.archive = MountArchive(parts, self.remedies)
 
     # Settings.
 

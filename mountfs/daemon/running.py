@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from mountfs.daemon.archive import Archive
 from mountfs.model.conflict import Keep
 
 
@@ -270,6 +271,9 @@ class RunningMount(Protocol):
 
     @property
     def remedies(self) -> Remedies: ...
+
+    @property
+    def archive(self) -> Archive: ...
 
     def status(self) -> Status: ...
 

@@ -81,6 +81,7 @@ class MountSettings:
 
     url: address of the service. workspace: its name or id there.
     mountpoint: absolute, symlinks resolved. cache_dir: absolute; content and journal live there.
+    logins: where the login is kept that the token is of, None for any other token.
     allow_insecure: send the token also over plain HTTP to a host that is not loopback.
     cache_size_bytes: clean content is evicted above this; content not yet uploaded never is.
     drain_timeout_s: how long a stop waits for uploads before it leaves the rest in the journal.
@@ -110,6 +111,7 @@ class MountSettings:
     mountpoint: Path
     cache_dir: Path
     token: Secret
+    logins: Path | None = None
     allow_insecure: bool = False
     cache_size_bytes: int = DEFAULT_CACHE_SIZE_BYTES
     drain_timeout_s: float = DEFAULT_DRAIN_TIMEOUT_S
@@ -146,6 +148,7 @@ class MountSettings:
         if self.config is not None:
             plain["config"] = {**asdict(self.config), "path": str(self.config.path)}
         plain["hooks"] = [hook.plain() for hook in self.hooks]
+        plain["logins"] = str(self.logins) if self.logins is not None else None
         return json.dumps(plain)
 
     @classmethod
@@ -156,6 +159,7 @@ class MountSettings:
         plain["cache_dir"] = Path(plain["cache_dir"])
         plain["token"] = Secret(plain["token"])
         plain["token_file"] = None if plain["token_file"] is None else Path(plain["token_file"])
+        plain["logins"] = Path(plain["logins"]) if plain["logins"] else None
         plain["local_only"] = tuple(plain["local_only"])
         if source := plain["config"]:
             plain["config"] = ConfigSource(

@@ -50,7 +50,13 @@ class InsecureAddress(RemoteError):
 class CredentialRefused(RemoteError):
     """The token is unknown, expired or malformed."""
 
-    default_hint = "give a valid token by MOUNTFS_TOKEN or --token-file"
+    default_hint = "sign in with mountfs login, or give a valid token by MOUNTFS_TOKEN or --token-file"
+
+
+class LoginEnded(CredentialRefused):
+    """The stored login was valid, and cannot be renewed any more."""
+
+    default_hint = "sign in again: mountfs login"
 
 
 class AccessDenied(RemoteError):
@@ -149,6 +155,10 @@ class StorageError(MountfsError):
     def __init__(self, message: str, *, errno: int, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.errno = errno
+
+
+class CredentialStoreUnusable(MountfsError):
+    """The place where logins are kept cannot be read, written, or trusted."""
 
 
 class NoRoom(MountfsError):

@@ -20,6 +20,7 @@ def read_options(arguments: list[str]) -> ServerOptions:
     parser.add_argument("--behave", action="append", default=[], metavar="KEY=VALUE", help=argparse.SUPPRESS)
     parser.add_argument("--refuse-extension", action="append", default=[], help=argparse.SUPPRESS)
     parser.add_argument("--min-lock-seconds", type=int, default=60, help=argparse.SUPPRESS)
+    parser.add_argument("--access-token-seconds", type=int, default=3600, help=argparse.SUPPRESS)
     parser.add_argument("--activity-rows", type=int, default=100_000, help=argparse.SUPPRESS)
     parser.add_argument("--no-fsync", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
@@ -39,6 +40,7 @@ def read_options(arguments: list[str]) -> ServerOptions:
         restricted_extensions=tuple(given.refuse_extension),
         min_lock_seconds=given.min_lock_seconds,
         fsync=not given.no_fsync,
+        access_token_seconds=given.access_token_seconds,
         activity_rows=given.activity_rows,
     )
 

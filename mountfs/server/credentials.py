@@ -91,7 +91,11 @@ class Credentials:
 
     def add_key(self, digest: str, scopes: tuple[Scope, ...], expires_us: int | None) -> None:
         """Make an API key valid from now on."""
-        self._known[digest] = Principal(self._user_id, self._org_id, "api_key", scopes, expires_us)
+        self.add(digest, scopes, expires_us, "api_key")
+
+    def add(self, digest: str, scopes: tuple[Scope, ...], expires_us: int | None, auth_type: str) -> None:
+        """Make a token of this type valid from now on."""
+        self._known[digest] = Principal(self._user_id, self._org_id, auth_type, scopes, expires_us)
 
     def remove_key(self, digest: str) -> None:
         """The key is unknown from now on."""

@@ -193,6 +193,7 @@ def _open(path: Path, fsync: bool, name_key: Callable[[str], str]) -> Engine:
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
+        connection.create_function("casefold", 1, str.casefold, deterministic=True)
         connection.isolation_level = None  # transactions begin where `begin` below says so
         connection.create_function("name_key", 1, name_key, deterministic=True)
         cursor = connection.cursor()
@@ -217,10 +218,11 @@ def _open(path: Path, fsync: bool, name_key: Callable[[str], str]) -> Engine:
 def _create_tables(engine: Engine) -> None:
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
         version = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
-        if version == 0:
+        if version in (0, schema.SCHEMA_VERSION):
+            # Tables that were added since then are made too: they change nothing for what was there.
             schema.metadata.create_all(connection)
             connection.exec_driver_sql(f"PRAGMA user_version={schema.SCHEMA_VERSION}")
-        elif version != schema.SCHEMA_VERSION:
+        else:
             raise DatabaseUnusable(
                 f"the database has format {version}, this program knows {schema.SCHEMA_VERSION}"
             )

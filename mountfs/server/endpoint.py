@@ -35,6 +35,7 @@ from mountfs.server.multipart import (
     read_form,
     read_multipart,
 )
+from mountfs.server.oauth import Authorizations
 from mountfs.server.options import ServerOptions
 from mountfs.server.shaping import Shaper
 from mountfs.server.workspaces import ORG_DOMAIN, Workspace, WorkspaceTable
@@ -58,6 +59,7 @@ class Services:
     wake_ups: WakeUps
     credentials: Credentials
     download_tokens: DownloadTokens
+    authorizations: Authorizations
     workspaces: WorkspaceTable
     background: Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
     lock_expiry: asyncio.Event  # set when a lock may end earlier than was known

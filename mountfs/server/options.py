@@ -29,4 +29,5 @@ class ServerOptions:
     restricted_extensions: tuple[str, ...] = ()  # files of these are refused, as the service does with some
     min_lock_seconds: int = 60  # tests want shorter leases than the wire promises
     fsync: bool = True  # False: an answered mutation survives kill -9, but perhaps not a loss of power
+    access_token_seconds: int = 3600  # how long a token lives that OAuth gave
     activity_rows: int = 100_000  # how far back a feed cursor may lie

@@ -35,6 +35,20 @@ api_keys = Table(
     Column("expires_us", BigInteger),
 )
 
+oauth_sessions = Table(
+    "oauth_sessions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("client_id", Text, nullable=False),
+    Column("device_name", Text, nullable=False),
+    Column("scopes", Text, nullable=False),
+    Column("access_digest", Text, nullable=False, index=True),
+    Column("access_expires_us", BigInteger, nullable=False),
+    Column("refresh_digest", Text, nullable=False, unique=True),
+    Column("refresh_expires_us", BigInteger, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+)
+
 workspaces = Table(
     "workspaces",
     metadata,
@@ -157,6 +171,15 @@ chunks = Table(
     Column("order", Integer, primary_key=True),
     Column("size", BigInteger, nullable=False),
     Column("blob", Text, nullable=False),
+)
+
+search_docs = Table(
+    "search_docs",
+    metadata,
+    Column("doc", Integer, primary_key=True),  # the row of the full-text index
+    Column("node_id", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("content_id", Text, nullable=False),  # "" for what has no content
 )
 
 batches = Table(

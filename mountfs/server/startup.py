@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
-from mountfs.server import locks
+from mountfs.server import locks, oauth
 from mountfs.server.account_routes import insert_workspace, new_workspace
 from mountfs.server.activity import ActivityFeed, WakeUps
 from mountfs.server.blobs import BlobStore
@@ -86,6 +86,7 @@ async def _open_services(options: ServerOptions, background: Background) -> Serv
     credentials = Credentials(token, facts["user_id"], facts["org_id"], behaviour.token_mode)
     for row in await database.read(lambda connection: connection.execute(select(api_keys)).all()):
         credentials.add_key(row.digest, parse_scopes(row.scopes), row.expires_us)
+    await database.read(lambda connection: oauth.load_sessions(connection, credentials))
     return Services(
         options=options,
         database=database,
@@ -94,6 +95,7 @@ async def _open_services(options: ServerOptions, background: Background) -> Serv
         wake_ups=wake_ups,
         credentials=credentials,
         download_tokens=DownloadTokens(bytes.fromhex(facts["secret"])),
+        authorizations=oauth.Authorizations(),
         workspaces=WorkspaceTable(await database.read(_all_workspaces)),
         background=background.start,
         lock_expiry=asyncio.Event(),

@@ -78,6 +78,9 @@ BY_CODE: Final[dict[int, type[RemoteError]]] = {
     146256: RemoteUnavailable,
 }
 
+ACCOUNT_CODES: Final = frozenset({1688, 1695, 1696})
+"""No subscription, or no credits left; others are about room for what was sent."""
+
 BY_STATUS: Final[dict[int, type[RemoteError]]] = {
     401: CredentialRefused,
     402: QuotaExceeded,
@@ -141,6 +144,11 @@ def refusal(status: int, envelope: Wire) -> Refusal:
     params.setdefault("reason", error.get("reason"))
     rows = [row for row in told if isinstance(row, dict)] if isinstance(told, list) else []
     return Refusal(status, whole(error.get("code")), _text(error), params, rows)
+
+
+def is_about_the_account(refused: Refusal) -> bool:
+    """Tell whether it is the whole account that gets nothing until somebody pays, and not this change."""
+    return refused.status == 402 and refused.code in ACCOUNT_CODES
 
 
 def retry_after_s(refused: Refusal) -> float | None:

@@ -3,9 +3,10 @@
 import logging
 import random
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
@@ -13,8 +14,10 @@ import httpx
 import trio
 
 from mountfs.model.content_source import BytesSource
-from mountfs.model.errors import CredentialRefused, ProtocolViolation
-from mountfs.remotes.fastio.error_map import Answer, accepted, refusal
+from mountfs.model.errors import CredentialRefused, ProtocolViolation, QuotaExceeded, RateLimited
+from mountfs.remotes.fastio.credential import Credential, FixedToken
+from mountfs.remotes.fastio.error_map import Answer, accepted, error_of, is_about_the_account, refusal
+from mountfs.remotes.fastio.pace import Hold, Pace
 from mountfs.remotes.fastio.request import Ask, Body
 from mountfs.remotes.fastio.retrying import (
     GATEWAY_STATUSES,
@@ -26,7 +29,7 @@ from mountfs.remotes.fastio.retrying import (
     pause_before_repeat,
     rate_limit,
 )
-from mountfs.remotes.fastio.settings import FastioSettings
+from mountfs.remotes.fastio.settings import FastioSettings, is_loopback
 from mountfs.remotes.fastio.wire import json_object
 
 log = logging.getLogger("mountfs.remotes.fastio")
@@ -37,6 +40,11 @@ logging.getLogger("httpcore").setLevel(logging.WARNING)
 
 REDIRECT_STATUSES: Final = frozenset({301, 302, 303, 307, 308})
 REDIRECTS_MAX: Final = 3
+UNAUTHORIZED: Final = 401
+PAYMENT_REQUIRED: Final = 402
+OWN_BUCKETS: Final = frozenset({"POST upload/batch", "GET events/search"})
+"""Routes whose requests are counted by themselves."""
+
 CONNECTIONS_MAX: Final = 32
 POLLS_MAX: Final = 128
 KEEP_ALIVE_S: Final = 4.0
@@ -46,22 +54,35 @@ POLL_GRACE_S: Final = 15.0
 """How much later than promised the answer to a long poll may come."""
 
 
+REQUEST_ID: Final[ContextVar[str]] = ContextVar("request_id", default="-")
+
+
+def last_request_id() -> str:
+    """Return the id of the last request that this task made, "-" where there was none or it has none."""
+    return REQUEST_ID.get()
+
+
 class Http:
     """Sends requests to one service with one bearer token, which no other host ever gets to see.
 
-    Requests that the service may hold (`Ask.wait_s`) have connections of their own, so that they never
-    keep others waiting. `rate_limit` is what the service said last about our share.
+    Without a credential they go without a token. Requests that the service may hold (`Ask.wait_s`) have
+    connections of their own, so that they never keep others waiting. `rate_limit` is what the service said
+    last about our share; requests slow down before it is used up, and while the account is over its credits
+    all but a rare one are refused here.
     """
 
     def __init__(
         self,
         base: httpx.URL,
-        token: str,
+        credential: Credential | str | None,
         settings: FastioSettings,
         *,
         sleep: Callable[[float], Awaitable[None]] = trio.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
+        self._credential = FixedToken(credential) if isinstance(credential, str) else credential
+        self._paces: defaultdict[str, Pace] = defaultdict(Pace)
+        self._hold = Hold()
         self.settings = settings
         self.rate_limit: RateLimit | None = None
         self.sent: Counter[str] = Counter()
@@ -69,13 +90,11 @@ class Http:
         self._base = base
         self._sleep = sleep
         self._jitter = jitter
-        headers = _headers(token)
         # A proxy of the environment would see the token of an address without TLS.
         through_proxy = base.scheme == "https"
         tls = httpx.create_ssl_context() if through_proxy else False
         self._calls, self._polls = (
             httpx.AsyncClient(
-                headers=headers,
                 verify=tls,
                 trust_env=through_proxy,
                 follow_redirects=False,
@@ -86,9 +105,7 @@ class Http:
 
     def use_token(self, token: str) -> None:
         """Send this token from the next request on. Raises CredentialRefused for one that cannot be one."""
-        headers = _headers(token)
-        for client in (self._calls, self._polls):
-            client.headers.update(headers)
+        self._credential = FixedToken(token)
 
     async def aclose(self) -> None:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_S):
@@ -129,11 +146,16 @@ class Http:
         self, ask: Ask, attempt_once: Callable[[Ask], Awaitable[httpx.Response | Fault]]
     ) -> httpx.Response:
         deadline = trio.current_time() + self._budget_s(ask)
-        attempt = 1
+        self._check_hold(ask)
+        await self._keep_pace(ask)
+        attempt, renewed = 1, False
         while True:
             outcome: httpx.Response | Fault = Fault(FaultKind.LOST, "no complete answer in time")
             with trio.move_on_at(deadline):
                 outcome = await attempt_once(ask)
+                if isinstance(outcome, httpx.Response) and not renewed and await self._renews(ask, outcome):
+                    renewed = True
+                    continue
             if isinstance(outcome, httpx.Response):
                 return outcome
             left_s = deadline - trio.current_time()
@@ -143,6 +165,39 @@ class Http:
             log.info("%s: %s, again in %.2f s", ask, outcome.cause, pause_s)
             await self._sleep(pause_s)
             attempt += 1
+
+    def _check_hold(self, ask: Ask) -> None:
+        """Raise QuotaExceeded where the account is known to get nothing; locks are given back all the
+        same."""
+        if ask.paced and (refused := self._hold.refusal(trio.current_time())):
+            raise QuotaExceeded(f"{ask}: not asked, since the service said: {refused}")
+
+    async def _keep_pace(self, ask: Ask) -> None:
+        """Wait until the request fits the limit. Raises RateLimited where that is beyond its patience."""
+        if not ask.paced:
+            return
+        wait_s = self._pace(ask).wait_s(trio.current_time())
+        if wait_s > self.settings.patience_s:
+            raise RateLimited(f"{ask}: not sent, the service is to be left alone", retry_after_s=wait_s)
+        if wait_s:
+            log.debug("%s: waits %.2f s to stay below the limit", ask, wait_s)
+            await self._sleep(wait_s)
+
+    def _pace(self, ask: Ask) -> Pace:
+        return self._paces[ask.route if ask.route in OWN_BUCKETS else ""]
+
+    async def _renews(self, ask: Ask, response: httpx.Response) -> bool:
+        """Tell whether the token was refused as such, and there is another one now.
+
+        Somebody who is no member is refused with the same status: that says nothing of the token.
+        """
+        if response.status_code != UNAUTHORIZED or self._credential is None:
+            return False
+        refused = refusal(UNAUTHORIZED, json_object(response.content) or {})
+        if not isinstance(error_of(refused, ask), CredentialRefused):
+            return False
+        sent = response.request.headers.get("authorization", "").removeprefix("Bearer ")
+        return await self._credential.instead_of(sent) is not None
 
     def _budget_s(self, ask: Ask) -> float:
         body_s = len(ask.body) / self.settings.slowest_bytes_s if ask.body else 0.0
@@ -165,13 +220,33 @@ class Http:
         took_ms = (time.monotonic() - started) * 1000
         request_id = response.headers.get("x-ve-reqid", "-")
         log.debug("%s: HTTP %d in %.0f ms, request %s", ask, response.status_code, took_ms, request_id)
-        self.rate_limit = rate_limit(response.headers, time.time()) or self.rate_limit
+        REQUEST_ID.set(request_id)
+        self._note_limits(ask, response)
         return self._fault(ask, response) or response
+
+    def _note_limits(self, ask: Ask, response: httpx.Response) -> None:
+        now, pace = trio.current_time(), self._pace(ask)
+        told = rate_limit(response.headers, time.time())
+        if told is not None:
+            self.rate_limit = told
+            pace.note(told, now)
+        status = response.status_code
+        if status == 429:
+            refused = refusal(status, json_object(response.content) or {})
+            pace.note_refusal(later_s(refused, response.headers, time.time()), now)
+        if status == PAYMENT_REQUIRED:
+            refused = refusal(status, json_object(response.content) or {})
+            if ask.method == "GET" or is_about_the_account(refused):
+                self._hold.note_refusal(refused.text, now)
+        elif response.is_success and ask.paced:
+            self._hold.lift()
 
     async def _exchange(self, ask: Ask, *, read_body: bool) -> httpx.Response:
         """Send the request, and again to where it is redirected on the same host."""
         client = self._polls if ask.wait_s else self._calls
         request = self._request(client, ask)
+        if self._credential is not None:
+            request.headers["Authorization"] = f"Bearer {await self._credential.token()}"
         for _ in range(1 + REDIRECTS_MAX):
             self.sent[ask.route] += 1
             response = await client.send(request, stream=True)
@@ -182,7 +257,7 @@ class Http:
                     await response.aclose()
             if response.status_code not in REDIRECT_STATUSES:
                 return response
-            request.url = self._redirected(ask, request.url, response)
+            self._redirect(ask, request, response)
         raise ProtocolViolation(f"{ask}: redirected more than {REDIRECTS_MAX} times")
 
     def _request(self, client: httpx.AsyncClient, ask: Ask) -> httpx.Request:
@@ -204,8 +279,10 @@ class Http:
         read_s = ask.wait_s + POLL_GRACE_S if ask.wait_s else self.settings.read_s
         return httpx.Timeout(self.settings.read_s, connect=connect_s, read=read_s, pool=connect_s)
 
-    def _redirected(self, ask: Ask, asked: httpx.URL, response: httpx.Response) -> httpx.URL:
-        """Return where to go. Raises ProtocolViolation for other hosts and for anything but a read."""
+    def _redirect(self, ask: Ask, request: httpx.Request, response: httpx.Response) -> None:
+        """Let the request go where it is sent. Raises ProtocolViolation for anything but a read, and for
+        other hosts unless content may come from there: then without the token, and not in the clear."""
+        asked = request.url
         try:
             target = asked.join(response.headers["location"])
         except (KeyError, httpx.InvalidURL):
@@ -213,10 +290,19 @@ class Http:
         if ask.method != "GET":
             raise ProtocolViolation(f"{ask}: a change is redirected to {target.host}")
         if (target.scheme, target.host, target.port) != (asked.scheme, asked.host, asked.port):
-            raise ProtocolViolation(
-                f"{ask}: redirected to {target.scheme}://{target.host}, where the token must not go"
-            )
-        return target
+            if not ask.abroad or not self._may_fetch_from(target):
+                raise ProtocolViolation(
+                    f"{ask}: redirected to {target.scheme}://{target.host}, where the token must not go"
+                )
+            request.headers.pop("Authorization", None)
+            request.headers["Host"] = target.netloc.decode()
+        request.url = target
+
+    def _may_fetch_from(self, target: httpx.URL) -> bool:
+        """By TLS, which is checked where the service itself is reached by it, or within this machine."""
+        if self._base.scheme == "https":
+            return target.scheme == "https"
+        return is_loopback(self._base.host) and is_loopback(target.host) and target.scheme == "http"
 
     def _fault(self, ask: Ask, response: httpx.Response) -> Fault | None:
         status = response.status_code
@@ -238,12 +324,6 @@ class _Stream(httpx.AsyncByteStream):
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return (self._body or BytesSource(b"")).pieces()
-
-
-def _headers(token: str) -> dict[str, str]:
-    if not token.isascii() or not token.isprintable() or not token.strip() or " " in token:
-        raise CredentialRefused("the token is empty or has characters that no token has")
-    return {"Authorization": f"Bearer {token}"}
 
 
 def named(error: Exception) -> str:

@@ -50,7 +50,9 @@ class Leases(WorkspaceCalls):
 
     async def renew_lease(self, node: NodeId, token: LeaseToken) -> Lease:
         body = form({"lock_token": token})
-        ask = Ask("POST", self._node_path(node, "lock", "heartbeat"), body=body, refusals=OF_HOLDING)
+        ask = Ask(
+            "POST", self._node_path(node, "lock", "heartbeat"), body=body, refusals=OF_HOLDING, paced=False
+        )
         answer = await self._http.call(ask)
         known_s = self._durations_s.get(token, self._http.settings.lease_min_s)
         return Lease(token, granted_s(known_s, accepted(answer, ask), answer))
@@ -59,7 +61,8 @@ class Leases(WorkspaceCalls):
         # The service does not read the body of a DELETE.
         query = {"lock_token": token}
         try:
-            await self._http.payload(Ask("DELETE", self._node_path(node, "lock"), query, refusals=OF_HOLDING))
+            path = self._node_path(node, "lock")
+            await self._http.payload(Ask("DELETE", path, query, refusals=OF_HOLDING, paced=False))
         except LeaseNotHeld:
             return
         finally:

@@ -52,7 +52,7 @@ class Reads(WorkspaceCalls):
         if self._ranges_served:
             headers["Range"] = f"bytes={start}-{end - 1}"
         path = self._node_path(node, "read")
-        return Ask("GET", path, dict(query), headers=headers)
+        return Ask("GET", path, dict(query), headers=headers, abroad=True)
 
     async def _raise_if_present(self, node: NodeId, version: VersionId | None, refused: NodeNotFound) -> None:
         """Raise RemoteUnavailable where the service itself says that the content is there."""

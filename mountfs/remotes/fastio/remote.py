@@ -3,9 +3,11 @@
 from mountfs.remotes.fastio.batches import Batches
 from mountfs.remotes.fastio.changes import ChangePoll
 from mountfs.remotes.fastio.commits import Commits
+from mountfs.remotes.fastio.history import FastioHistory
 from mountfs.remotes.fastio.leases import Leases
 from mountfs.remotes.fastio.reads import Reads
 
 
-class FastioRemote(Leases, Reads, Commits, Batches, ChangePoll):
-    """Implements `mountfs.model.remote.Remote`; each part has a module of its own."""
+class FastioRemote(Leases, Reads, Commits, Batches, ChangePoll, FastioHistory):
+    """Implements `mountfs.model.remote.Remote` and `mountfs.model.history.History`; each part has a module of
+    its own."""

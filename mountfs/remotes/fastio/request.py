@@ -42,11 +42,10 @@ class Body(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    content: bytes
+    """A body that is in memory as a whole."""
 
-    @property
-    def content_type(self) -> str:
-        return "application/x-www-form-urlencoded"
+    content: bytes
+    content_type: str = "application/x-www-form-urlencoded"
 
     def __len__(self) -> int:
         return len(self.content)
@@ -116,7 +115,9 @@ class _Joined:
 @dataclass(frozen=True, slots=True)
 class Ask:
     """`wait_s` is how long the service may hold its answer back on purpose; such requests do not use the
-    connections of the others. `final` are statuses that count as an answer though they look temporary."""
+    connections of the others. `final` are statuses that count as an answer though they look temporary.
+    `paced`: it may be held back to stay below the limit of requests. `abroad`: it may be redirected to
+    another host, which does not get the token."""
 
     method: str
     path: str
@@ -127,6 +128,8 @@ class Ask:
     wait_s: float = 0
     final: frozenset[int] = frozenset()
     refusals: Refusals = Refusals()
+    paced: bool = True
+    abroad: bool = False
 
     @property
     def route(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import trio
 
+from mountfs.model.account import Account, NewWorkspace, WorkspaceEntry
 from mountfs.model.errors import (
     AccessDenied,
     NodeNotFound,
@@ -16,13 +17,13 @@ from mountfs.model.errors import (
     WorkspaceUnknown,
 )
 from mountfs.model.remote import Workspace
-from mountfs.remotes.fastio import wire
+from mountfs.remotes.fastio import account, wire
+from mountfs.remotes.fastio.credential import Credential
 from mountfs.remotes.fastio.http import Http
 from mountfs.remotes.fastio.remote import FastioRemote
 from mountfs.remotes.fastio.request import Ask, path_of
 from mountfs.remotes.fastio.settings import FastioSettings, base_address
 
-PAGE: Final = 500
 NAMES_SHOWN: Final = 5
 IN_A_PATH: Final = re.compile(r"[\w-]+")
 
@@ -38,7 +39,7 @@ class FastioService:
     def __init__(
         self,
         url: str,
-        token: str,
+        credential: Credential | str,
         *,
         client_info: Mapping[str, str] = MappingProxyType({}),
         allow_insecure: bool = False,
@@ -46,7 +47,7 @@ class FastioService:
         sleep: Callable[[float], Awaitable[None]] = trio.sleep,
     ) -> None:
         base = base_address(url, allow_insecure=allow_insecure)
-        self._http = Http(base, token, settings, sleep=sleep)
+        self._http = Http(base, credential, settings, sleep=sleep)
         self._client_info = client_info
 
     @property
@@ -71,6 +72,22 @@ class FastioService:
         workspace_id = str(row["id"])
         return Workspace(workspace_id, _shown_name(row), await self._is_writable(workspace_id))
 
+    async def account(self) -> Account:
+        """Return who the credential belongs to, and what it allows."""
+        return await account.account(self._http)
+
+    async def workspaces(self) -> list[WorkspaceEntry]:
+        """Return every workspace that the credential reaches, in the order of their names."""
+        return await account.workspaces(self._http)
+
+    async def create_workspace(self, organisation: str | None, new: NewWorkspace) -> WorkspaceEntry:
+        """Make a workspace in the organisation of this id, domain or name; None: in the only one.
+
+        Raises WorkspaceUnknown for the organisation, NameTaken, NameRefused, AccessDenied, QuotaExceeded.
+        """
+        chosen = account.chosen(await account.organisations(self._http), organisation)
+        return await account.create_workspace(self._http, chosen, new)
+
     def remote(self, workspace_id: str) -> FastioRemote:
         return FastioRemote(self._http, workspace_id, self._client_info)
 
@@ -89,7 +106,7 @@ class FastioService:
         return row if isinstance(row, dict) and row.get("id") else None
 
     async def _listed(self, name_or_id: str) -> dict[str, Any]:
-        reachable = await self._reachable()
+        reachable = await account.reachable(self._http)
         for key in ("id", "folder_name", "name"):
             matches = [row for row in reachable if str(row.get(key)) == name_or_id]
             if len(matches) > 1:
@@ -98,21 +115,6 @@ class FastioService:
             if matches:
                 return matches[0]
         raise WorkspaceUnknown(f"no workspace {name_or_id!r}; {_near(name_or_id, reachable)}")
-
-    async def _reachable(self) -> list[dict[str, Any]]:
-        rows: dict[str, dict[str, Any]] = {}
-        offset = 0
-        while True:
-            query = {"limit": str(PAGE), "offset": str(offset)}
-            payload = await self._http.payload(Ask("GET", path_of("workspaces", "all"), query))
-            page = [dict(row) for row in wire.items(payload.get("workspaces")) if row.get("id")]
-            fresh = {str(row["id"]): row for row in page if str(row["id"]) not in rows}
-            rows |= fresh
-            pagination = payload.get("pagination")
-            more = isinstance(pagination, dict) and wire.truth(pagination.get("has_more"))
-            if not more or not fresh:
-                return list(rows.values())
-            offset += len(page)
 
     async def _is_writable(self, workspace_id: str) -> bool:
         try:

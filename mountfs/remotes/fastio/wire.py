@@ -190,17 +190,22 @@ def root_node(row: Wire) -> RemoteNode:
     return RemoteNode(ROOT_NODE, NodeKind.FOLDER, name, ROOT_NODE, modified_ns=moment_ns(row.get("modified")))
 
 
-def page(payload: Wire) -> Page:
-    """Read one page of a listing. Raises ProtocolViolation where more is promised but not reachable."""
+def next_cursor(payload: Wire) -> str | None:
+    """Return where a listing goes on. Raises ProtocolViolation where more is promised but not reachable."""
     pagination = payload.get("pagination")
     pagination = pagination if isinstance(pagination, dict) else {}
-    next_cursor = payload.get("next_cursor") or pagination.get("next_cursor")
-    if not next_cursor and truth(pagination.get("has_more")):
+    told = payload.get("next_cursor") or pagination.get("next_cursor")
+    if not told and truth(pagination.get("has_more")):
         raise ProtocolViolation("a listing has more pages but does not say where")
+    return str(told) if told else None
+
+
+def page(payload: Wire) -> Page:
+    """Read one page of a listing. Raises as `next_cursor`."""
     rows = items(payload.get("nodes"))
     known = [node(row) for row in rows if not is_of_the_future(row)]
     unknown = tuple(row["type"] for row in rows if is_of_the_future(row))
-    return Page(known, str(next_cursor) if next_cursor else None, unknown)
+    return Page(known, next_cursor(payload), unknown)
 
 
 def changed_node(payload: Wire) -> RemoteNode | None:
@@ -314,12 +319,18 @@ def may_write(scopes: Wire, workspace_id: str) -> bool:
     """Tell from the granted scopes whether writing to the workspace can succeed; yes when they do not say."""
     if truth(scopes.get("full_access")):
         return True
-    parts = [scope.split(":") for scope in _scope_list(scopes.get("scopes"))]
+    parts = [scope.split(":") for scope in scope_list(scopes.get("scopes"))]
     modes = [part[-1] for part in parts if _reaches(part, workspace_id)]
     return not modes or any("w" in mode for mode in modes)
 
 
-def _scope_list(told: object) -> list[str]:
+def may_write_anywhere(scopes: Wire) -> bool:
+    """Tell from the granted scopes whether anything can be changed; yes when they do not say."""
+    told = scope_list(scopes.get("scopes"))
+    return truth(scopes.get("full_access")) or not told or any("w" in scope.rsplit(":")[-1] for scope in told)
+
+
+def scope_list(told: object) -> list[str]:
     """Read the scopes of an array, of an array as JSON text, or of words apart by spaces."""
     if isinstance(told, str):
         decoded = json_array(told)

@@ -1,0 +1,148 @@
+"""Versions, trash, search and the log, as users call them on a mount."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.t6_system.machine import Machine, Server, wait_until
+
+pytestmark = pytest.mark.kernel
+
+
+@pytest.fixture
+def place(machine: Machine, server: Server) -> Path:
+    mountpoint = machine.mountpoint()
+    machine.mount(server, mountpoint).succeeded()
+    return mountpoint
+
+
+def saved(machine: Machine, path: Path, content: str) -> None:
+    path.write_text(content)
+    machine.run("sync", path).succeeded()
+
+
+def versions(machine: Machine, path: Path) -> list[dict[str, Any]]:
+    told = json.loads(machine.run("versions", "--json", path).succeeded().stdout)["versions"]
+    assert isinstance(told, list)
+    return told
+
+
+def test_old_version_is_listed_read_and_restored(machine: Machine, place: Path) -> None:
+    path = place / "a@b.txt"
+    saved(machine, path, "first")
+    saved(machine, path, "second")
+    told = versions(machine, path)
+    assert [(row["size"], row["current"]) for row in told] == [(6, True), (5, False)]
+    assert "~1" in machine.run("versions", path).succeeded().stdout
+    assert machine.run("cat", f"{path}@~1").succeeded().stdout == "first"
+    assert machine.run("cat", f"{path}@{told[1]['id']}").succeeded().stdout == "first"
+    assert "restored" in machine.run("restore", path).succeeded().stdout
+    assert path.read_text() == "first"
+    machine.run("restore", path, told[0]["id"]).succeeded()
+    assert path.read_text() == "second"
+    assert len(versions(machine, path)) == 4
+    machine.run("cat", f"{path}@~9").refused(2, "no version ~9")
+    machine.run("cat", place / "nothing").refused(2, "PATH@VERSION")
+    machine.run("versions", place / "nothing").refused(2, "not in the mount")
+    machine.run("versions", place).refused(2, "a file or folder")
+    machine.run("versions", machine.folder).refused(12)
+
+
+def test_unsent_changes_are_not_replaced(machine: Machine, server: Server, place: Path) -> None:
+    path = place / "a"
+    saved(machine, path, "first")
+    saved(machine, path, "second")
+    with path.open("a") as file:
+        file.write("unsent")
+        file.flush()
+        machine.run("restore", path).refused(14, "mountfs sync")
+    machine.run("sync", path).succeeded()
+    assert path.read_text() == "secondunsent"
+
+
+def test_deleted_file_comes_back_from_the_trash(machine: Machine, place: Path) -> None:
+    (place / "folder").mkdir()
+    path = place / "folder" / "a"
+    saved(machine, path, "content")
+    path.unlink()
+    machine.run("sync", place).succeeded()
+    (row,) = json.loads(machine.run("trash", "list", "--mount", place, "--json").succeeded().stdout)["trash"]
+    assert (row["path"], row["kind"]) == ("folder/a", "file")
+    assert "folder/a" in machine.run("trash", "list", "--mount", place).succeeded().stdout
+    assert f"restored {path}" in machine.run("restore", path).succeeded().stdout
+    assert path.read_text() == "content"
+    path.unlink()
+    machine.run("sync", place).succeeded()
+    machine.run("trash", "restore", "--mount", place, row["id"]).succeeded()
+    assert path.read_text() == "content"
+    path.unlink()
+    machine.run("sync", place).succeeded()
+    machine.run("trash", "purge", "--mount", place).refused(2, "--all")
+    assert "purged folder/a" in machine.run("trash", "purge", "--mount", place, "a").succeeded().stdout
+    assert "is empty" in machine.run("trash", "list", "--mount", place).succeeded().stdout
+    machine.run("restore", path).refused(2, "neither in the mount nor in the trash")
+
+
+def test_search_prints_paths_in_the_mount(machine: Machine, place: Path) -> None:
+    (place / "docs").mkdir()
+    saved(machine, place / "docs" / "needle.txt", "haystack")
+    saved(machine, place / "other.txt", "a needle inside")
+    machine.run("sync", place).succeeded()
+    found = machine.run("search", "--mount", place, "needle").succeeded().stdout.split("\n")
+    assert found[:-1] == [str(place / "docs" / "needle.txt"), str(place / "other.txt")]
+    by_name = machine.run("search", "--mount", place, "--name", "needle").succeeded().stdout
+    assert by_name == f"{place / 'docs' / 'needle.txt'}\n"
+    told = json.loads(
+        machine.run("search", "--mount", place, "--content", "--json", "needle").succeeded().stdout
+    )
+    assert [hit["path"] for hit in told["hits"]] == ["other.txt"]
+    assert machine.run("search", "--mount", place, "unheard-of").succeeded().stdout == ""
+    machine.run("search", "--mount", place, "x").refused(2, "2 to 1000")
+
+
+def rows_of(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_log_tells_who_changed_what(machine: Machine, place: Path) -> None:
+    script = 'mkdir "$0/folder" && echo x > "$0/folder/a" && mv "$0/folder/a" "$0/folder/b"'
+    subprocess.run(
+        ["sh", "-c", script, str(place)], check=True, env={**os.environ, "MOUNTFS_AGENT": "agent-7"}, cwd="/"
+    )
+    machine.run("sync", place).succeeded()
+    (place / "folder" / "b").unlink()
+    machine.run("sync", place).succeeded()
+    wait_until(lambda: "trash" in machine.run("log", "--json", place).succeeded().stdout)
+    rows = rows_of(machine.run("log", "--json", place).succeeded().stdout)
+    own = {row["effect"]: row for row in rows if row["source"] == "mount"}
+    assert set(own) == {"create folder", "create file", "trash"}
+    assert own["create file"]["path"] == "folder/b"
+    assert own["create file"]["who"]["agent"] == "agent-7"
+    assert own["create file"]["who"]["uid"] == os.getuid()
+    assert own["create folder"]["who"]["program"] == "mkdir"
+    assert own["trash"]["who"]["pid"] == os.getpid()
+    assert all(row["request"] != "-" and row["certain"] for row in own.values())
+    remote = [row["event"] for row in rows if row["source"] == "workspace"]
+    assert [event.removeprefix("workspace_storage_") for event in remote] == [
+        "folder_created",
+        "file_added",
+        "file_deleted",
+    ]
+    assert rows == sorted(rows, key=lambda row: row["at"][:19])
+    text = machine.run("log", place).succeeded().stdout
+    assert "agent agent-7" in text
+    below = rows_of(machine.run("log", "--json", place / "folder").succeeded().stdout)
+    assert {row.get("path") for row in below} == {"folder", "folder/b"}
+
+
+def test_log_follows(machine: Machine, place: Path) -> None:
+    saved(machine, place / "a", "x")
+    with machine.started("log", "--follow", "--json", place) as follower:
+        assert follower.stdout is not None
+        assert json.loads(follower.stdout.readline())
+        saved(machine, place / "later", "x")
+        assert any(json.loads(line).get("path") == "later" for line in follower.stdout)
