@@ -64,9 +64,9 @@ def test_wrong_token(machine: Machine, server: Server, place: Path) -> None:
     assert "wrong-token-1" not in done.stderr
 
 
-def test_read_only_token(machine: Machine, server: Server, place: Path) -> None:
+def test_read_only_token(machine: Machine, server: Server) -> None:
     token = server.read_only_token()
-    done = machine.run("mount", "--url", server.url, "--workspace", "main", place, MOUNTFS_TOKEN=token)
+    done = machine.run("workspaces", "--url", server.url, "create", "made-here", MOUNTFS_TOKEN=token)
     done.refused(ExitCode.ACCESS_DENIED)
     assert token not in done.stderr
 

@@ -30,6 +30,7 @@ def test_defaults_of_the_file_and_of_a_mount_are_the_same() -> None:
             "cache_dir",
             "token",
             "token_file",
+            "logins",
             "config",
             "device",
         ):
