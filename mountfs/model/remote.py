@@ -266,6 +266,14 @@ class Remote(Protocol):
         """
         ...
 
+    async def survey(self, cursor: ChangeCursor | None) -> Changes:
+        """Tell from another source what changed since a cursor of this call: what `changes` lost shows there.
+
+        Without a cursor the answer is the present cursor and no node. With `everything` the source cannot
+        tell. Deletions may be missing, and what changed just now.
+        """
+        ...
+
 
 class Service(Protocol):
     """An account on a workspace service."""

@@ -54,6 +54,7 @@ class AuditedRemote:
         self.renew_lease = inner.renew_lease
         self.lease_holder = inner.lease_holder
         self.changes = inner.changes
+        self.survey = inner.survey
 
     @asynccontextmanager
     async def effect(self, change: Change) -> AsyncIterator[Outcome]:

@@ -177,6 +177,9 @@ class FaultyRemote:
     async def changes(self, cursor: ChangeCursor | None, *, wait_s: float = 0) -> Changes:
         return await self._pass("changes", lambda: self.inner.changes(cursor, wait_s=wait_s))
 
+    async def survey(self, cursor: ChangeCursor | None) -> Changes:
+        return await self._pass("survey", lambda: self.inner.survey(cursor))
+
     async def _pass(self, method: str, call: Callable[[], Awaitable[T]]) -> T:
         failure = await self._before(method)
         answer = await call()

@@ -181,6 +181,12 @@ class MemoryRemote:
                 await self.workspace.wait_news()
         return self.workspace.changes_since(cursor)
 
+    async def survey(self, cursor: ChangeCursor | None) -> Changes:
+        await self._enter("survey")
+        if cursor is None:
+            return Changes(self.workspace.cursor(), frozenset())
+        return self.workspace.changes_since(cursor)
+
     async def _enter(self, method: str) -> None:
         self.calls[method] += 1
         await trio.sleep(self._latency_s)

@@ -3,11 +3,12 @@
 import logging
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from typing import Final
 
 import trio
 
-from mountfs.model.errors import MountfsError, RemoteUnavailable
+from mountfs.model.errors import MountfsError, RemoteError, RemoteUnavailable
 from mountfs.model.ids import ChangeCursor, NodeId
 from mountfs.model.remote import Remote
 from mountfs.sync.connection import Connection
@@ -19,6 +20,15 @@ log = logging.getLogger(__name__)
 
 OWN_PAUSE_S: Final = 0.2
 """How long to wait with the next poll after one that told only of files that are locked here."""
+
+SURVEY_S: Final = 600.0
+"""How often another source is asked for what the feed may have lost."""
+
+SURVEYED_MOST: Final = 500
+"""So many nodes are asked for by their ids; for more of them it is cheaper to compare the folders in use."""
+
+RECONCILE_S: Final = 3600.0
+"""How often every folder is compared again at its next use, whatever the sources tell."""
 
 POLL_S: Final = 60.0
 """How long one poll waits for news; reference/fastio-api 7.1 allows up to 95."""
@@ -51,6 +61,9 @@ class Follower:
         self._own = OwnNews(refresher, connection)
         self._cursor: ChangeCursor | None = None
         self._pause = trio.CancelScope()
+        self._survey_cursor: ChangeCursor | None = None
+        self._survey_at = -inf
+        self._reconcile_at = inf
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Follow until cancelled."""
@@ -60,6 +73,7 @@ class Follower:
             task_status.started()
 
     async def _keep_following(self) -> None:
+        self._reconcile_at = trio.current_time() + RECONCILE_S
         while True:
             await self._connection.wait_worth_trying()
             try:
@@ -81,7 +95,15 @@ class Follower:
                 # what was compared during it.
                 began, resumed = trio.current_time(), self._cursor is not None
                 await self._advance(wait_s=0)
+                if resumed:
+                    await self._survey()
                 self._refresher.feed_is_live(began if resumed else trio.current_time())
+            if trio.current_time() >= self._reconcile_at:
+                self._reconcile_at = trio.current_time() + RECONCILE_S
+                self._refresher.distrust()
+                continue
+            if trio.current_time() >= self._survey_at:
+                await self._survey()
             news = await self._advance(wait_s=POLL_S)
             if news and all(map(self._locked_here, news)) and not self._in_a_hurry():
                 with trio.CancelScope() as self._pause:
@@ -98,6 +120,23 @@ class Follower:
         await self._merge(news.nodes, everything=news.everything)
         self._cursor = news.cursor
         return news.nodes
+
+    async def _survey(self) -> None:
+        """Look for what the feed did not tell. A source that refuses is asked again at the next survey."""
+        self._survey_at = trio.current_time() + SURVEY_S
+        resumed = self._survey_cursor is not None
+        try:
+            told = await self._remote.survey(self._survey_cursor)
+        except RemoteUnavailable:
+            raise
+        except RemoteError as error:
+            log.info("no other source tells of changes: %s", error.message)
+            return
+        # Which of them the feed told already cannot be known: what it told may have changed once more.
+        too_many = len(told.nodes) > SURVEYED_MOST
+        nodes = frozenset() if too_many else told.nodes
+        await self._merge(nodes, everything=(told.everything or too_many) and resumed)
+        self._survey_cursor = told.cursor
 
     async def _merge(self, nodes: frozenset[NodeId], *, everything: bool) -> None:
         if everything:

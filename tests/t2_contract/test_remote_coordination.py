@@ -179,3 +179,15 @@ async def test_cancelled_calls_leave_a_working_client(remote: Remote) -> None:
         with trio.move_on_after(deadline_s):
             await remote.list_folder(ROOT_NODE)
     assert await one(remote, ROOT_NODE)
+
+
+async def test_survey_tells_what_changed_whoever_made_it(remote: Remote, other: Remote, store: Store) -> None:
+    first = await remote.survey(None)
+    assert (first.nodes, first.everything) == (frozenset(), False)
+    node = await store(ROOT_NODE, f"surveyed-{uuid4().hex}", b"x")
+    folder = await other.create_folder(ROOT_NODE, f"surveyed-{uuid4().hex}")
+    await other.trash(folder.id)
+    second = await remote.survey(first.cursor)
+    assert {node, folder.id} <= second.nodes
+    third = await remote.survey(second.cursor)
+    assert not {node, folder.id} & third.nodes

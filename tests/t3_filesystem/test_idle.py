@@ -5,7 +5,7 @@ from typing import Final, cast
 import trio
 from trio.testing import MockClock
 
-from mountfs.sync.follower import POLL_S
+from mountfs.sync.follower import POLL_S, SURVEY_S
 from tests.t3_filesystem.workspace_mount import WorkspaceMount
 
 IDLE_S: Final = 1200.0
@@ -39,6 +39,7 @@ async def test_idle_mount_wakes_up_for_its_polls_only(mount: WorkspaceMount) -> 
     trio.lowlevel.remove_instrument(steps)
     clock.autojump_threshold = float("inf")
     polls = IDLE_S / POLL_S + 1
-    assert set(mount.memory.calls - calls) <= {"changes"}
+    assert set(mount.memory.calls - calls) <= {"changes", "survey"}
+    assert mount.memory.calls["survey"] - calls["survey"] <= IDLE_S / SURVEY_S + 1
     assert mount.memory.calls["changes"] - calls["changes"] <= polls
     assert steps.taken <= polls * STEPS_OF_A_POLL + STEPS_OF_THE_TEST

@@ -6,8 +6,9 @@ from mountfs.remotes.fastio.commits import Commits
 from mountfs.remotes.fastio.history import FastioHistory
 from mountfs.remotes.fastio.leases import Leases
 from mountfs.remotes.fastio.reads import Reads
+from mountfs.remotes.fastio.surveys import Surveys
 
 
-class FastioRemote(Leases, Reads, Commits, Batches, ChangePoll, FastioHistory):
+class FastioRemote(Leases, Reads, Commits, Batches, ChangePoll, Surveys, FastioHistory):
     """Implements `mountfs.model.remote.Remote` and `mountfs.model.history.History`; each part has a module of
     its own."""

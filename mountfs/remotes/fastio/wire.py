@@ -315,6 +315,30 @@ def changed_nodes(payload: Wire) -> tuple[frozenset[NodeId], bool]:
     return frozenset(nodes), everything
 
 
+def fed_nodes(payload: Wire, workspace_id: str) -> frozenset[NodeId]:
+    """Return the nodes that rows of the organisation's feed name; those of other workspaces are left out."""
+    nodes = set()
+    for row in items(payload.get("changes", [])):
+        profile = row.get("profile")
+        profile = profile.get("id") if isinstance(profile, dict) else profile
+        place = row.get("workspace_id") or row.get("profile_id") or profile
+        subject = row.get("object_id")
+        if subject and (place is None or str(place) == workspace_id):
+            nodes.add(NodeId(canonical(subject)))
+    return frozenset(nodes)
+
+
+def organisation_id(payload: Wire) -> str:
+    """Return the organisation of the workspace. Raises ProtocolViolation where it is not told."""
+    workspace = payload.get("workspace")
+    row = workspace if isinstance(workspace, dict) else payload
+    told = row.get("org") or row.get("org_id") or row.get("parent_org")
+    told = told.get("id") if isinstance(told, dict) else told
+    if not isinstance(told, str | int) or not str(told):
+        raise ProtocolViolation("the workspace does not tell its organisation")
+    return str(told)
+
+
 def may_write(scopes: Wire, workspace_id: str) -> bool:
     """Tell from the granted scopes whether writing to the workspace can succeed; yes when they do not say."""
     if truth(scopes.get("full_access")):

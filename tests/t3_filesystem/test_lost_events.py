@@ -1,0 +1,120 @@
+"""What the change feed loses is found all the same: by another source, by a comparison at the latest."""
+
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from mountfs.model.ids import ChangeCursor
+from mountfs.model.remote import Changes
+from mountfs.remotes.memory import MemoryWorkspace
+from mountfs.sync import follower
+from mountfs.sync.follower import RECONCILE_S, SURVEY_S
+from tests.t3_filesystem.workspace_mount import PATIENCE_S, WorkspaceMount
+
+AFTER = {"a": b"newer", "c": b"created", "d": None, "d/moved": b"moved"}
+
+
+@pytest.fixture
+async def lossy(
+    mount: WorkspaceMount, workspace: MemoryWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> WorkspaceMount:
+    """A mount that knows the workspace, whose feed then tells of nothing that happens, and what happened."""
+    honest, losing, polls = mount.memory.changes, trio.Event(), list[float]()
+
+    async def silent(cursor: ChangeCursor | None, *, wait_s: float = 0) -> Changes:
+        polls.extend([wait_s] if wait_s else [])
+        told = await honest(cursor, wait_s=wait_s)
+        return Changes(told.cursor, frozenset()) if losing.is_set() else told
+
+    monkeypatch.setattr(mount.memory, "changes", silent)
+    await mount.wait_live()
+    workspace.put("a", b"content")
+    workspace.put("d/x", b"")
+    gone, moving = workspace.put("b", b"deleted later"), workspace.put("moved", b"moved")
+    await mount.catch_up()
+    await mount.contents()
+    await _surveyed(mount)
+    # The poll that was under way before told of what was put; from the next one on everything is lost.
+    await _until(lambda: _is(bool(polls)))
+    losing.set()
+    workspace.put("a", b"newer")
+    workspace.put("c", b"created")
+    workspace.trash(gone)
+    workspace.trash(workspace.find("d/x"))
+    workspace.move(moving, workspace.find("d"))
+    await mount.catch_up()
+    assert (await mount.contents())["a"] == b"content", "the loss is real"
+    return mount
+
+
+async def _surveyed(mount: WorkspaceMount) -> None:
+    await _until(lambda: _is(mount.memory.calls["survey"] > 0))
+
+
+async def _is(condition: bool) -> bool:
+    return condition
+
+
+async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
+    with trio.fail_after(PATIENCE_S):
+        while not await condition():
+            await wait_all_tasks_blocked(0.001)
+
+
+def _jump(seconds: float) -> None:
+    cast("MockClock", trio.lowlevel.current_clock()).jump(seconds)
+
+
+async def test_another_source_shows_what_the_feed_lost(lossy: WorkspaceMount) -> None:
+    _jump(SURVEY_S)
+    await _until(lambda: _has_it_all(lossy))
+
+
+async def test_comparison_shows_what_every_source_lost(
+    lossy: WorkspaceMount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing(cursor: ChangeCursor | None) -> Changes:
+        await trio.lowlevel.checkpoint()
+        return Changes(cursor or ChangeCursor("0"), frozenset())
+
+    monkeypatch.setattr(lossy.memory, "survey", nothing)
+    _jump(RECONCILE_S)
+    await _until(lambda: _has_it_all(lossy))
+
+
+async def test_gap_of_the_other_source_compares_everything(
+    lossy: WorkspaceMount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def gap(cursor: ChangeCursor | None) -> Changes:
+        await trio.lowlevel.checkpoint()
+        return Changes(ChangeCursor("0"), frozenset(), everything=True)
+
+    monkeypatch.setattr(lossy.memory, "survey", gap)
+    _jump(SURVEY_S)
+    await _until(lambda: _has_it_all(lossy))
+
+
+async def _has_it_all(mount: WorkspaceMount) -> bool:
+    return await mount.contents() == AFTER
+
+
+async def test_resumed_feed_is_checked_by_the_other_source(
+    lossy: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    lossy.remote.go_offline()
+    _jump(61)
+    await lossy.wait_until_blind()
+    lossy.remote.heal()
+    await lossy.wait_live()
+    await _until(lambda: _has_it_all(lossy))
+
+
+async def test_very_many_changes_compare_everything(
+    lossy: WorkspaceMount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower, "SURVEYED_MOST", 2)
+    _jump(SURVEY_S)
+    await _until(lambda: _has_it_all(lossy))
