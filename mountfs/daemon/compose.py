@@ -170,7 +170,11 @@ def _allowed(settings: MountSettings, workspace: Workspace) -> MountSettings:
     if workspace.writable or settings.read_only:
         return settings
     log.warning("the token may only read workspace %s: the mount is read-only", workspace.name)
-    return replace(settings, read_only=True)
+    source = settings.config
+    if source is not None:
+        # Reading the configuration again does not change what the token allows.
+        source = replace(source, fixed=(*source.fixed, "read_only"))
+    return replace(settings, read_only=True, config=source)
 
 
 @asynccontextmanager

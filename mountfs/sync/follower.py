@@ -104,6 +104,7 @@ class Follower:
                 continue
             if trio.current_time() >= self._survey_at:
                 await self._survey()
+                continue
             news = await self._advance(wait_s=POLL_S)
             if news and all(map(self._locked_here, news)) and not self._in_a_hurry():
                 with trio.CancelScope() as self._pause:

@@ -52,16 +52,16 @@ def test_old_version_is_listed_read_and_restored(machine: Machine, place: Path) 
     machine.run("versions", machine.folder).refused(12)
 
 
-def test_unsent_changes_are_not_replaced(machine: Machine, server: Server, place: Path) -> None:
+def test_unsent_changes_are_not_replaced(machine: Machine, server: Server) -> None:
+    place = machine.mountpoint("slow")
+    machine.mount(server, place, "--set", "upload_delay_s=60").succeeded()
     path = place / "a"
     saved(machine, path, "first")
     saved(machine, path, "second")
-    with path.open("a") as file:
-        file.write("unsent")
-        file.flush()
-        machine.run("restore", path).refused(14, "mountfs sync")
+    path.write_text("second, unsent")
+    machine.run("restore", path).refused(14, "mountfs sync")
     machine.run("sync", path).succeeded()
-    assert path.read_text() == "secondunsent"
+    assert path.read_text() == "second, unsent"
 
 
 def test_deleted_file_comes_back_from_the_trash(machine: Machine, place: Path) -> None:
