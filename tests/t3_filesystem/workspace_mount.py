@@ -69,7 +69,7 @@ def run_fast(
 
 WRITING_CALLS = (
     *("create_folder", "rename", "describe", "move", "trash", "upload_small", "upload_batch", "open_upload"),
-    *("send_chunk", "complete_upload", "cancel_upload", "commit", "add_file"),
+    *("send_chunk", "complete_upload", "cancel_upload", "commit", "commit_known", "add_file"),
 )
 
 
@@ -180,6 +180,7 @@ class Parts:
             self.connection,
             noticed=lambda node: self.locks.wake(node),
             locked_here=lambda node: self.locks.uses(node),
+            kept_here=lambda node: self.locks.keeps(node),
             in_a_hurry=lambda: self.locks.awaiting_others,
         )
         self.publisher = Publisher(
