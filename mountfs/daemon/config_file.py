@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from mountfs.daemon import ownership
 from mountfs.daemon.errors import ConfigurationRefused
-from mountfs.daemon.key_types import Address, DirectoryName, HookKeys
+from mountfs.daemon.key_types import Address, DirectoryName, HookKeys, TracesUrl
 from mountfs.daemon.running import shown
 from mountfs.daemon.settings import (
     DEFAULT_CACHE_SIZE_BYTES,
@@ -102,6 +102,7 @@ class MountKeys(BaseModel):
     web_listen: Address = ""
     listen_beyond_loopback: bool = False
     hooks: list[HookKeys] = []
+    traces_url: TracesUrl = ""
 
 
 class ConfigFile(MountKeys):

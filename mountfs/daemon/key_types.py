@@ -3,6 +3,7 @@
 import ipaddress
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -47,6 +48,14 @@ def is_loopback_address(address: str) -> bool:
     return ipaddress.ip_address(address.rpartition(":")[0].strip("[]")).is_loopback
 
 
+def _check_traces_url(url: str) -> str:
+    parts = urlsplit(url)
+    if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None):
+        raise ValueError('must be the address of a collector, as "http://127.0.0.1:4318/v1/traces", or empty')
+    return url
+
+
+TracesUrl = Annotated[str, AfterValidator(_check_traces_url)]
 DirectoryName = Annotated[str, AfterValidator(_check_name)]
 Address = Annotated[str, AfterValidator(_check_address)]
 Happens = Literal["created", "changed", "moved", "removed", "confirmed", "conflict", "failed", "lock-lost"]

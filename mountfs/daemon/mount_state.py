@@ -1,7 +1,7 @@
 """What a running mount tells and does on request: implements `RunningMount`."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Final, Protocol
 
@@ -19,7 +19,6 @@ from mountfs.daemon.running import (
     FailedUpload,
     Feature,
     FetchOutcome,
-    FileVersion,
     Health,
     LockReport,
     LockState,
@@ -167,11 +166,6 @@ class MountState:
         with trio.move_on_after(timeout_s):
             await publisher.settle(publisher.pending_below(None), progress=tell)
         return len(publisher.pending_below(None))
-
-    async def versions(self, path: bytes) -> Sequence[FileVersion]:
-        """Return what is known of the states of a file. Raises FileNotFound."""
-        base = (await self._parts.pins.find(path)).base
-        return [FileVersion(base.version, "", base.size, "")] if base is not None and base.version else []
 
     # Bringing content.
 

@@ -17,6 +17,7 @@ from mountfs.daemon.processes import ProcessIdentity
 from mountfs.daemon.running import StopReport, shown
 from mountfs.daemon.runtime_dir import MountRecord
 from mountfs.daemon.settings import MountSettings
+from mountfs.daemon.traces import traced
 from mountfs.daemon.watchdog import Watchdog
 from mountfs.model.disk import Disk
 from mountfs.model.errors import CacheUnusable
@@ -70,7 +71,8 @@ def run(
         service_manager.tell_stopping(drain_timeout_s)
 
     try:
-        report = trio.run(partial(run_mount, settings, ready=ready, stopping=stopping, disk=disk))
+        with traced(settings):
+            report = trio.run(partial(run_mount, settings, ready=ready, stopping=stopping, disk=disk))
     except BaseExceptionGroup as group:
         ours = first_of_ours(group)
         if ours is None:

@@ -222,16 +222,6 @@ class ConflictState:
 
 
 @dataclass(frozen=True, slots=True)
-class FileVersion:
-    """One state of a file on the workspace; `created` in ISO 8601 and `author` are empty where not told."""
-
-    version: str
-    created: str
-    size_bytes: int
-    author: str
-
-
-@dataclass(frozen=True, slots=True)
 class ExtractedSide:
     """`side`: base, ours or theirs. `file` is empty where there is none, and `why` tells."""
 

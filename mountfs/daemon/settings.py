@@ -100,7 +100,7 @@ class MountSettings:
     log_level: what goes to the log. log_format: how it looks; "auto" goes by where it leads.
     metrics_listen, web_listen: HOST:PORT of the metrics and of the page; empty: neither is served.
     listen_beyond_loopback: whether these may be reached from other machines.
-    hooks: who is told of what happens.
+    hooks: who is told of what happens. traces_url: where OpenTelemetry spans go; empty: nowhere.
     token_file: where the token came from, to be read again; None where the environment gave it.
     config: where the settings can be read again; None where no file gave any.
     device: of a mount that somebody made for this process; it cannot be handed on, so `dump` leaves it out.
@@ -134,6 +134,7 @@ class MountSettings:
     web_listen: str = ""
     listen_beyond_loopback: bool = False
     hooks: tuple[HookSettings, ...] = ()
+    traces_url: str = ""
     token_file: Path | None = None
     config: ConfigSource | None = None
     device: HandedDevice | None = None

@@ -216,6 +216,8 @@ class Pins:
         async with _telling(bringing, under_way, tell), trio.open_nursery() as workers:
             for _ in range(FILES_AT_ONCE):
                 workers.start_soon(self._bring_each, waiting, bringing, under_way)
+        # What is here is to count as here after a crash as well.
+        await self._content.upkeep.save_index()
         tell(bringing)
         return bringing
 

@@ -24,6 +24,7 @@ from mountfs.model.errors import (
     UploadVanished,
 )
 from mountfs.model.ids import Ino, NodeId
+from mountfs.model.tracing import span
 from mountfs.rules.backoff import Backoff
 from mountfs.rules.happenings import Kind
 from mountfs.sync.batches import BATCH_BYTES, BATCH_FILES, Batch, folder_of_new_file
@@ -267,7 +268,8 @@ class Sender:
     async def _advance(self, inode: Inode) -> None:
         """Do steps until nothing is left, something has to be waited for, or one fails."""
         try:
-            await self._do_steps(inode)
+            with span("send", ino=inode.ino, size_bytes=inode.size):
+                await self._do_steps(inode)
         except ContentChanged:
             # Its next seal schedules it; when that came while it was being sent, it is due by now.
             self._schedule(inode)

@@ -45,6 +45,7 @@ def test_every_key_is_taken(tmp_path: Path) -> None:
         metrics_listen = "127.0.0.1:9464"
         web_listen = "[::1]:8384"
         listen_beyond_loopback = true
+        traces_url = "http://127.0.0.1:4318/v1/traces"
         hooks = [{on = ["failed"], run = ["true"]}]
         """,
     )
@@ -163,6 +164,7 @@ def test_a_file_with_a_mountpoint_and_no_table_is_a_mount_named_as_the_file(tmp_
     [
         ('control_dir = "a/b"', "line 1: control_dir must be the name of a directory"),
         ('metrics_listen = "localhost:1"', "must be a numeric address and a port"),
+        ('traces_url = "ftp://x"', "must be the address of a collector"),
         ('web_listen = "127.0.0.1:70000"', "must be a numeric address and a port"),
         ('[[hooks]]\non = ["gone"]\nrun = ["x"]', "must be one of"),
         ('[[hooks]]\non = ["failed"]', "must each have either run or url"),

@@ -10,8 +10,9 @@ import pytest
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
+from mountfs.daemon.archive import VersionState
 from mountfs.daemon.errors import ConfigurationRefused
-from mountfs.daemon.running import FileVersion, Status
+from mountfs.daemon.running import Status
 from mountfs.daemon.viewers import metrics, web_page
 from mountfs.daemon.viewers.listener import AskMount, bind, serving
 from mountfs.daemon.viewers.metrics import CATALOGUE, MountMetrics
@@ -54,10 +55,14 @@ async def _get(url: str, **headers: str) -> tuple[int, str, dict[str, str]]:
     return await trio.to_thread.run_sync(ask)
 
 
-async def _versions(path: bytes) -> list[FileVersion]:
+def _version(name: str) -> VersionState:
+    return VersionState(id=name, created_at=None, size=5, name="b.txt", author="ann", current=name == "v2")
+
+
+async def _versions(path: bytes) -> list[VersionState]:
     if path != b"a/b.txt":
         raise FileNotFound("no such file")
-    return [FileVersion("v2", "2026-01-02T00:00:00Z", 5, "ann"), FileVersion("v1", "", 3, "")]
+    return [_version("v2"), _version("v1")]
 
 
 def _page(status: Status = STATUS) -> tuple[Shown, Happenings]:
@@ -123,7 +128,7 @@ async def test_page_tells_state_activity_and_versions_and_takes_nothing_from_els
         events = json.loads((await _get(f"{url}/activity.json"))[1])["events"]
         assert [each["path"] for each in events] == ["second", "<b>a\\xff"]
         told = json.loads((await _get(f"{url}/versions.json?path=/a/b.txt"))[1])["versions"]
-        assert [each["version"] for each in told] == ["v2", "v1"]
+        assert [each["id"] for each in told] == ["v2", "v1"]
         assert (await _get(f"{url}/versions.json?path=none"))[:2] == (404, "no such file")
         assert (await _get(f"{url}/versions.json?path={'a' * 5000}"))[0] == 400
         assert (await _get(f"{url}/versions.json"))[0] == 400

@@ -94,7 +94,7 @@ at("ask").addEventListener("submit", async (event) => {
   event.preventDefault();
   try {
     const told = await ask(`versions.json?path=${encodeURIComponent(at("path").value)}`);
-    fill("versions", told.versions.map((each) => element("li", [each.created, size(each.size_bytes), each.author, each.version].filter(Boolean).join(" · "))), "none");
+    fill("versions", told.versions.map((each) => element("li", [each.created_at, each.size === null ? "" : size(each.size), each.author, each.id, each.current ? "present" : ""].filter(Boolean).join(" · "))), "none");
   } catch (error) {
     fill("versions", [element("li", error.message, "bad")], "");
   }

@@ -59,7 +59,7 @@ def _check_loopback(addresses: set[str]) -> None:
 def _page(ask: "AskMount", state: "MountState", happenings: Happenings) -> "list[Route]":
     from mountfs.daemon.viewers.web_page import RecentEvents, Shown, routes
 
-    return routes(Shown(ask, state.status, RecentEvents(happenings).lines, state.versions))
+    return routes(Shown(ask, state.status, RecentEvents(happenings).lines, state.archive.versions))
 
 
 def _metrics(ask: "AskMount", state: "MountState", happenings: Happenings) -> "Route":

@@ -20,8 +20,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mountfs.daemon.archive import VersionState
 from mountfs.daemon.event_stream import event_line
-from mountfs.daemon.running import FileVersion, Status, shown
+from mountfs.daemon.running import Status, shown
 from mountfs.daemon.viewers.listener import AskMount
 from mountfs.model.errors import MountfsError
 from mountfs.rules.happenings import Happenings
@@ -71,7 +72,7 @@ class Shown:
     ask: AskMount
     status: Callable[[], Status]
     recent: Callable[[], Sequence[bytes]]
-    versions: Callable[[bytes], Awaitable[Sequence[FileVersion]]]
+    versions: Callable[[bytes], Awaitable[Sequence[VersionState]]]
 
 
 def routes(page: Shown) -> list[Route]:

@@ -15,6 +15,7 @@ import trio
 
 from mountfs.model.content_source import BytesSource
 from mountfs.model.errors import CredentialRefused, ProtocolViolation, QuotaExceeded, RateLimited
+from mountfs.model.tracing import span
 from mountfs.remotes.fastio.credential import Credential, FixedToken
 from mountfs.remotes.fastio.error_map import Answer, accepted, error_of, is_about_the_account, refusal
 from mountfs.remotes.fastio.pace import Hold, Pace
@@ -212,7 +213,8 @@ class Http:
     async def _attempt(self, ask: Ask, *, read_body: bool) -> httpx.Response | Fault:
         started = time.monotonic()
         try:
-            response = await self._exchange(ask, read_body=read_body)
+            with span("request", route=ask.route):
+                response = await self._exchange(ask, read_body=read_body)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             return Fault(FaultKind.UNSENT, f"no connection ({named(error)})")
         except httpx.RequestError as error:
