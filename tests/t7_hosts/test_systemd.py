@@ -40,8 +40,7 @@ After=mountfs@project.service
 
 [Service]
 Type=oneshot
-ExecStart=/bin/sh -c 'grep -q " /srv/project fuse.mountfs " /proc/mounts && echo hello >
-/srv/project/from-agent'
+ExecStart=/root/agent
 """
 
 
@@ -51,6 +50,8 @@ def configured(installed: Tree, server: Server) -> Tree:
     installed.write("/etc/mountfs/all.toml", CONFIG.format(url=server.url))
     installed.write("/etc/mountfs/project.token", token, 0o600)
     installed.write("/etc/systemd/system/agent.service", AGENT)
+    script = "#!/bin/sh -e\ngrep -q ' /srv/project fuse.mountfs ' /proc/mounts\necho hello > /srv/project/from-agent\n"
+    installed.write("/root/agent", script, 0o755)
     installed.write(
         f"/etc/systemd/system/{UNIT}.service.d/test.conf", f"[Service]\nWatchdogSec={WATCHDOG_S}\n"
     )
