@@ -69,8 +69,6 @@ def fuse_device_problem() -> tuple[str, str] | None:
         hint = "load the module (modprobe fuse), or start the container with --device /dev/fuse"
         return f"{FUSE_DEVICE} does not exist", hint
     except OSError as error:
-        if isinstance(error, PermissionError) and os.geteuid() != 0 and shutil.which("fusermount3"):
-            return None  # fusermount3 opens it with its own rights
         hint = "mount as a user who may open it; a container also needs --device /dev/fuse"
         if error.errno == errno.ENODEV:
             hint = "the kernel has no FUSE: modprobe fuse"
