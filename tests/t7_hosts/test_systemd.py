@@ -158,7 +158,7 @@ def test_fstab_mounts_and_umount_sends_first(machine: Machine) -> None:
 
 def test_unit_of_a_user_without_rights(machine: Machine) -> None:
     # As udev makes it; the one of this machine may be root's alone.
-    machine.run("umount /dev/fuse; rm /dev/fuse; mknod --mode=666 /dev/fuse c 10 229").succeeded()
+    machine.run("umount --lazy /dev/fuse; rm /dev/fuse; mknod --mode=666 /dev/fuse c 10 229").succeeded()
     machine.run("loginctl enable-linger agent").succeeded()
     machine.wait("test -S /run/user/$(id -u agent)/systemd/private")
     manager = "export XDG_RUNTIME_DIR=/run/user/$(id -u); systemctl --user"
