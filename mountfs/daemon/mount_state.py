@@ -1,5 +1,6 @@
 """What a running mount tells and does on request: implements `RunningMount`."""
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 from itertools import islice
@@ -10,6 +11,7 @@ import trio
 from mountfs import __version__
 from mountfs.daemon.lock_reports import LockReports
 from mountfs.daemon.mount_archive import ArchiveParts, MountArchive
+from mountfs.daemon.processes import users_of
 from mountfs.daemon.reloading import Reloading
 from mountfs.daemon.remedies import MountRemedies
 from mountfs.daemon.running import (
@@ -52,6 +54,9 @@ from mountfs.sync.uploads import ContentUploads
 from mountfs.tree.inode import Inode
 from mountfs.tree.tree import Tree
 
+log = logging.getLogger(__name__)
+
+USERS_SHOWN: Final = 10
 MOST_LISTED: Final = 2_000
 """So many changes are listed one by one: the list is made while nothing else is done."""
 
@@ -129,9 +134,15 @@ class MountState:
         self._stopping.set()
 
     async def wait_drained_for_stop(self) -> None:
-        """Return when a stop was requested and nothing is left to send, or its time is over."""
+        """Return when a stop was requested and nothing is left to send, or its time is over. What breaks with
+        the end of the mount is logged: an ordinary unmount would have been refused."""
         await self._stopping.wait()
         await self.drain_for_stop()
+        mountpoint = self._reloading.settings.mountpoint
+        users = await trio.to_thread.run_sync(users_of, mountpoint, abandon_on_cancel=True)
+        if others := [f"{program} ({pid})" for pid, program in users if pid != os.getpid()]:
+            shown_users = ", ".join(others[:USERS_SHOWN]) + (", …" if len(others) > USERS_SHOWN else "")
+            log.warning("the mount ends under programs that use it, which get errors: %s", shown_users)
 
     async def drain_for_stop(self) -> None:
         """Send what is left, up to the time that the stop was given."""

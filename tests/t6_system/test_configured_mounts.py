@@ -1,7 +1,9 @@
 """Named mounts of a configuration: started by name, shown, checked, and changed while they are served."""
 
 import json
+import re
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -48,7 +50,7 @@ def test_a_name_mounts_reloads_and_unmounts(machine: Machine, server: Server) ->
 def test_what_counts_is_shown_with_its_origin_and_without_the_token(machine: Machine, server: Server) -> None:
     path = _configure(machine, server, "upload_delay_s = 3")
     done = machine.run("config", "show", "project", MOUNTFS_LOG_LEVEL="debug", MOUNTFS_TOKEN="secret-word")
-    assert "upload_delay_s    3.0" in done.succeeded().stdout
+    assert re.search(r"upload_delay_s +3\.0 ", done.succeeded().stdout)
     assert f"{path}, line 6" in done.stdout
     assert "MOUNTFS_LOG_LEVEL" in done.stdout
     assert "secret-word" not in done.stdout
@@ -72,3 +74,18 @@ def test_check_tells_every_fault(machine: Machine, server: Server) -> None:
     assert machine.run("config", "check", path).succeeded().stdout == "sound; mounts: project\n"
     server.token_file.chmod(0o644)
     assert "can be read or written by others" in machine.run("config", "check").stderr
+
+
+def test_a_stop_under_a_program_names_it_in_the_log(machine: Machine, server: Server) -> None:
+    _configure(machine, server)
+    machine.run("mount", "--mkdir", "project").succeeded()
+    place = machine.folder / "made" / "mnt"
+    daemon = machine.daemon(place)
+    user = subprocess.Popen(["sleep", "infinity"], cwd=place)
+    try:
+        daemon.send(signal.SIGTERM)
+        assert daemon.wait_gone(60)
+    finally:
+        user.kill()
+        user.wait(10)
+    assert f"get errors: sleep ({user.pid})" in machine.log()

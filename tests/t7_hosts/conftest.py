@@ -56,7 +56,7 @@ def installed(release: str, trees: Path, tmp_path_factory: pytest.TempPathFactor
 
 def _copy_source(tree: Tree) -> None:
     target = tree.root / SOURCE.lstrip("/")
-    target.mkdir(parents=True)
+    target.mkdir(parents=True, exist_ok=True)
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=REPOSITORY,

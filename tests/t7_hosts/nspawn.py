@@ -103,7 +103,7 @@ class Machine:
 
     def _has_booted(self) -> bool:
         assert self._process.poll() is None, (self.tree.scratch / "console.log").read_text()[-4000:]
-        self._init = self._init or _child_of(self._process.pid)
+        self._init = self._init or _init_below(self._process.pid)
         if not self._init:
             return False
         state = self.run("systemctl is-system-running").output.strip()
@@ -163,10 +163,15 @@ def package_places() -> list[str]:
     return sorted(place for place in places if os.path.isdir(place))
 
 
-def _child_of(pid: int) -> int:
+def _init_below(pid: int) -> int:
+    """Return the process that is the first of the namespace below `pid`; 0: there is none yet."""
     children = Path(f"/proc/{pid}/task/{pid}/children")
-    found = children.read_text().split() if children.exists() else []
-    return int(found[0]) if found else 0
+    for child in children.read_text().split():
+        with suppress(OSError):
+            numbers = re.search(r"^NSpid:\s(.*)$", Path(f"/proc/{child}/status").read_text(), re.MULTILINE)
+            if numbers is not None and numbers[1].split()[1:] == ["1"]:
+                return int(child)
+    return 0
 
 
 def run_command(command: Sequence[str], timeout_s: float) -> Ran:

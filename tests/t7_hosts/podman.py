@@ -21,8 +21,10 @@ _LIMITS = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024")
 class Podman:
     """Images and containers below one folder; all of it goes by `close`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, downloads: Path) -> None:
+        """`downloads` keeps what builds fetched for the next run."""
         self._folder = folder
+        self._downloads = downloads
         self._names: list[str] = []
         self._holder: subprocess.Popen[bytes] | None = None
 
@@ -34,6 +36,8 @@ class Podman:
         )
         assert self._holder.stdout is not None
         assert self._holder.stdout.readline() == b"ready\n"
+        # As udev makes it; the one of this machine may be root's alone.
+        self._inside("mknod", "--mode=666", str(self.device), "c", "10", "229").succeeded()
         shared = self.shared
         self._inside("mount", "--bind", str(shared), str(shared)).succeeded()
         self._inside("mount", "--make-shared", str(shared)).succeeded()
@@ -44,13 +48,18 @@ class Podman:
         """A folder whose mounts containers can share."""
         return self._folder / "shared"
 
+    @property
+    def device(self) -> Path:
+        """A FUSE device that every user may open."""
+        return self._folder / "fuse"
+
     def _inside(self, *command: str, timeout_s: float = 240) -> Ran:
         assert self._holder is not None
         return run_command(["nsenter", f"--target={self._holder.pid}", "--mount", *command], timeout_s)
 
     def call(self, *arguments: str, timeout_s: float = 240) -> Ran:
         places = [f"--root={self._folder}/root", f"--runroot={self._folder}/run"]
-        settings = ["--cgroup-manager=cgroupfs", "--events-backend=file", "--storage-driver=vfs"]
+        settings = ["--cgroup-manager=cgroupfs", "--events-backend=file", "--storage-driver=overlay"]
         return self._inside("podman", *places, *settings, *arguments, timeout_s=timeout_s)
 
     def import_tree(self, tree: Path, name: str) -> None:
@@ -61,6 +70,8 @@ class Podman:
 
     def build(self, base: str, context: Path, name: str) -> None:
         places = [f"--volume={place}:{place}:ro" for place in package_places()]
+        self._downloads.mkdir(parents=True, exist_ok=True)
+        places.append(f"--volume={self._downloads}:/root/.cache/pip")
         self.call(
             *(
                 "build",

@@ -16,7 +16,8 @@ PLACE = "/shared/workspace"
 @pytest.fixture(scope="module")
 def podman(trees: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
     """Return podman with an image that the Containerfile made, on Debian 13."""
-    opened = Podman(tmp_path_factory.mktemp("podman") / "all").open()
+    downloads = trees / "trixie.downloads" / "root" / ".cache" / "pip"
+    opened = Podman(tmp_path_factory.mktemp("podman") / "all", downloads).open()
     try:
         opened.import_tree(trees / "trixie", "localhost/base:test")
         opened.build("localhost/base:test", REPOSITORY, IMAGE)
@@ -32,7 +33,11 @@ def _sidecar(podman: Podman, server: Server, name: str, folder: str) -> None:
         name,
         IMAGE,
         options=[
-            *("--device=/dev/fuse", "--cap-add=SYS_ADMIN", "--security-opt=apparmor=unconfined"),
+            *(
+                f"--device={podman.device}:/dev/fuse",
+                "--cap-add=SYS_ADMIN",
+                "--security-opt=apparmor=unconfined",
+            ),
             f"--volume={podman.shared}:/shared:rshared",
             *(
                 f"--env=MOUNTFS_URL={server.url}",
