@@ -17,7 +17,6 @@ from mountfs.model.ids import ROOT_INO, ROOT_NODE, Ino, NodeId
 from mountfs.model.node import RemoteNode
 from mountfs.model.storage import Journal
 from mountfs.rules.happenings import Happenings
-from mountfs.rules import names
 from mountfs.rules.local_only import LocalOnly
 from mountfs.rules.steps import Situation
 from mountfs.tree.alike import AlikeNames, DisplacedPlaces, Place
@@ -361,7 +360,7 @@ class Tree:
         if base is None or inode.is_root:
             return
         place = (base.parent, base.name)
-        if inode.parent is not None and inode.is_at_home:
+        if inode.is_at_home:
             if self.displaced.get(place) is inode:
                 del self.displaced[place]
         else:
