@@ -257,6 +257,7 @@ class Parts:
         self.events = EventStream(self.tree.happenings)
         self.hooks = Hooks(settings.hooks, self.tree.happenings, mountpoint=settings.mountpoint)
         self.tree.shares_attributes = settings.share_attributes
+        self.tree.links_may_leave = settings.outside_links
         self.tree.local_only = LocalOnly(settings.local_only)
         self.identities = Identities()
         self.trail = AuditTrail(self.tree, self.identities, EffectLog(settings.cache_dir))

@@ -93,6 +93,7 @@ class MountKeys(BaseModel):
     read_only: bool = False
     local_only: Annotated[list[str], AfterValidator(_check_patterns)] = []
     share_attributes: bool = True
+    outside_links: bool = False
     passthrough: bool = True
     log_level: LogLevel = "info"
     log_format: LogFormat = "auto"

@@ -93,7 +93,9 @@ class MountSettings:
     owner: to whom entries belong that come from elsewhere, as `ownership.ids` reads it.
     allow_other: other users of this machine may enter the mount. read_only: nothing may be changed.
     local_only: patterns, as in a .gitignore, of paths that stay in the cache and are never uploaded.
-    share_attributes: whether a file may be executed travels to other hosts, in the free text of its node.
+    share_attributes: attributes that the workspace does not know travel to other hosts, in the free text of
+    a node: whether a file may be executed, when it was modified, and where a symlink leads.
+    outside_links: symlinks that other hosts made may lead out of the mount.
     passthrough: the kernel may serve open files from the cache by itself, where it can.
     control_dir: name of the virtual directory in the root with the control files; empty: there is none.
     list_control_dir: whether listings of the root show it.
@@ -125,6 +127,7 @@ class MountSettings:
     read_only: bool = False
     local_only: tuple[str, ...] = ()
     share_attributes: bool = True
+    outside_links: bool = False
     passthrough: bool = True
     control_dir: str = DEFAULT_CONTROL_DIR
     list_control_dir: bool = False

@@ -73,7 +73,7 @@ class ExtendedAttributes:
     def _state(self, inode: Inode) -> str:
         if inode.ino in self._tree.conflicts:
             return "conflict"
-        if inode.kind not in (EntryKind.FILE, EntryKind.DIRECTORY) or not inode.is_linked:
+        if inode.kind is EntryKind.SPECIAL or not inode.is_linked:
             return "local"
         if inode.ino in self._tree.kept:
             return "local"

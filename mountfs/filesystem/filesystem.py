@@ -19,6 +19,7 @@ from mountfs.filesystem.handles import HandleTable, OpenDirectory, OpenFile
 from mountfs.filesystem.local_only_moves import LocalOnlyMoves
 from mountfs.filesystem.locking import LockOperations
 from mountfs.filesystem.strict_opens import StrictOpens
+from mountfs.filesystem.symlinks import target_of
 from mountfs.locks.file_locks import FileLocks
 from mountfs.model.allocation import Allocation, SeekTarget
 from mountfs.model.entry import EntryKind
@@ -143,6 +144,8 @@ class WorkspaceFilesystem(LockOperations):
     def _attributes(self, inode: Inode) -> Attributes:
         if inode.exposed is not None:
             self._content.direct.notice(inode)
+        if inode.descriptor is not None:
+            self._content.count_blocks(inode)
         return inode.attributes()
 
     def remember(self, ino: Ino) -> None:
@@ -258,7 +261,7 @@ class WorkspaceFilesystem(LockOperations):
             # chown(2) with neither owner nor group; the kernel tells of it by no sign.
             local_changes.set_mode(self._tree, inode, set_id.cleared(inode.mode, in_group=True))
         await self._tree.journal.committed()
-        return inode.attributes()
+        return self._attributes(inode)
 
     def clear_set_id(self, ino: Ino, caller: Caller) -> None:
         self._clear_set_id(self._tree.get(ino), caller)
@@ -280,10 +283,7 @@ class WorkspaceFilesystem(LockOperations):
                 local_changes.seal(self._tree, inode)
 
     async def read_symlink(self, ino: Ino) -> bytes:
-        inode = await self._inode(ino)
-        if inode.kind is not EntryKind.SYMLINK:
-            raise InvalidArgument()
-        return inode.target
+        return target_of(await self._inode(ino), may_leave=self._tree.links_may_leave)
 
     async def capacity(self) -> Capacity:
         return await trio.to_thread.run_sync(capacity_of, self._cache_dir)

@@ -22,9 +22,6 @@ from mountfs.model.filesystem import (
     RenameFlag,
 )
 
-BLOCK_BYTES = 512
-"""The unit of st_blocks, whatever st_blksize says."""
-
 IO_BYTES = 4096
 
 UNNAMED = b"/"
@@ -59,7 +56,7 @@ def entry_attributes(attributes: Attributes, times: CacheTimes) -> pyfuse3.Entry
     entry.st_gid = attributes.gid
     entry.st_rdev = attributes.rdev
     entry.st_size = attributes.size
-    entry.st_blocks = -(-attributes.size // BLOCK_BYTES)
+    entry.st_blocks = attributes.blocks
     entry.st_blksize = IO_BYTES
     entry.st_atime_ns = attributes.atime_ns
     entry.st_mtime_ns = attributes.mtime_ns

@@ -19,7 +19,10 @@ class EntryKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """What the remote last confirmed of an entry: its identity, place, content and free text there."""
+    """What the remote last confirmed of an entry: its identity, place, content and free text there.
+
+    `modified_ns` is when it was last changed there, by the remote's clock; 0 where that was not told.
+    """
 
     node: NodeId
     parent: NodeId
@@ -28,6 +31,7 @@ class Base:
     sha256: str | None = None
     size: int = 0
     text: str = ""
+    modified_ns: int = 0
 
 
 class ContentStamp(NamedTuple):
@@ -46,6 +50,7 @@ class EntryRecord:
     the content, `content_dirty` says that the remote lacks this one. `pending` orders the entries that the
     remote has something to learn of, None when there is nothing; `failure` says why that cannot succeed.
     `xattrs` are the names and values that programs set, in no order.
+    `foreign` says of a symlink that its target comes from the remote.
     `listed` says of a directory that all its children are known. `exposed` is the state in which the content
     was last known while programs may write to it without the daemon (FUSE passthrough), None otherwise.
     """
@@ -71,6 +76,7 @@ class EntryRecord:
     listed: bool
     exposed: ContentStamp | None = None
     xattrs: tuple[tuple[bytes, bytes], ...] = ()
+    foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True)

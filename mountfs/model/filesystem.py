@@ -24,7 +24,10 @@ locks, the descriptors of a process (its table of them) for the other record loc
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """What `stat` shows. `mode` includes the file type; times are in nanoseconds since the epoch."""
+    """What `stat` shows. `mode` includes the file type; times are in nanoseconds since the epoch.
+
+    `blocks` are of 512 bytes, whatever the file system allocates at once.
+    """
 
     ino: Ino
     mode: int
@@ -36,6 +39,7 @@ class Attributes:
     atime_ns: int
     mtime_ns: int
     ctime_ns: int
+    blocks: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,9 @@
 """What a workspace in memory consists of."""
 
+import unicodedata
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from mountfs.model.ids import LeaseToken, NodeId, UploadId, VersionId
 from mountfs.model.node import NodeKind
@@ -61,3 +63,26 @@ class Upload:
     def state(self) -> UploadState:
         sizes = {order: len(content) for order, content in self.chunks.items()}
         return UploadState(self.id, self.status, self.message, MappingProxyType(sizes), self.node)
+
+
+class FoldedNames(dict[str, NodeId]):
+    """The children of a folder, each to be found by any name that is like its own."""
+
+    def _known(self, name: str) -> str:
+        return next((known for known in self if _folded(known) == _folded(name)), name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return super().get(self._known(name), default)
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(self._known(str(name)))
+
+    def __setitem__(self, name: str, node: NodeId) -> None:
+        super().__setitem__(self._known(name), node)
+
+    def __delitem__(self, name: str) -> None:
+        super().__delitem__(self._known(name))
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())

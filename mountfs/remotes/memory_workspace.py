@@ -35,7 +35,7 @@ from mountfs.model.remote import (
     UploadState,
     UploadStatus,
 )
-from mountfs.remotes.memory_records import HeldLease, StoredNode, Upload, Version
+from mountfs.remotes.memory_records import FoldedNames, HeldLease, StoredNode, Upload, Version
 
 MIB = 1024 * 1024
 
@@ -58,6 +58,7 @@ def is_ordinary_name(name: str) -> bool:
 class MemoryWorkspace:
     """One workspace that any number of `MemoryRemote` clients share.
 
+    With `folds_names` names of one folder that differ only in case or Unicode form are one.
     `hold_assembly` keeps completed uploads in WORKING until `finish_assembly`. `files`, `folders`, `trash`
     and `versions` are for looking at the outcome.
     """
@@ -71,6 +72,7 @@ class MemoryWorkspace:
         limits: UploadLimits = DEFAULT_LIMITS,
         accepts_name: Callable[[str], bool] = is_ordinary_name,
         now_ns: Callable[[], int] = time.time_ns,
+        folds_names: bool = False,
     ) -> None:
         self.id = workspace_id
         self.name = name
@@ -81,7 +83,8 @@ class MemoryWorkspace:
         self._now_ns = now_ns
         self._ids = count(1)
         self._nodes: dict[NodeId, StoredNode] = {}
-        self._children: dict[NodeId, dict[str, NodeId]] = {ROOT_NODE: {}}
+        self._new_children: type[dict[str, NodeId]] = FoldedNames if folds_names else dict
+        self._children: dict[NodeId, dict[str, NodeId]] = {ROOT_NODE: self._new_children()}
         self._uploads: dict[UploadId, Upload] = {}
         self._changed: list[NodeId] = []
         self._forgotten = 0
@@ -426,7 +429,7 @@ class MemoryWorkspace:
         self._nodes[stored.id] = stored
         self._children[parent][name] = stored.id
         if kind is NodeKind.FOLDER:
-            self._children[stored.id] = {}
+            self._children[stored.id] = self._new_children()
         self._note(stored)
         return stored
 

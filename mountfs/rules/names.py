@@ -1,5 +1,7 @@
 """Names: what programs here may use, how the remote is told, and what a conflict copy is called."""
 
+import unicodedata
+from collections.abc import Collection
 from datetime import datetime
 from typing import Final
 
@@ -8,6 +10,9 @@ from mountfs.model.errors import FileExists, InvalidArgument, NameRefused, NameT
 NAME_MAX_BYTES: Final = 255
 ESCAPES: Final = 0xF000
 """Behind this lie the characters that stand for bytes which the remote would refuse."""
+
+MARKS: Final = 0xF100
+"""Behind this lie the characters that tell names apart which the remote may take for one."""
 
 HOST_MAX_BYTES: Final = 64
 SUFFIX_MAX_BYTES: Final = 32
@@ -24,20 +29,62 @@ def check_local(name: bytes) -> None:
         raise NameTooLong()
 
 
-def to_remote(name: bytes) -> str:
+def to_remote(name: bytes, mark: int = 0) -> str:
     """Return the name as the remote has it: the same text, or an escaped one where it would refuse that.
+
+    With a mark (to 255) it is another one than all that the remote may take for the same: a character of the
+    private use area behind it, the number of the mark behind U+F100.
 
     Control characters, and bytes that are no UTF-8, become one character of the private use area each: the
     number of the byte behind U+F000. So a name gets no longer, in characters, than it is in bytes. Where a
-    text happens to look like an escaped name, its own characters of that kind are escaped as well.
+    text happens to look like an escaped or marked name, its own characters of that kind are escaped as well.
     """
+    return _unmarked(name) + (chr(MARKS + mark) if mark else "")
+
+
+def _unmarked(name: bytes) -> str:
     try:
         text = name.decode("utf-8")
     except UnicodeDecodeError:
         return _escaped(name)
-    if any(map(_is_control, text)) or from_remote(text) != name:
+    if any(map(_is_control, text)) or _is_mark(text[-1:]) or _plain_from_remote(text) != name:
         return _escaped(name)
     return text
+
+
+def mark_of(text: str) -> int:
+    """Return the mark of a name as the remote has it, 0 where it has none."""
+    rest = text[:-1]
+    if not rest or not _is_mark(text[-1]) or _unmarked(_plain_from_remote(rest)) != rest:
+        return 0
+    return ord(text[-1]) - MARKS
+
+
+def free_mark(taken: Collection[int]) -> int:
+    """Return the smallest mark that none of the others has. Raises NameRefused where all are taken."""
+    for mark in range(0x100):
+        if mark not in taken:
+            return mark
+    raise NameRefused("256 names that the workspace may take for one are in this folder")
+
+
+def folded(name: bytes) -> str:
+    """Return what a name has in common with all that the remote may take for it: neither case nor the way in
+    which Unicode writes a letter."""
+    return folded_text(name.decode("utf-8", "surrogateescape"))
+
+
+def folded_text(text: str) -> str:
+    if text.isascii():
+        return text.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).casefold())
+
+
+def is_folded(name: bytes) -> bool:
+    """Tell whether a name is as `folded` would have it."""
+    if name.isascii():
+        return name == name.lower()
+    return folded(name).encode("utf-8", "surrogateescape") == name
 
 
 def check_suffix(name: str, refused: frozenset[str]) -> None:
@@ -49,6 +96,10 @@ def check_suffix(name: str, refused: frozenset[str]) -> None:
 
 def from_remote(text: str) -> bytes:
     """Undo `to_remote`; what it never returns is taken as it is."""
+    return _plain_from_remote(text[:-1] if mark_of(text) else text)
+
+
+def _plain_from_remote(text: str) -> bytes:
     if any(map(_is_escape, text)):
         name = b"".join(
             bytes([ord(character) - ESCAPES]) if _is_escape(character) else _encoded(character)
@@ -63,7 +114,7 @@ def _escaped(name: bytes) -> str:
     # Bytes that are no UTF-8 come as characters from U+DC80 on, the number of the byte behind U+DC00.
     return "".join(
         "".join(chr(ESCAPES + byte) for byte in character.encode("utf-8", "surrogateescape"))
-        if _is_control(character) or _is_escape(character) or "\udc80" <= character <= "\udcff"
+        if _is_control(character) or _is_special(character) or "\udc80" <= character <= "\udcff"
         else character
         for character in name.decode("utf-8", "surrogateescape")
     )
@@ -79,6 +130,15 @@ def _is_control(character: str) -> bool:
 
 def _is_escape(character: str) -> bool:
     return ESCAPES < ord(character) <= ESCAPES + 0xFF
+
+
+def _is_mark(character: str) -> bool:
+    return chr(MARKS) < character <= chr(MARKS + 0xFF)
+
+
+def _is_special(character: str) -> bool:
+    """Tell whether it could be taken for an escape or a mark."""
+    return ESCAPES < ord(character) <= MARKS + 0xFF
 
 
 def _is_plain(name: bytes) -> bool:

@@ -46,7 +46,7 @@ class Situation:
 
 def next_step(entry: Situation) -> Step:
     """Return the one step that brings the remote closer to what is here."""
-    if entry.kind not in (EntryKind.FILE, EntryKind.DIRECTORY):
+    if entry.kind is EntryKind.SPECIAL:
         return Step.NOTHING
     if not entry.linked:
         return Step.NOTHING if entry.base is None else Step.TRASH
@@ -60,9 +60,13 @@ def next_step(entry: Situation) -> Step:
         return Step.MOVE
     if entry.base.name != entry.name:
         return Step.RENAME
+    is_told = entry.text in (None, entry.base.text)
     if entry.content_dirty:
+        if entry.kind is EntryKind.SYMLINK and not is_told:
+            # The content shows as a link only where the text has its target.
+            return Step.DESCRIBE
         return Step.WAIT_FOR_CLOSE if entry.unsealed else Step.UPLOAD_VERSION
-    return Step.NOTHING if entry.text in (None, entry.base.text) else Step.DESCRIBE
+    return Step.NOTHING if is_told else Step.DESCRIBE
 
 
 def _is_at_home(entry: Situation) -> bool:

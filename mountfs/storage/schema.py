@@ -13,7 +13,7 @@ from mountfs.model.entry import Base, ContentStamp, EntryKind, EntryRecord, Open
 from mountfs.model.ids import Ino, LeaseToken, NodeId, UploadId, VersionId
 from mountfs.model.remote import KnownLease
 
-FORMAT: Final = 4
+FORMAT: Final = 5
 
 TABLES: Final = """
 CREATE TABLE IF NOT EXISTS facts (
@@ -50,7 +50,9 @@ CREATE TABLE IF NOT EXISTS entries (
     exposed_mtime_ns INTEGER,        -- while programs may write past the daemon: the content as last known
     exposed_size  INTEGER,
     xattrs        TEXT,              -- NULL: none; else JSON, each name (latin-1) with its value (base64)
-    base_text     TEXT               -- the confirmed free text on the remote; NULL: none
+    base_text     TEXT,              -- the confirmed free text on the remote; NULL: none
+    base_modified_ns INTEGER,        -- when it was changed there, by its clock; NULL: not known
+    is_foreign    INTEGER            -- 1: a symlink whose target comes from the remote
 );
 CREATE TABLE IF NOT EXISTS uploads (
     ino         INTEGER PRIMARY KEY,
@@ -79,6 +81,10 @@ MIGRATIONS: Final = {
     ),
     2: ("ALTER TABLE entries ADD COLUMN xattrs TEXT",),
     3: ("ALTER TABLE entries ADD COLUMN base_text TEXT",),
+    4: (
+        "ALTER TABLE entries ADD COLUMN base_modified_ns INTEGER",
+        "ALTER TABLE entries ADD COLUMN is_foreign INTEGER",
+    ),
 }
 """What leads from a format to the next."""
 
@@ -86,7 +92,7 @@ ENTRY_COLUMNS: Final = (
     "ino, parent, name, kind, mode, uid, gid, rdev, size, atime_ns, mtime_ns, ctime_ns, target,"
     " node, base_parent, base_name, base_version, base_sha256, base_size,"
     " generation, content_dirty, pending, failure, listed, exposed_mtime_ns, exposed_size,"
-    " xattrs, base_text"
+    " xattrs, base_text, base_modified_ns, is_foreign"
 )
 ENTRY_VALUES: Final = ENTRY_COLUMNS.count(",") + 1
 PUT_ENTRY: Final = (
@@ -150,6 +156,8 @@ def entry_row(entry: EntryRecord) -> Row:
         *(entry.exposed or (None, None)),
         _xattrs_text(entry.xattrs),
         (base.text or None) if base is not None else None,
+        (base.modified_ns or None) if base is not None else None,
+        1 if entry.foreign else None,
     )
 
 
@@ -186,6 +194,7 @@ def entry_record(row: sqlite3.Row) -> EntryRecord:
             sha256=row["base_sha256"],
             size=row["base_size"],
             text=row["base_text"] or "",
+            modified_ns=row["base_modified_ns"] or 0,
         )
     return EntryRecord(
         ino=Ino(row["ino"]),
@@ -209,6 +218,7 @@ def entry_record(row: sqlite3.Row) -> EntryRecord:
         listed=bool(row["listed"]),
         exposed=_stamp(row),
         xattrs=_xattrs(row["xattrs"]),
+        foreign=bool(row["is_foreign"]),
     )
 
 

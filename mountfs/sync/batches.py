@@ -33,7 +33,7 @@ FOR_ALL: Final = (RemoteUnavailable, AccessDenied, CredentialRefused, QuotaExcee
 
 def folder_of_new_file(inode: Inode) -> NodeId | None:
     """Return where the file would be created, if it is one that may go in a batch."""
-    if not inode.is_file or inode.base is not None or inode.unsealed or inode.unanswered:
+    if not inode.is_file_there or inode.base is not None or inode.unsealed or inode.unanswered:
         return None
     if inode.parent is None or inode.size > FILE_BYTES:
         return None

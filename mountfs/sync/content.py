@@ -93,6 +93,8 @@ class FileContent:
         inode.opens += 1
         try:
             await self._exclusive.wait_free(inode.ino)
+            if inode.is_symlink:
+                inode.present = RangeSet([(0, inode.size)])
             if inode.descriptor is None and (inode.content_dirty or inode.present is not None):
                 # Made or used in this run: the path is in the operating system's cache.
                 inode.descriptor = self._open_file(inode)
@@ -119,8 +121,20 @@ class FileContent:
                 await self._load_presence(inode)
 
     def _open_file(self, inode: Inode) -> int:
+        if inode.is_symlink:
+            return self._open_link(inode)
         # Content that only this cache has must be there: an empty file would pass for it.
         return self._store.open(inode.ino, create=not (inode.content_dirty and inode.size))
+
+    def _open_link(self, inode: Inode) -> int:
+        """Have the target in a file, as what the remote is to have of the link."""
+        descriptor = self._store.open(inode.ino, create=True)
+        try:
+            self._disk.write(DiskStep.WRITE_CONTENT, descriptor, inode.target, 0)
+        except OSError as error:
+            os.close(descriptor)
+            raise _disk_error(inode, error) from error
+        return descriptor
 
     async def _load_presence(self, inode: Inode) -> None:
         known = None
@@ -153,15 +167,21 @@ class FileContent:
             # The last use was a download, which outlived the one that changed the content.
             local_changes.seal(self._tree, inode)
         if inode.descriptor is not None:
+            self.count_blocks(inode)
             os.close(inode.descriptor)
             inode.descriptor = None
         self.dropped(inode)
+
+    def count_blocks(self, inode: Inode) -> None:
+        """Look up what the content takes in the cache; the inode must be held."""
+        assert inode.descriptor is not None
+        inode.blocks = os.fstat(inode.descriptor).st_blocks
 
     def dropped(self, inode: Inode) -> None:
         """The inode may have lost its last use: let it go from the tree, and its content from the disk."""
         if not inode.is_linked and not inode.opens:
             self._tree.drop_if_unneeded(inode)
-            if inode.is_file and not inode.sending:
+            if inode.is_file_there and not inode.sending:
                 self.upkeep.remove_later(inode.ino)
         else:
             self.upkeep.note_disuse()

@@ -4,7 +4,6 @@ from tempfile import TemporaryFile
 
 import trio
 
-from mountfs.model.entry import EntryKind
 from mountfs.model.errors import DirectoryNotEmpty, FileInUse
 from mountfs.model.filesystem import KernelNotifier
 from mountfs.model.node import RemoteNode
@@ -54,7 +53,7 @@ class GivingUp:
 
         Of a symlink the copy is a file that holds its target.
         """
-        if inode.kind is EntryKind.SYMLINK and inode.base is None:
+        if inode.is_symlink and inode.content_dirty:
             return [await trio.to_thread.run_sync(self._save_target, inode.target, folder, inode.path())]
         self._content.notice(inode)
         if not inode.is_file or not inode.content_dirty:

@@ -24,7 +24,7 @@ class QuotaHold:
 
     def refusal(self, inode: Inode) -> QuotaExceeded | None:
         """Return why the content of this entry is not to be sent now, None where it may be."""
-        if self._error is None or not (inode.is_file and inode.content_dirty):
+        if self._error is None or not (inode.is_file_there and inode.content_dirty):
             return None
         if inode.size < self._refused_bytes:
             return None

@@ -303,7 +303,7 @@ class Sender:
             if inode.ino in self._doubtful or inode.unanswered:
                 await self._executor.look(inode)
                 self._doubtful.discard(inode.ino)
-            sends_content = inode.is_file and inode.content_dirty
+            sends_content = inode.is_file_there and inode.content_dirty
             refusal = self._quota.refusal(inode)
             if refusal is not None:
                 raise refusal.with_traceback(None)

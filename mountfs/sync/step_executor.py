@@ -71,6 +71,10 @@ class StepExecutor:
 
     async def step(self, inode: Inode) -> Outcome | WaitFor:
         """Do the next step of the entry."""
+        folder = inode.parent
+        if folder is not None and not folder.loaded and not inode.is_at_home:
+            # Its other children decide about the name there.
+            await self._tree.ensure_loaded(folder)
         situation = self._tree.situation(inode)
         step = next_step(situation)
         if step is Step.NOTHING:
@@ -125,19 +129,24 @@ class StepExecutor:
 
     def _blocker(self, inode: Inode, parent: NodeId, name: str) -> Inode | None:
         """Return another entry of ours that has this place on the remote, or may have got it just now."""
-        for blocker in (self._tree.displaced.get((parent, name)), self._tree.unanswered.get((parent, name))):
-            if blocker is not None and blocker is not inode:
-                return blocker
-        return None
+        unanswered = self._tree.unanswered.get((parent, name))
+        if unanswered is not None and unanswered is not inode:
+            return unanswered
+        return self._tree.displaced.occupant((parent, name), besides=inode)
 
     def _is_occupied(self, inode: Inode, parent: NodeId, name: str) -> bool:
         if self._blocker(inode, parent, name) is not None:
             return True
         folder = self._tree.by_node.get(parent)
-        child = folder.children.get(names.from_remote(name)) if folder is not None else None
-        if child is None or child is inode or child.base is None:
+        if folder is None:
             return False
-        return (child.base.parent, child.base.name) == (parent, name)
+        local = names.from_remote(name)
+        children = [folder.children.get(local), *self._tree.alike.others(folder, local)]
+        return any(
+            child.base.parent == parent and names.folded_text(child.base.name) == names.folded_text(name)
+            for child in children
+            if child is not None and child is not inode and child.base is not None
+        )
 
     def _waits_for_itself(self, inode: Inode, blocker: Inode) -> bool:
         seen: set[int] = set()
@@ -149,8 +158,8 @@ class StepExecutor:
             parent = following.parent.node if following.parent is not None else None
             if parent is None:
                 return False
-            name = names.to_remote(following.name)
-            following = self._tree.displaced.get((parent, name))
+            name = self._tree.remote_name(following)
+            following = self._tree.displaced.occupant((parent, name), besides=following)
         return False
 
     def _lies_in(self, folder: NodeId, ancestor: Inode) -> bool:
@@ -193,7 +202,12 @@ class StepExecutor:
                 node = await self._remote.rename(base.node, call.name)
             except NameTaken:
                 self._tree.requested.pop(base.node, None)
-                return await self._settle_name_taken(inode, base.parent, call.name)
+                if names.folded_text(call.name) != names.folded_text(base.name):
+                    return await self._settle_name_taken(inode, base.parent, call.name)
+                # By itself, where names that differ only in case are one: by way of another one.
+                self._tree.requested[base.node] = (base.parent, spare)
+                node = await self._remote.rename(base.node, spare)
+                call = RenameTo(spare)
             if node.name != call.name:
                 raise NameRefused(f"the workspace keeps {call.name!r} as {node.name!r}")
         else:
@@ -211,7 +225,7 @@ class StepExecutor:
         same_content = owner.is_directory or (
             base.size == node.size and (None in (base.sha256, node.sha256) or base.sha256 == node.sha256)
         )
-        moved = replace(base, parent=node.parent, name=node.name)
+        moved = replace(base, parent=node.parent, name=node.name, modified_ns=max(node.modified_ns, 0))
         if same_content and not owner.is_directory:
             # A rename makes a new version of the same bytes.
             moved = replace(moved, version=node.version, sha256=base.sha256 or node.sha256)
@@ -226,7 +240,8 @@ class StepExecutor:
     async def _settle_name_taken(self, inode: Inode, parent: NodeId, name: str) -> Outcome | WaitFor:
         """Somebody has the name there: wait if it is about to leave, else ours steps aside."""
         rows = await self._remote.list_folder(parent)
-        theirs = next((row for row in rows if row.name == name), None)
+        alike = [row for row in rows if names.folded_text(row.name) == names.folded_text(name)]
+        theirs = next((row for row in alike if row.name == name), alike[0] if alike else None)
         if theirs is None:
             return Outcome.LATER
         known = self._tree.by_node.get(theirs.id)
@@ -250,7 +265,8 @@ class StepExecutor:
             return Outcome.AGAIN
         node = await self._remote.describe(base.node, text)
         if inode.base is not None and inode.base.node == base.node:
-            self._tree.set_base(inode, replace(inode.base, text=text))
+            modified_ns = max(node.modified_ns, 0)
+            self._tree.set_base(inode, replace(inode.base, text=text, modified_ns=modified_ns))
             self._tree.save(inode)
         if node.text != text:
             log.warning("%r: the workspace does not keep what is told of its attributes", inode.path())
@@ -293,7 +309,7 @@ class StepExecutor:
             if parent is not None and not parent.is_linked and parent.pending is not None:
                 # The folder goes as a whole.
                 return WaitFor(parent)
-            if inode.is_file and (parent is None or not self._refresher.is_fresh(parent)):
+            if inode.is_file_there and (parent is None or not self._refresher.is_fresh(parent)):
                 # Nothing there refuses a deletion of what is newer: look before.
                 await self._refresher.look_at([base.node])
                 if inode.base is not base:
@@ -322,7 +338,7 @@ class StepExecutor:
         kept: list[Inode | None] = []
         for row in await self._remote.list_folder(folder):
             known = await self._tree.find_node(row.id)
-            if known is not None and known.is_file and _is_older(known, row):
+            if known is not None and known.is_file_there and _is_older(known, row):
                 await self._refresher.look_at([row.id])
                 known = await self._tree.find_node(row.id)
             if known is None:

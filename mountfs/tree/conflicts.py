@@ -19,7 +19,16 @@ log = logging.getLogger(__name__)
 
 
 def base_of(node: RemoteNode) -> Base:
-    return Base(node.id, node.parent, node.name, node.version, node.sha256, node.size, node.text)
+    return Base(
+        node.id,
+        node.parent,
+        node.name,
+        node.version,
+        node.sha256,
+        node.size,
+        node.text,
+        max(node.modified_ns, 0),
+    )
 
 
 class Conflicts:

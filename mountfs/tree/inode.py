@@ -11,10 +11,15 @@ from mountfs.model.entry import Base, EntryKind, EntryRecord
 from mountfs.model.filesystem import Attributes
 from mountfs.model.ids import ROOT_NODE, NodeId
 from mountfs.model.ranges import RangeSet
-from mountfs.rules import names
+from mountfs.rules import names, shared_attributes
+from mountfs.rules.shared_attributes import Attributes as SharedAttributes
+from mountfs.rules.shared_attributes import Content
 from mountfs.rules.steps import Situation
 
 NEVER: Final = float("-inf")
+
+BLOCK_BYTES: Final = 512
+"""The unit of st_blocks, whatever st_blksize says."""
 
 NO_CHILDREN: Final = cast("dict[bytes, Inode]", MappingProxyType({}))
 """What all but directories have in common; an attempt to put something in raises TypeError."""
@@ -28,7 +33,9 @@ class Inode:
 
     `parent` and `name` are the place here; `parent` is None once it has no name (and for the root).
     `children` holds what is known of a directory, all of it once `listed`. `loaded` says that the journal's
-    children are in memory. `unsealed` content was changed since the last close or fsync. `present` says
+    children are in memory; `subfolders` counts those that are directories, None while nobody asked. `blocks`
+    of 512 bytes are what whole content takes in the cache, None while that has not been looked up. `unsealed`
+    content was changed since the last close or fsync. `present` says
     which bytes of the base version are in the cache, None while that has not been looked up; content that is
     dirty is always present as a whole. `content_epoch` counts its replacements by the remote, and for a
     directory the changes of its entries; `kernel_epoch` is the one that the kernel's cached pages belong to.
@@ -42,6 +49,7 @@ class Inode:
         "__weakref__",
         "atime_ns",
         "base",
+        "blocks",
         "cached_opens",
         "children",
         "content_dirty",
@@ -51,6 +59,7 @@ class Inode:
         "direct_opens",
         "exposed",
         "failure",
+        "foreign",
         "generation",
         "gid",
         "ino",
@@ -70,6 +79,7 @@ class Inode:
         "rdev",
         "sending",
         "size",
+        "subfolders",
         "target",
         "touched_at",
         "uid",
@@ -93,7 +103,7 @@ class Inode:
         self.atime_ns = _same(record.atime_ns, self.mtime_ns)
         self.ctime_ns = _same(record.ctime_ns, self.mtime_ns)
         self.target = record.target
-        self.base = _compact(record.base, self.size)
+        self.base = _compact(record.base, self.size, self.mtime_ns)
         self.generation = record.generation
         self.content_dirty = record.content_dirty
         self.pending = record.pending
@@ -101,8 +111,11 @@ class Inode:
         self.listed = record.listed
         self.exposed = record.exposed
         self.xattrs = record.xattrs
+        self.foreign = record.foreign
         self.children: dict[bytes, Inode] = {} if self.is_directory else NO_CHILDREN
         self.loaded = record.kind is not EntryKind.DIRECTORY
+        self.blocks: int | None = None
+        self.subfolders: int | None = None
         self.unsealed = False
         self.sending = False
         self.unanswered = False
@@ -131,12 +144,29 @@ class Inode:
         return self.kind is EntryKind.FILE
 
     @property
+    def is_symlink(self) -> bool:
+        return self.kind is EntryKind.SYMLINK
+
+    @property
+    def is_file_there(self) -> bool:
+        """Tell whether it is a file on the remote, if it travels: a symlink is one that holds its target."""
+        return self.kind in (EntryKind.FILE, EntryKind.SYMLINK)
+
+    @property
     def is_root(self) -> bool:
         return self.base is not None and self.base.node == ROOT_NODE
 
     @property
     def is_linked(self) -> bool:
         return self.parent is not None or self.is_root
+
+    @property
+    def is_at_home(self) -> bool:
+        """Tell whether the remote has it where it is here."""
+        base, parent = self.base, self.parent
+        if base is None or parent is None:
+            return False
+        return parent.node == base.parent and self.name == names.from_remote(base.name)
 
     @property
     def is_idle(self) -> bool:
@@ -177,6 +207,7 @@ class Inode:
             listed=self.listed,
             exposed=self.exposed,
             xattrs=self.xattrs,
+            foreign=self.foreign,
         )
 
     def attributes(self) -> Attributes:
@@ -191,25 +222,55 @@ class Inode:
             atime_ns=self.atime_ns,
             mtime_ns=self.mtime_ns,
             ctime_ns=self.ctime_ns,
+            blocks=self._blocks(),
         )
+
+    def _blocks(self) -> int:
+        """Return how many blocks of 512 bytes it takes: as its size, or fewer where the cache has holes."""
+        blocks = -(-self.size // BLOCK_BYTES)
+        if self.blocks is None or not (self.is_file and self.has_whole_content()):
+            return blocks
+        return min(self.blocks, blocks)
 
     def _link_count(self) -> int:
         if not self.is_linked:
             return 0
-        # One is what file systems show that do not count subdirectories; find(1) knows it.
-        return 1
+        if not self.is_directory or not self.listed:
+            # Of a directory that is what file systems show that do not count; find(1) knows it.
+            return 1
+        if self.subfolders is None:
+            if not self.loaded:
+                return 1
+            self.subfolders = sum(child.is_directory for child in self.children.values())
+        return 2 + self.subfolders
 
     @property
     def is_executable(self) -> bool:
-        return bool(self.mode & stat.S_IXUSR)
+        return self.is_file and bool(self.mode & stat.S_IXUSR)
 
-    def situation(self, *, text: str | None = None, stays_here: bool = False) -> Situation:
-        """Return what decides about the next step."""
+    def retold(self) -> str:
+        """Return the free text that the node is to have, so that other hosts know the attributes."""
+        base = self.base
+        assert base is not None
+        content = Content(base.size, base.sha256)
+        there = shared_attributes.told(base.text, content)
+        mtime_ns = shared_attributes.mtime_to_tell(base.text, content, self.mtime_ns, base.modified_ns)
+        wanted = SharedAttributes(
+            executable=self.is_executable,
+            mtime_ns=there.mtime_ns if self.content_dirty else mtime_ns,
+            target=self.target if self.is_symlink else None,
+        )
+        return shared_attributes.retold(
+            base.text, wanted, base.sha256, until_then=there.target if self.content_dirty else None
+        )
+
+    def situation(self, name: str, *, text: str | None = None, stays_here: bool = False) -> Situation:
+        """Return what decides about the next step; `name` is what it is to be called on the remote."""
         return Situation(
             kind=self.kind,
             linked=self.is_linked,
             parent_node=self.parent.node if self.parent is not None else None,
-            name=names.to_remote(self.name) if self.parent is not None else "",
+            name=name,
             base=self.base,
             content_dirty=self.content_dirty,
             unsealed=self.unsealed,
@@ -232,8 +293,12 @@ class Inode:
             inode = inode.parent
 
     def has_whole_content(self) -> bool:
-        """Tell whether all bytes are in the cache. `present` must be known."""
-        return self.content_dirty or (self.present is not None and self.present.contains(0, self.size))
+        """Tell whether all bytes are in the cache. `present` must be known, but of a symlink."""
+        return (
+            self.content_dirty
+            or self.is_symlink
+            or (self.present is not None and self.present.contains(0, self.size))
+        )
 
 
 def _same(number: int, other: int) -> int:
@@ -241,8 +306,13 @@ def _same(number: int, other: int) -> int:
     return other if number == other else number
 
 
-def _compact(base: Base | None, size: int) -> Base | None:
+def _compact(base: Base | None, size: int, mtime_ns: int) -> Base | None:
     """Return an equal base that shares what it has in common with its siblings and its inode."""
     if base is None:
         return None
-    return replace(base, parent=NodeId(sys.intern(base.parent)), size=_same(base.size, size))
+    return replace(
+        base,
+        parent=NodeId(sys.intern(base.parent)),
+        size=_same(base.size, size),
+        modified_ns=_same(base.modified_ns, mtime_ns),
+    )

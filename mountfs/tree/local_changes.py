@@ -67,7 +67,7 @@ def create(
         target=target,
         size=len(target),
         listed=kind is EntryKind.DIRECTORY,
-        content_dirty=kind is EntryKind.FILE,
+        content_dirty=kind in (EntryKind.FILE, EntryKind.SYMLINK),
     )
     inode = Inode(record, parent)
     inode.loaded = True
@@ -75,7 +75,7 @@ def create(
     tree.insert(inode)
     tree.attach(inode, parent, name)
     _touch(tree, parent)
-    if kind in (EntryKind.FILE, EntryKind.DIRECTORY):
+    if kind is not EntryKind.SPECIAL:
         tree.mark_pending(inode)
     tree.save(inode)
     return inode
@@ -154,10 +154,10 @@ def _bequeath(tree: Tree, removed: Inode) -> None:
     """
     base = removed.base
     folder = tree.by_node.get(base.parent) if base is not None else None
-    if base is None or folder is None or not removed.is_file or removed.sending:
+    if base is None or folder is None or not removed.is_file_there or removed.sending:
         return
     heir = folder.children.get(names.from_remote(base.name))
-    if heir is None or not heir.is_file or heir.base is not None or heir.sending or heir.unanswered:
+    if heir is None or not heir.is_file_there or heir.base is not None or heir.sending or heir.unanswered:
         return
     if tree.stays_here(heir):
         return
@@ -216,7 +216,7 @@ def _replace(tree: Tree, source: Inode, target: Inode) -> None:
     """
     tree.end_conflicts_of(target)
     base = target.base
-    if base is not None and source.is_file and target.is_file and source.has_whole_content():
+    if base is not None and source.is_file_there and target.is_file_there and source.has_whole_content():
         tree.set_base(target, None)
         if source.base is not None:
             leave_behind(tree, source.base)
@@ -243,6 +243,8 @@ def _exchange(tree: Tree, first: Inode, second: Inode) -> None:
     second_parent, second_name = second.parent, second.name
     assert first_parent is not None
     assert second_parent is not None
+    tree.detach(first)
+    tree.detach(second)
     tree.attach(first, second_parent, second_name)
     tree.attach(second, first_parent, first_name)
     _moved(tree, first)
@@ -252,14 +254,14 @@ def _exchange(tree: Tree, first: Inode, second: Inode) -> None:
 
 def _moved(tree: Tree, inode: Inode) -> None:
     inode.ctime_ns = time.time_ns()
-    if inode.is_file and inode.base is not None and not inode.sending and tree.stays_here(inode):
+    if inode.is_file_there and inode.base is not None and not inode.sending and tree.stays_here(inode):
         # From here on it is the only copy; what the remote has of it goes there.
         leave_behind(tree, inode.base)
         tree.set_base(inode, None)
         inode.content_dirty = True
         inode.generation += 1
     tree.track_displacement(inode)
-    if inode.kind in (EntryKind.FILE, EntryKind.DIRECTORY):
+    if inode.kind is not EntryKind.SPECIAL:
         tree.mark_pending(inode)
     tree.save(inode)
     if tree.local_only and inode.is_directory:
@@ -314,11 +316,7 @@ def set_attributes(tree: Tree, inode: Inode, change: AttributeChange) -> None:
     """Set mode, owner and times; the size is the content's business. Raises StorageError."""
     tree.journal.check_writable()
     if change.mode is not None:
-        was_executable = inode.is_executable
         inode.mode = (inode.mode & ~0o7777) | (change.mode & 0o7777)
-        is_told = tree.shares_attributes and inode.is_file and inode.is_linked
-        if is_told and inode.is_executable != was_executable:
-            tree.mark_pending(inode)
     if change.uid is not None:
         inode.uid = change.uid
     if change.gid is not None:
@@ -328,8 +326,19 @@ def set_attributes(tree: Tree, inode: Inode, change: AttributeChange) -> None:
     if change.mtime_ns is not None:
         inode.mtime_ns = change.mtime_ns
     inode.ctime_ns = time.time_ns()
+    if change.mode is not None or change.mtime_ns is not None:
+        _tell(tree, inode)
     if inode.is_linked:
         tree.save(inode)
+
+
+def _tell(tree: Tree, inode: Inode) -> None:
+    """Let the remote learn of attributes that its free text does not have so."""
+    base = inode.base
+    if not inode.is_linked or base is None or inode.pending is not None:
+        return
+    if tree.situation(inode).text not in (None, base.text):
+        tree.mark_pending(inode)
 
 
 def touch(tree: Tree, inode: Inode) -> None:

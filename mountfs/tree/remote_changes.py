@@ -14,12 +14,13 @@ from typing import Protocol
 import trio
 
 from mountfs.model.conflict import ConflictKind
-from mountfs.model.entry import Base, EntryKind
+from mountfs.model.entry import Base, EntryKind, EntryRecord
 from mountfs.model.filesystem import KernelNotifier
 from mountfs.model.ids import Ino, NodeId
 from mountfs.model.node import NodeKind, RemoteNode
 from mountfs.rules import names, relocation, shared_attributes
 from mountfs.rules.happenings import Kind
+from mountfs.rules.shared_attributes import Attributes, Content
 from mountfs.tree.conflicts import Conflicts, base_of
 from mountfs.tree.inode import Inode
 from mountfs.tree.tree import Tree
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 FILE_MODE = stat.S_IFREG | 0o644
 FOLDER_MODE = stat.S_IFDIR | 0o755
+LINK_MODE = stat.S_IFLNK | 0o777
 
 
 class CachedContent(Protocol):
@@ -95,7 +97,9 @@ class RemoteChanges:
         if inode is None:
             return self._insert(node, parent)
         self._content.notice(inode)
-        if not inode.is_linked and inode.is_file and _is_edited(inode, node):
+        if self._is_another_kind(inode, node):
+            return self._replace(inode, node)
+        if not inode.is_linked and inode.is_file_there and _is_edited(inode, node):
             if not self._tree.is_own_attempt(node):
                 return self._bring_back(inode, node)
             self._tree.set_base(inode, base_of(node))
@@ -120,7 +124,7 @@ class RemoteChanges:
             if child.base is not None:
                 self.remove(child)
         if inode.content_dirty or inode.children:
-            if inode.is_file and base is not None:
+            if inode.is_file_there and base is not None:
                 self.conflicts.note(inode, ConflictKind.EDIT_DELETE, None, base=base)
             else:
                 log.warning("%r was deleted on the remote while it had changes here: kept", inode.path())
@@ -154,7 +158,7 @@ class RemoteChanges:
             if occupant.base is None and occupant.is_directory and node.kind is NodeKind.FOLDER:
                 self._unite_folders(occupant, node)
                 return None
-            if occupant.base is None and occupant.is_file and node.kind is NodeKind.FILE:
+            if occupant.base is None and occupant.is_file_there and node.kind is NodeKind.FILE:
                 self._note_rival(occupant, node)
                 return None
             if occupant.sending:
@@ -163,19 +167,7 @@ class RemoteChanges:
             if occupant.pending is None:
                 return occupant.node
             self.conflicts.step_aside(occupant, node)
-        kind = EntryKind.DIRECTORY if node.kind is NodeKind.FOLDER else EntryKind.FILE
-        mode = FOLDER_MODE if kind is EntryKind.DIRECTORY else FILE_MODE
-        if kind is EntryKind.FILE and self._tree.shares_attributes:
-            mode = _executable(mode) if shared_attributes.is_executable(node.text) else mode
-        when = node.modified_ns or time.time_ns()
-        record = replace(
-            self._tree.new_record(self._tree.journal.new_ino(), parent.ino, name, kind, mode),
-            size=node.size,
-            mtime_ns=when,
-            ctime_ns=when,
-            base=base_of(node),
-        )
-        inode = Inode(record, parent)
+        inode = Inode(self._record(node, parent, name), parent)
         inode.loaded = True
         inode.touched_at = trio.current_time()
         self._tree.attach(inode, parent, name)
@@ -186,6 +178,49 @@ class RemoteChanges:
         self._kernel.entry_changed(parent.ino, name)
         self.conflicts.touch(parent)
         return None
+
+    def _record(self, node: RemoteNode, parent: Inode, name: bytes) -> EntryRecord:
+        told = self._told(node)
+        if node.kind is NodeKind.FOLDER:
+            kind, mode = EntryKind.DIRECTORY, FOLDER_MODE
+        elif told.target is not None:
+            kind, mode = EntryKind.SYMLINK, LINK_MODE
+        else:
+            kind, mode = EntryKind.FILE, _executable(FILE_MODE) if told.executable else FILE_MODE
+        when = told.mtime_ns or node.modified_ns or time.time_ns()
+        return replace(
+            self._tree.new_record(self._tree.journal.new_ino(), parent.ino, name, kind, mode),
+            size=node.size,
+            mtime_ns=when,
+            ctime_ns=when,
+            target=told.target or b"",
+            foreign=told.target is not None,
+            base=base_of(node),
+        )
+
+    def _told(self, node: RemoteNode) -> Attributes:
+        """Return what other hosts say of the node, if that is listened to."""
+        if node.kind is not NodeKind.FILE or not self._tree.shares_attributes:
+            return Attributes()
+        return shared_attributes.told(node.text, Content(node.size, node.sha256))
+
+    def _is_another_kind(self, inode: Inode, node: RemoteNode) -> bool:
+        """Tell whether it is a symlink, or another one, or none any more, with nothing here to be kept of it.
+
+        That a link is told of no more makes no file of it: its content has to be another.
+        """
+        if not inode.is_file_there or not inode.is_linked or inode.pending is not None:
+            return False
+        target = self._told(node).target
+        if inode.is_symlink:
+            return _is_edited(inode, node) if target is None else target != inode.target
+        return target is not None
+
+    def _replace(self, inode: Inode, node: RemoteNode) -> NodeId | None:
+        """Put a new entry in the place of one that the kernel knows as something else."""
+        self._tree.set_base(inode, None)
+        self._take_from_view(inode)
+        return self._insert(node, self._tree.by_node.get(node.parent))
 
     def _note_rival(self, ours: Inode, node: RemoteNode) -> None:
         """The remote has a file where ours is to be created: the sender compares them before it sends.
@@ -245,7 +280,11 @@ class RemoteChanges:
             return None
         if moved_here:
             self._tree.set_base(inode, new_base)
-            if inode.is_linked and self._tree.is_displaced(inode) and not _is_on_its_way(inode, base, node):
+            if (
+                inode.is_linked
+                and self._tree.is_displaced(inode)
+                and not self._is_on_its_way(inode, base, node)
+            ):
                 self.conflicts.note(inode, ConflictKind.RENAME_RENAME, node, base=base)
             return None
         if parent is not None and parent.is_below(inode):
@@ -272,6 +311,12 @@ class RemoteChanges:
         self.conflicts.touch(parent)
         return None
 
+    def _is_on_its_way(self, inode: Inode, base: Base, node: RemoteNode) -> bool:
+        """Tell whether our own move may have put it there: the answer may have been lost with a process."""
+        parent = inode.parent.node if inode.parent is not None else None
+        name = self._tree.remote_name(inode)
+        return relocation.is_on_its_way(base, parent, name, (node.parent, node.name))
+
     def _break_circle(self, inode: Inode, folder: Inode) -> None:
         """They moved a folder into one that was moved into it here: what was moved here goes back."""
         moved: Inode | None = folder
@@ -292,7 +337,7 @@ class RemoteChanges:
     def _follow_content(self, inode: Inode, node: RemoteNode) -> None:
         base = inode.base
         assert base is not None
-        if not inode.is_file or node.version == base.version:
+        if not inode.is_file_there or node.version == base.version:
             if base.sha256 is None and node.sha256 is not None:
                 self._tree.set_base(inode, replace(base, sha256=node.sha256))
             return
@@ -302,6 +347,9 @@ class RemoteChanges:
         if base.sha256 is not None and base.sha256 == node.sha256 and base.size == node.size:
             self._tree.set_base(inode, _with_content(base, node))
             self._content.relabelled(inode)
+        elif inode.is_symlink:
+            # Once what is changed of it here is there, it gives way; see `_is_another_kind`.
+            return
         elif inode.direct_opens:
             self._content.supersede(inode, node, lambda: self._take_content(inode, node))
         else:
@@ -310,15 +358,23 @@ class RemoteChanges:
     def _follow_text(self, inode: Inode, node: RemoteNode) -> None:
         base = inode.base
         assert base is not None
-        if base.text == node.text:
+        modified_ns = max(node.modified_ns, 0)
+        if (base.text, base.modified_ns) == (node.text, modified_ns):
             return
-        self._tree.set_base(inode, replace(base, text=node.text))
-        wanted = shared_attributes.is_executable(node.text)
-        is_news = wanted != shared_attributes.is_executable(base.text)
-        if not (self._tree.shares_attributes and inode.is_file and is_news) or inode.is_executable == wanted:
+        self._tree.set_base(inode, replace(base, text=node.text, modified_ns=modified_ns))
+        if base.text == node.text or inode.pending is not None or not self._tree.shares_attributes:
             return
-        if inode.pending is None:
-            inode.mode = _executable(inode.mode) if wanted else inode.mode & ~0o111
+        # Of the content that is here: a newer one may still be on its way.
+        content = Content(base.size, base.sha256)
+        before = shared_attributes.told(base.text, content)
+        told = shared_attributes.told(node.text, content)
+        mode, mtime_ns = inode.mode, inode.mtime_ns
+        if inode.is_file and told.executable != before.executable:
+            mode = _executable(mode) if told.executable else mode & ~0o111
+        if told.mtime_ns is not None and told.mtime_ns != before.mtime_ns:
+            mtime_ns = told.mtime_ns
+        if (mode, mtime_ns) != (inode.mode, inode.mtime_ns):
+            inode.mode, inode.mtime_ns = mode, mtime_ns
             inode.ctime_ns = time.time_ns()
             self._kernel.attributes_changed(inode.ino)
 
@@ -341,11 +397,14 @@ class RemoteChanges:
     def _take_content(self, inode: Inode, node: RemoteNode) -> None:
         base = inode.base
         assert base is not None
+        if inode.is_symlink:
+            self._replace(inode, node)
+            return
         self._tree.set_base(inode, _with_content(base, node))
         self._tree.happenings.tell(Kind.CHANGED, inode.path(), size_bytes=node.size)
         self.when_taken(inode)
         inode.size = node.size
-        inode.mtime_ns = max(node.modified_ns, 0) or time.time_ns()
+        inode.mtime_ns = self._told(node).mtime_ns or max(node.modified_ns, 0) or time.time_ns()
         inode.ctime_ns = time.time_ns()
         if inode.opens:
             # The kernel drops its pages of an open file where the time moves, and the remote tells whole
@@ -375,20 +434,19 @@ class RemoteChanges:
         self._kernel.entry_changed(parent.ino, inode.name)
 
 
-def _is_on_its_way(inode: Inode, base: Base, node: RemoteNode) -> bool:
-    """Tell whether our own move may have put it there: the answer may have been lost with a process."""
-    parent = inode.parent.node if inode.parent is not None else None
-    name = names.to_remote(inode.name)
-    return relocation.is_on_its_way(base, parent, name, (node.parent, node.name))
-
-
 def _executable(mode: int) -> int:
     """Whoever may read it may execute it."""
     return mode | (mode & 0o444) >> 2
 
 
 def _with_content(base: Base, node: RemoteNode) -> Base:
-    return replace(base, version=node.version, sha256=node.sha256, size=node.size)
+    return replace(
+        base,
+        version=node.version,
+        sha256=node.sha256,
+        size=node.size,
+        modified_ns=max(node.modified_ns, 0),
+    )
 
 
 def _is_edited(inode: Inode, node: RemoteNode) -> bool:

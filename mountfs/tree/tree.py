@@ -16,15 +16,13 @@ from mountfs.model.errors import FileNotFound, NotADirectory
 from mountfs.model.ids import ROOT_INO, ROOT_NODE, Ino, NodeId
 from mountfs.model.node import RemoteNode
 from mountfs.model.storage import Journal
-from mountfs.rules import names, shared_attributes
 from mountfs.rules.happenings import Happenings
 from mountfs.rules.local_only import LocalOnly
 from mountfs.rules.steps import Situation
+from mountfs.tree.alike import AlikeNames, DisplacedPlaces, Place
 from mountfs.tree.folder_uses import FolderUses
 from mountfs.tree.ino_set import InoSet
 from mountfs.tree.inode import Inode
-
-Place = tuple[NodeId, str]
 
 MOST_RESIDENT: Final = 30_000
 """So many entries may be in memory that nobody uses, some 30 MiB of them."""
@@ -56,7 +54,10 @@ class Tree:
         self.happenings = Happenings()
         self.shares_attributes = True
         """Whether attributes that the remote has no place for travel in its free text."""
-        self.displaced: dict[Place, Inode] = {}
+        self.links_may_leave = False
+        """Whether symlinks that other hosts made may lead out of the mount."""
+        self.displaced = DisplacedPlaces()
+        self.alike = AlikeNames()
         self.open_uploads: dict[Ino, OpenUpload] = {}
         """What was sent, or is being sent, with the outcome not known yet, as the journal has it; of a file
         that is gone from here until nothing is pending, as the remote may still show it by another entry."""
@@ -144,11 +145,17 @@ class Tree:
         inode = Inode(record, parent)
         if parent is not None:
             parent.children[inode.name] = inode
+            self.alike.add(parent, inode.name)
             self.uses.note(parent)
         if inode.ino in self._referred:
             inode.lookups = 1
             self._referred.discard(inode.ino)
         self.insert(inode)
+        if inode.is_symlink and inode.base is None and inode.pending is None:
+            # From a time when nobody was told of symlinks.
+            inode.content_dirty = True
+            self.mark_pending(inode)
+            self.save(inode)
         return inode
 
     async def bring(self, ino: Ino) -> Inode:
@@ -229,6 +236,7 @@ class Tree:
             if node is not None:
                 self.by_node[node] = inode_in_use
             return
+        self.alike.remove(folder, name)
         folder.loaded = False
         self.knows_more_nodes = True
         self._unloads += 1
@@ -303,10 +311,14 @@ class Tree:
         self.journal.record(*(inode.record() for inode in inodes))
 
     def attach(self, inode: Inode, parent: Inode, name: bytes) -> None:
+        """Give a name to an inode that has none."""
         inode.parent = parent
         inode.name = name
         parent.children[name] = inode
         parent.content_epoch += 1
+        self.alike.add(parent, name)
+        if inode.is_directory and parent.subfolders is not None:
+            parent.subfolders += 1
         self.uses.note(parent)
 
     def detach(self, inode: Inode) -> None:
@@ -315,6 +327,9 @@ class Tree:
         if parent is not None and parent.children.get(inode.name) is inode:
             del parent.children[inode.name]
             parent.content_epoch += 1
+            self.alike.remove(parent, inode.name)
+            if inode.is_directory and parent.subfolders is not None:
+                parent.subfolders -= 1
         inode.parent = None
 
     def set_base(self, inode: Inode, base: Base | None) -> None:
@@ -345,7 +360,7 @@ class Tree:
         if base is None or inode.is_root:
             return
         place = (base.parent, base.name)
-        if inode.parent is not None and inode.parent.node == base.parent and _is_named(inode, base.name):
+        if inode.is_at_home:
             if self.displaced.get(place) is inode:
                 del self.displaced[place]
         else:
@@ -394,8 +409,13 @@ class Tree:
         return False
 
     def stays_here(self, inode: Inode) -> bool:
-        """Tell whether the entry has a path that never travels."""
-        if inode.parent is None or not self.local_only:
+        """Tell whether the entry is one that never travels: by its path, or as a symlink that nobody is told
+        of."""
+        if inode.parent is None:
+            return False
+        if inode.is_symlink and inode.base is None and not self.shares_attributes:
+            return True
+        if not self.local_only:
             return False
         if inode.parent.ino in self.kept:
             return True
@@ -409,10 +429,14 @@ class Tree:
         return self.local_only.matches(above + b"/" + name if above else name, is_directory=is_directory)
 
     def situation(self, inode: Inode) -> Situation:
-        text = None
-        if self.shares_attributes and inode.is_file and inode.base is not None:
-            text = shared_attributes.with_executable(inode.base.text, inode.is_executable)
-        return inode.situation(text=text, stays_here=self.stays_here(inode))
+        tells = self.shares_attributes and inode.is_file_there and inode.base is not None
+        text = inode.retold() if tells else None
+        name = self.remote_name(inode)
+        return inode.situation(name, text=text, stays_here=self.stays_here(inode))
+
+    def remote_name(self, inode: Inode) -> str:
+        """Return what the entry is, or is to be, called on the remote; "" where it has no name here."""
+        return self.alike.remote_name(inode, lambda child: child.ino in self.kept)
 
     def sort_again(self, top: Inode) -> None:
         """The entry, with all below it, is at another place, where other patterns match."""
@@ -461,7 +485,3 @@ class Tree:
         self.inodes.pop(inode.ino, None)
         self.uses.forget(inode)
         return True
-
-
-def _is_named(inode: Inode, name: str) -> bool:
-    return inode.name == names.from_remote(name)

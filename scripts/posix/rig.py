@@ -1,9 +1,10 @@
 """An embedded server and two mounts of its workspace, for as long as the comparison runs."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from scripts.benchmarks.systems.mountfs import EmbeddedServer, command_line
@@ -18,10 +19,16 @@ class Mounted:
     first: Path
     second: Path
     plain: Path
+    mount_first: Callable[[], None]
 
     def sync(self) -> None:
         """Wait until the workspace has confirmed what the first mount has."""
         _call("sync", str(self.first))
+
+    def remount(self) -> None:
+        """End the first mount and start it again over its cache."""
+        _call("umount", str(self.first))
+        self.mount_first()
 
     def audit(self) -> None:
         _call("doctor", str(self.first))
@@ -48,16 +55,19 @@ def mounted(folder: Path, *, passthrough: bool) -> Iterator[Mounted]:
         server = EmbeddedServer(folder)
         stack.callback(server.stop)
         server.wait_ready()
-        for name in ("first", "second"):
-            place = folder / name
-            place.mkdir()
+
+        def mount(name: str) -> None:
             _call(
                 *("mount", "--url", server.url(), "--workspace", "main", "--config", str(config)),
                 *("--token-file", str(server.data / "token"), "--cache", str(folder / f"{name}-cache")),
-                str(place),
+                str(folder / name),
             )
-            stack.callback(_call, "umount", str(place))
-            place.chmod(0o755)
+
+        for name in ("first", "second"):
+            (folder / name).mkdir()
+            mount(name)
+            stack.callback(_call, "umount", str(folder / name))
+            (folder / name).chmod(0o755)
         plain = folder / "plain"
         plain.mkdir()
-        yield Mounted(folder / "first", folder / "second", plain)
+        yield Mounted(folder / "first", folder / "second", plain, partial(mount, "first"))

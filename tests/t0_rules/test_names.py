@@ -13,8 +13,12 @@ from mountfs.rules.names import (
     check_local,
     check_suffix,
     conflict_name,
+    folded,
+    free_mark,
     from_remote,
+    is_folded,
     is_safe_from_remote,
+    mark_of,
     to_remote,
 )
 
@@ -67,9 +71,12 @@ def test_what_the_remote_would_refuse_is_escaped_and_nothing_else(name: bytes, t
     assert from_remote(told) == name
 
 
-@given(
-    st.binary(min_size=1, max_size=300) | st.text(NEARLY_ESCAPED, min_size=1, max_size=100).map(str.encode)
+LOCAL = st.binary(min_size=1, max_size=300) | st.text(NEARLY_ESCAPED, min_size=1, max_size=100).map(
+    str.encode
 )
+
+
+@given(LOCAL)
 def test_what_is_sent_comes_back(name: bytes) -> None:
     try:
         check_local(name)
@@ -93,7 +100,8 @@ def test_what_is_sent_comes_back(name: bytes) -> None:
 def test_a_safe_name_is_one_that_a_program_could_have_given(name: str) -> None:
     if is_safe_from_remote(name):
         check_local(from_remote(name))
-        assert to_remote(from_remote(name)) == name
+        assert to_remote(from_remote(name), mark_of(name)) == name or "\uf100" < name[-1] <= "\uf1ff"
+        assert from_remote(to_remote(from_remote(name))) == from_remote(name)
 
 
 @pytest.mark.parametrize(
@@ -151,3 +159,38 @@ def test_conflict_name_with_a_long_host_is_a_name() -> None:
 def test_suffix_that_the_workspace_refuses(name: str, refused: bool) -> None:
     with pytest.raises(NameRefused, match=r"\.exe") if refused else nullcontext():
         check_suffix(name, frozenset({"exe"}))
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        (b"README", b"readme"),
+        ("\u00e4".encode(), "a\u0308".encode()),
+        ("\u00c4.TXT".encode(), "a\u0308.txt".encode()),
+        ("stra\u00dfe".encode(), b"STRASSE"),
+        (b"\xffA", b"\xffa"),
+    ],
+)
+def test_names_that_may_be_taken_for_one_are_alike(name: bytes, other: bytes) -> None:
+    assert folded(name) == folded(other)
+    assert name != other
+    assert folded(to_remote(name, 1).encode()) != folded(to_remote(other).encode())
+
+
+@given(LOCAL, st.integers(0, 255))
+def test_marked_name_comes_back(name: bytes, mark: int) -> None:
+    try:
+        check_local(name)
+    except (FileExists, InvalidArgument, NameTooLong):
+        return
+    told = to_remote(name, mark)
+    assert from_remote(told) == name
+    assert mark_of(told) == mark
+    assert is_safe_from_remote(told)
+    assert is_folded(folded(name).encode("utf-8", "surrogateescape"))
+
+
+def test_free_mark() -> None:
+    assert [free_mark(set()), free_mark({0, 2}), free_mark({1})] == [0, 1, 0]
+    with pytest.raises(NameRefused):
+        free_mark(set(range(256)))

@@ -48,7 +48,13 @@ SITUATIONS = st.builds(
         ({"content_dirty": True}, Step.UPLOAD_VERSION),
         ({"content_dirty": True, "unsealed": True}, Step.WAIT_FOR_CLOSE),
         ({"parent_node": None}, Step.WAIT_FOR_PARENT),
-        ({"base": None, "kind": EntryKind.SYMLINK}, Step.NOTHING),
+        ({"base": None, "kind": EntryKind.SYMLINK, "content_dirty": True}, Step.UPLOAD_NEW),
+        ({"base": None, "kind": EntryKind.SYMLINK, "stays_here": True}, Step.NOTHING),
+        ({"kind": EntryKind.SYMLINK, "content_dirty": True}, Step.UPLOAD_VERSION),
+        ({"kind": EntryKind.SYMLINK, "content_dirty": True, "text": "told"}, Step.DESCRIBE),
+        ({"content_dirty": True, "text": "told"}, Step.UPLOAD_VERSION),
+        ({"text": "told"}, Step.DESCRIBE),
+        ({"text": ""}, Step.NOTHING),
         ({"base": None, "kind": EntryKind.SPECIAL}, Step.NOTHING),
     ],
 )
@@ -85,7 +91,7 @@ def test_steps_come_to_an_end_where_both_sides_agree(situation: Situation) -> No
     elif step is Step.WAIT_FOR_CLOSE:
         assert situation.unsealed
         assert situation.content_dirty or situation.base is None
-    elif situation.kind in {EntryKind.FILE, EntryKind.DIRECTORY}:
+    elif situation.kind is not EntryKind.SPECIAL:
         assert agrees(situation)
 
 
@@ -102,7 +108,7 @@ def test_open_content_is_never_sent_and_local_things_never_leave(situation: Situ
     step = next_step(situation)
     if situation.unsealed:
         assert step not in {Step.UPLOAD_NEW, Step.UPLOAD_VERSION} or situation.kind is EntryKind.DIRECTORY
-    if situation.kind in {EntryKind.SYMLINK, EntryKind.SPECIAL}:
+    if situation.kind is EntryKind.SPECIAL:
         assert step is Step.NOTHING
     if situation.linked:
         assert step is not Step.TRASH

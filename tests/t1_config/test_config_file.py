@@ -37,6 +37,7 @@ def test_every_key_is_taken(tmp_path: Path) -> None:
         read_only = true
         local_only = ["node_modules/", "*.o"]
         share_attributes = false
+        outside_links = true
         passthrough = false
         log_level = "debug"
         log_format = "json"

@@ -159,6 +159,10 @@ class PathOperations:
             made = await self.filesystem.make_symlink(parent, name, target.encode(), CALLER)
             self.filesystem.forget([(made.ino, 1)])
 
+    async def readlink(self, path: str) -> str:
+        async with self._looked_up(path) as ino:
+            return (await self.filesystem.read_symlink(ino)).decode()
+
     async def rmdir(self, path: str) -> None:
         async with self._place(path) as (parent, name):
             await self.filesystem.remove_directory(parent, name)

@@ -93,6 +93,6 @@ async def test_state_version_and_node_are_told(mount: WorkspaceMount, workspace:
     inode = mount.inode("file")
     inode.failure = "refused"
     assert await told(mount, "file", "state") == "failed"
-    inode.failure, inode.kind = None, EntryKind.SYMLINK
+    inode.failure, inode.kind = None, EntryKind.SPECIAL
     assert await told(mount, "file", "state") == "local"
     inode.kind = EntryKind.FILE

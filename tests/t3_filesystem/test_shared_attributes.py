@@ -1,6 +1,7 @@
-"""Whether a file may be executed travels in its node's free text, beside what people wrote there."""
+"""What other hosts need of a file's attributes travels in its node's free text, beside what people wrote."""
 
 import stat
+import time
 
 import pytest
 
@@ -123,3 +124,66 @@ async def test_switched_off_nothing_is_told_or_taken(
     workspace.set_text(workspace.find("other"), "[mountfs x]")
     await mount.catch_up()
     assert await mode(mount, "other") == 0o644
+
+
+OLD_NS = 1_000_000_000_123_456_789
+"""A time of long ago: 2001-09-09."""
+
+
+async def utime(mount: WorkspaceMount, path: str, mtime_ns: int) -> None:
+    await mount.set_attributes(path, AttributeChange(mtime_ns=mtime_ns))
+
+
+async def mtime(mount: WorkspaceMount, path: str) -> int:
+    return (await mount.stat(path)).mtime_ns
+
+
+async def test_time_that_a_program_set_reaches_another_mount(
+    mounting: Mounting, workspace: MemoryWorkspace
+) -> None:
+    async with mounting(name="here") as here, mounting(name="there") as there:
+        await there.listdir()
+        await here.write("file", b"content")
+        await utime(here, "file", OLD_NS)
+        await here.settle()
+        await there.catch_up()
+        assert await mtime(there, "file") == OLD_NS
+        assert text(workspace, "file") == "[mountfs m=1000000000.123456789:ed7002b4]"
+        await there.rename("file", "renamed")
+        await there.settle()
+        await here.catch_up()
+        await utime(there, "renamed", OLD_NS + 1_000_000_000)
+        await there.settle()
+        await here.catch_up()
+        assert await mtime(here, "renamed") == await mtime(there, "renamed") == OLD_NS + 1_000_000_000
+        await here.restart()
+        assert await mtime(here, "renamed") == OLD_NS + 1_000_000_000
+
+
+async def test_time_belongs_to_the_content_it_was_set_for(
+    mounting: Mounting, workspace: MemoryWorkspace
+) -> None:
+    async with mounting(name="here") as here, mounting(name="there") as there:
+        await there.listdir()
+        await here.write("file", b"content")
+        await utime(here, "file", OLD_NS)
+        await here.settle()
+        workspace.put("file", b"of somebody else")
+        for mount in (here, there):
+            await mount.catch_up()
+            assert abs(await mtime(mount, "file") - time.time_ns()) < 60_000_000_000
+        await there.write("file", b"ours")
+        await there.settle()
+        assert text(workspace, "file") == ""
+
+
+async def test_ordinary_writes_and_sends_tell_of_no_time(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    await mount.write("file", b"content")
+    await mount.settle()
+    await utime(mount, "file", time.time_ns())
+    await mount.settle()
+    await mount.rename("file", "other")
+    await mount.settle()
+    assert "describe" not in mount.changing_calls()

@@ -12,6 +12,7 @@ import pytest
 from scripts.posix.cases import CASES
 from scripts.posix.comparing import differences
 from scripts.posix.exerciser import Exerciser
+from scripts.posix.syscalls import RENAME_EXCHANGE, renameat2
 from tests.t5_kernel.mounted import Mount, World
 
 pytestmark = [
@@ -86,3 +87,49 @@ def test_random_operations_on_a_file_are_those_on_bytes_in_memory(
         run = Exerciser(side.mount.place / "file", "20261127")
         run.run(300)
         run.close()
+
+
+@pytest.mark.parametrize("passthrough", [True, False])
+def test_directories_count_those_in_them(passthrough: bool, sides: dict[bool, Sides]) -> None:
+    side = sides[passthrough]
+    top = side.mount / "counted"
+    with side.world.bounded():
+        for name in ("one", "two", "one/deep", "one/deeper"):
+            (top / name).mkdir(parents=True)
+        (top / "file").write_bytes(b"")
+
+        def counts() -> list[int]:
+            return [path.stat().st_nlink for path in (top, top / "one", top / "two", top / "file")]
+
+        assert counts() == [4, 4, 2, 1]
+        os.rename(top / "one" / "deep", top / "two" / "deep")
+        assert counts() == [4, 3, 3, 1]
+        os.rename(top / "two" / "deep", top / "one" / "deeper")
+        assert counts() == [4, 3, 2, 1]
+        renameat2(top / "file", top / "one" / "deeper", RENAME_EXCHANGE)
+        assert (top / "one").stat().st_nlink == 2
+        assert top.stat().st_nlink == 5
+        (top / "two").rmdir()
+        assert top.stat().st_nlink == 4
+        shutil.rmtree(top)
+
+
+@pytest.mark.parametrize("passthrough", [True, False])
+def test_blocks_are_those_of_the_cache_or_of_the_size(passthrough: bool, sides: dict[bool, Sides]) -> None:
+    side = sides[passthrough]
+    sparse = side.mount / "sparse"
+    size = 8 * 1024 * 1024
+    with side.world.bounded():
+        with sparse.open("wb") as file:
+            file.truncate(size)
+            file.seek(1024 * 1024)
+            file.write(b"x" * 65_536)
+            file.flush()
+            assert 128 <= os.fstat(file.fileno()).st_blocks < 1024
+        assert 128 <= sparse.stat().st_blocks < 1024
+        side.mount.sync()
+        other = side.world.mount(f"other-{passthrough}")
+        assert (other / "sparse").stat().st_blocks == size // 512, "nothing of it is here"
+        assert (other / "sparse").read_bytes() == sparse.read_bytes()
+        other.umount()
+        sparse.unlink()

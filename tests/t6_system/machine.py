@@ -23,6 +23,10 @@ PROGRAM = [sys.executable, "-m", "mountfs.cli"]
 _TIMEOUT_S = 90
 
 
+KEPT = ("PATH", "LANG", "LD_PRELOAD", "PYTHONMALLOC", "ASAN_OPTIONS", "UBSAN_OPTIONS")
+"""What a program gets of the test's own environment; the later ones come from scripts/test-sanitized."""
+
+
 @dataclass(frozen=True)
 class Done:
     """How a call ended."""
@@ -105,7 +109,7 @@ class Machine:
         return self.folder / "run" / "mountfs"
 
     def environment(self) -> dict[str, str]:
-        kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+        kept = {name: os.environ[name] for name in KEPT if name in os.environ}
         home = self.folder / "home"
         return {
             **kept,

@@ -80,6 +80,7 @@ class Node:
             atime_ns=self.atime_ns,
             mtime_ns=self.mtime_ns,
             ctime_ns=self.ctime_ns,
+            blocks=-(-len(self.content) // 512),
         )
 
 
