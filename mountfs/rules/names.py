@@ -1,5 +1,6 @@
 """Names: what programs here may use, how the remote is told, and what a conflict copy is called."""
 
+import unicodedata
 from datetime import datetime
 from typing import Final
 
@@ -84,6 +85,11 @@ def _is_escape(character: str) -> bool:
 def _is_plain(name: bytes) -> bool:
     """Tell whether it is a name in its folder at all."""
     return name not in (b"", b".", b"..") and b"/" not in name and b"\0" not in name
+
+
+def collision_key(name: bytes) -> str:
+    """Return what two names have in common that a remote might take for one."""
+    return unicodedata.normalize("NFC", to_remote(name)).casefold()
 
 
 def is_safe_from_remote(text: str) -> bool:

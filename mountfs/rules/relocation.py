@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mountfs.model.entry import Base
-from mountfs.model.ids import NodeId
+from mountfs.model.ids import Ino, NodeId
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,11 @@ def next_call(
 def spare_name(base: Base) -> str:
     """Return a name that nobody uses, for a node on its way."""
     return f"{base.name[:200]}.moving-{base.node[-8:]}"
+
+
+def spare_name_of_new(name: str, ino: Ino) -> str:
+    """Return a name that nobody uses, for a node that is to get this one after it was made."""
+    return f"{name[:200]}.new-{ino}"
 
 
 def is_on_its_way(base: Base, parent: NodeId | None, name: str, there: tuple[NodeId, str]) -> bool:

@@ -9,6 +9,7 @@ import trio
 from mountfs.model.conflict import ConflictKind
 from mountfs.model.errors import (
     MountfsError,
+    NameRefused,
     NodeNotFound,
     OutcomeUnknown,
     RemoteUnavailable,
@@ -18,11 +19,14 @@ from mountfs.model.errors import (
 from mountfs.model.ids import NodeId, VersionId
 from mountfs.model.node import RemoteNode
 from mountfs.model.remote import NewFile, Remote
+from mountfs.rules import names
 from mountfs.rules.fence import Fence
 from mountfs.rules.happenings import Detail, Kind
+from mountfs.rules.relocation import spare_name_of_new
 from mountfs.rules.steps import Step, next_step
 from mountfs.sync.cached_range import ContentChanged
 from mountfs.sync.content import FileContent
+from mountfs.sync.namesakes import Namesakes
 from mountfs.sync.refresher import Refresher
 from mountfs.sync.setting_aside import SettingAside
 from mountfs.sync.step_outcome import Outcome, WaitFor
@@ -63,6 +67,7 @@ class ContentSteps:
         self._fence = fence
         self.conflict = conflict
         self._lease_clock = lease_clock
+        self._namesakes = Namesakes()
 
     async def upload_new(self, inode: Inode, parent: NodeId, name: str) -> Outcome | WaitFor:
         """Create the file on the remote, at a place that nothing else of ours has there."""
@@ -73,6 +78,9 @@ class ContentSteps:
         rival = self._changes.rivals.pop(inode.ino, None)
         if rival is not None and await self._settle_rival(inode, rival):
             return Outcome.AGAIN
+        namesake = self._namesakes.of(inode)
+        if namesake is not None:
+            return await self._upload_beside(inode, namesake)
         self._tree.unanswered[parent, name] = inode
         try:
             sent = await self._uploads.send(inode, NewFile(parent, name))
@@ -86,6 +94,13 @@ class ContentSteps:
             return await self._place(inode, sent)
         node = await self._refresher.lookup.node(sent.node)
         return self._confirm(inode, node, sent)
+
+    async def _upload_beside(self, inode: Inode, namesake: Inode) -> Outcome | WaitFor:
+        """Create the file under a name that nothing is like, to be renamed: where the workspace takes both
+        names for one it refuses a rename, while an upload would go over the file that is there."""
+        if namesake.base is None and namesake.ino < inode.ino and namesake.failure is None:
+            return WaitFor(namesake)
+        return await self._place(inode, await self._uploads.send(inode, None))
 
     async def upload_version(self, inode: Inode) -> Outcome | WaitFor:
         if self._fence.is_condemned(inode.ino):
@@ -131,7 +146,10 @@ class ContentSteps:
         step = next_step(replace(situation, unsealed=False))
         base = inode.base
         if step is Step.UPLOAD_NEW and situation.parent_node is not None:
-            node = await self._remote.add_file(situation.parent_node, situation.name, sent.upload)
+            name = situation.name
+            if self._namesakes.of(inode) is not None:
+                name = spare_name_of_new(name, inode.ino)
+            node = await self._remote.add_file(situation.parent_node, name, sent.upload)
             return self._confirm(inode, node, sent)
         if step is Step.UPLOAD_VERSION and base is not None and base.version is not None:
             window_s = self._fence.commit_window_s(inode.ino, self._lease_clock())
@@ -194,6 +212,8 @@ class ContentSteps:
         self._uploads.ended(inode)
         self.answered(inode)
         owner = self._tree.by_node.get(node.id)
+        if inode.base is None and owner is not None and owner is not inode and owner.name != inode.name:
+            self._check_not_merged(inode, owner, node)
         if inode.base is None and (owner is None or owner.pending is None):
             self._changes.give_node_to(inode, node)
         elif inode.base is not None and inode.base.node == node.id:
@@ -213,6 +233,13 @@ class ContentSteps:
             self._content.confirmed(inode)
             self._tell_confirmed(inode)
         self._tree.save(inode)
+
+    def _check_not_merged(self, inode: Inode, owner: Inode, node: RemoteNode) -> None:
+        """Raise NameRefused where the workspace put the file over one of another name, which it took for the
+        same: that one has its content as the version before."""
+        are_siblings = owner.is_linked and inode.is_linked and owner.parent is inode.parent
+        if are_siblings and names.collision_key(owner.name) == names.collision_key(inode.name):
+            raise NameRefused(f"the workspace takes it for the same name as {node.name!r}")
 
     async def _settle_mismatch(self, inode: Inode, sent: Sent) -> Outcome:
         """The remote has moved on from the version that this content was based on."""

@@ -228,6 +228,7 @@ class StepExecutor:
         rows = await self._remote.list_folder(parent)
         theirs = next((row for row in rows if row.name == name), None)
         if theirs is None:
+            _check_no_namesake(rows, inode, name)
             return Outcome.LATER
         known = self._tree.by_node.get(theirs.id)
         if known is inode:
@@ -279,6 +280,9 @@ class StepExecutor:
             node = await self._remote.create_folder(parent, situation.name)
         except NameTaken:
             return await self._settle_name_taken(inode, parent, situation.name)
+        owner = self._tree.by_node.get(node.id)
+        if owner is not None and owner is not inode and owner.is_linked and node.name != situation.name:
+            raise NameRefused(f"the workspace takes it for the same name as {node.name!r}")
         if inode.base is None:
             self._changes.give_node_to(inode, node)
             inode.touched_at = trio.current_time()
@@ -332,6 +336,14 @@ class StepExecutor:
             elif known.is_directory:
                 kept += await self._kept_below(row.id)
         return kept
+
+
+def _check_no_namesake(rows: Sequence[RemoteNode], inode: Inode, name: str) -> None:
+    """Raise NameRefused where another node has a name there that the workspace takes for this one."""
+    key = names.collision_key(names.from_remote(name))
+    for row in rows:
+        if row.id != inode.node and names.collision_key(names.from_remote(row.name)) == key:
+            raise NameRefused(f"the workspace takes {name!r} for the same name as {row.name!r}")
 
 
 def _is_older(known: Inode, row: RemoteNode) -> bool:
