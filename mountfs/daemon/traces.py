@@ -21,7 +21,8 @@ class OpenTelemetryTracer:
 
     def span(self, name: str, details: dict[str, str | int]) -> AbstractContextManager[object]:
         attributes = {f"mountfs.{key}": value for key, value in details.items()}
-        return self._tracer.start_as_current_span(name, attributes=attributes)
+        span: AbstractContextManager[object] = self._tracer.start_as_current_span(name, attributes=attributes)
+        return span
 
 
 @contextmanager

@@ -21,8 +21,9 @@ T = TypeVar("T")
 
 
 class Outcome:
-    """What came of a change: filled in by whoever made it."""
+    """What came of a change: filled in by whoever made it. `is_none`: nothing was changed after all."""
 
+    is_none = False
     node: NodeId | None = None
     version: VersionId | None = None
 
@@ -65,7 +66,8 @@ class AuditedRemote:
         except OutcomeUnknown:
             self._record(change, outcome, origin, certain=False)
             raise
-        self._record(change, outcome, origin, certain=True)
+        if not outcome.is_none:
+            self._record(change, outcome, origin, certain=True)
 
     def _record(self, change: Change, outcome: Outcome, origin: object, *, certain: bool) -> None:
         node = outcome.node or change.node
@@ -126,6 +128,12 @@ class AuditedRemote:
     async def commit(self, node: NodeId, upload: UploadId, base: VersionId) -> RemoteNode:
         async with self.effect(Change("new version", node=node)) as outcome:
             return outcome.of_node(await self._inner.commit(node, upload, base))
+
+    async def commit_known(self, node: NodeId, sha256: str, base: VersionId) -> RemoteNode | None:
+        async with self.effect(Change("new version", node=node)) as outcome:
+            made = await self._inner.commit_known(node, sha256, base)
+            outcome.is_none = made is None
+            return None if made is None else outcome.of_node(made)
 
     async def add_file(self, parent: NodeId, name: str, upload: UploadId) -> RemoteNode:
         async with self.effect(Change("create file", parent=parent, name=name)) as outcome:

@@ -169,6 +169,8 @@ def _workspaces_json(call: Call) -> JsonObject:
     reachable = [
         workspace for workspace in call.services.workspaces if call.principal.is_member(workspace.id)
     ]
+    if not call.services.options.behaviour.member:
+        reachable = []
     rows = [workspace_json(workspace, call.services.org_id) for workspace in reachable]
     return {"workspaces": rows, "pagination": _one_page(len(rows))}
 

@@ -109,6 +109,7 @@ class Call:
         """The workspace with this id or folder_name, which the caller may read (and write)."""
         workspace = self.services.workspaces.find(name)
         self.principal.check_member(workspace.id)
+        self.services.gate.check_workspace(write)
         if write:
             self.principal.check_write(workspace.id)
         return workspace

@@ -15,7 +15,6 @@ from mountfs.server.envelope import ApiError
 WINDOW_S: Final = 10.0
 UNLIMITED: Final = 1_000_000
 _PAGE: Final = b"<!doctype html><html><body><h1>The gateway gave up</h1></body></html>"
-_WORKSPACE: Final = "/workspace/"
 _POLLS: Final = ("/activity/poll/",)
 _READS: Final = ("/read/", "/requestread/", "/readnote/")
 _ALWAYS_OPEN: Final = ("/ping/", "/system/status/", "/openapi.json")
@@ -37,10 +36,6 @@ class Gate:
             return
         self._count(path, credential)
         behaviour = self._behaviour
-        if path.startswith(_WORKSPACE):
-            if not behaviour.member:
-                raise not_a_member()
-            self._check_workspace(method)
         if behaviour.org_feed == "absent" and path.endswith("/events/changes/"):
             raise ApiError(404, 9992, "no such route")
         if behaviour.org_feed == "forbidden" and path.endswith("/events/changes/"):
@@ -49,9 +44,12 @@ class Gate:
             raise ApiError(404, 9992, "no such route")
         self._check_payment(method, path)
 
-    def _check_workspace(self, method: str) -> None:
+    def check_workspace(self, write: bool) -> None:
+        """Raises what everything about a workspace, or every change in it, is refused with."""
+        if not self._behaviour.member:
+            raise not_a_member()
         state = self._behaviour.workspace_state
-        if state == "suspended" or (state == "archived" and _is_change(method)):
+        if state == "suspended" or (state == "archived" and write):
             raise ApiError(403, 1670, f"the workspace is {state}", {"reason": f"workspace_{state}"})
 
     def _check_payment(self, method: str, path: str) -> None:

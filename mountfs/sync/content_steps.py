@@ -9,6 +9,7 @@ import trio
 from mountfs.model.conflict import ConflictKind
 from mountfs.model.errors import (
     MountfsError,
+    NameRefused,
     NodeNotFound,
     OutcomeUnknown,
     RemoteUnavailable,
@@ -18,6 +19,7 @@ from mountfs.model.errors import (
 from mountfs.model.ids import NodeId, VersionId
 from mountfs.model.node import RemoteNode
 from mountfs.model.remote import NewFile, Remote
+from mountfs.rules import names
 from mountfs.rules.fence import Fence
 from mountfs.rules.happenings import Detail, Kind
 from mountfs.rules.steps import Step, next_step
@@ -215,6 +217,8 @@ class ContentSteps:
         self._uploads.ended(inode)
         self.answered(inode)
         owner = self._tree.by_node.get(node.id)
+        if inode.base is None and owner is not None and owner is not inode and owner.name != inode.name:
+            self._check_not_merged(inode, owner, node)
         if inode.base is None and (owner is None or owner.pending is None):
             self._changes.give_node_to(inode, node)
         elif inode.base is not None and inode.base.node == node.id:
@@ -234,6 +238,13 @@ class ContentSteps:
             self._content.confirmed(inode)
             self._tell_confirmed(inode)
         self._tree.save(inode)
+
+    def _check_not_merged(self, inode: Inode, owner: Inode, node: RemoteNode) -> None:
+        """Raise NameRefused where the workspace put the file over one of another name, which it took for the
+        same: that one has its content as the version before."""
+        are_siblings = owner.is_linked and inode.is_linked and owner.parent is inode.parent
+        if are_siblings and names.folded(owner.name) == names.folded(inode.name):
+            raise NameRefused(f"the workspace takes it for the same name as {node.name!r}")
 
     async def _settle_mismatch(self, inode: Inode, sent: Sent) -> Outcome:
         """The remote has moved on from the version that this content was based on."""

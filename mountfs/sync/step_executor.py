@@ -295,6 +295,9 @@ class StepExecutor:
             node = await self._remote.create_folder(parent, situation.name)
         except NameTaken:
             return await self._settle_name_taken(inode, parent, situation.name)
+        owner = self._tree.by_node.get(node.id)
+        if owner is not None and owner is not inode and owner.is_linked and node.name != situation.name:
+            raise NameRefused(f"the workspace takes it for the same name as {node.name!r}")
         if inode.base is None:
             self._changes.give_node_to(inode, node)
             inode.touched_at = trio.current_time()

@@ -148,7 +148,8 @@ class _Planned:
 class FaultyProxy:
     """Listens on loopback from its making to `close`; each connection has a thread of its own.
 
-    `seen` counts the requests by method of the port, `spoiled` those that a fault was applied to.
+    `seen` counts the requests by method of the port, `spoiled` those that a fault was applied to, `carried`
+    the bytes of bodies that reached the server ("up") and came from it ("down").
     """
 
     def __init__(self, url: str) -> None:
@@ -157,6 +158,7 @@ class FaultyProxy:
         self.base = parts.path.rstrip("/") + "/"
         self.seen: Counter[str] = Counter()
         self.spoiled: Counter[str] = Counter()
+        self.carried: Counter[str] = Counter()
         self._plans: list[_Planned] = []
         self._lock = threading.Lock()
         self._healed = threading.Event()
@@ -235,7 +237,11 @@ class FaultyProxy:
             server.request(verb, target, body if body or verb == "POST" else None, kept)
             answer = server.getresponse()
             given = [(key, value) for key, value in answer.getheaders() if key.lower() not in HOP_BY_HOP]
-            return Response(answer.status, answer.read(), given)
+            content = answer.read()
+            with self._lock:
+                self.carried["up"] += len(body)
+                self.carried["down"] += len(content)
+            return Response(answer.status, content, given)
         finally:
             with self._lock:
                 self._open.discard(link)

@@ -7,6 +7,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TEST = re.compile(r"`(t\d_\w+/(?:[\w/]+\.py)?)(?:::(\w+))?`")
+QUESTIONS = 37
+"""How many questions the specification of the service leaves open."""
 
 
 def text_of(document: str) -> str:
@@ -29,3 +31,13 @@ def test_named_test_exists(path: str, name: str | None) -> None:
 def test_every_promise_of_the_tables_names_a_test() -> None:
     rows = [line for line in text_of("semantics.md").splitlines() if line.startswith("|")]
     assert all(TEST.search(row) for row in rows[2:])
+
+
+def test_every_open_question_has_a_line_that_names_a_test() -> None:
+    rows = re.findall(r"^\| (\d+) \|(.*)\|$", text_of("fastio.md"), re.MULTILINE)
+    assert [int(number) for number, _ in rows] == list(range(1, QUESTIONS + 1))
+    for number, row in rows:
+        question, answer, played = (cell.strip() for cell in row.split(" | "))
+        assert question.endswith("?"), number
+        assert answer.endswith("."), number
+        assert TEST.search(played), number
