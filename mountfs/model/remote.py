@@ -227,6 +227,11 @@ class Remote(Protocol):
         """
         ...
 
+    async def commit_known(self, node: NodeId, sha256: str, base: VersionId) -> RemoteNode | None:
+        """Like `commit`, with content that the remote has already; None, and nothing done, where it has not.
+        Raises VersionMismatch, NodeNotFound."""
+        ...
+
     async def add_file(self, parent: NodeId, name: str, upload: UploadId) -> RemoteNode:
         """Place an assembled `Unplaced` upload as a file of this name in this folder.
 

@@ -154,6 +154,9 @@ class FaultyRemote:
     async def commit(self, node: NodeId, upload: UploadId, base: VersionId) -> RemoteNode:
         return await self._pass("commit", lambda: self.inner.commit(node, upload, base))
 
+    async def commit_known(self, node: NodeId, sha256: str, base: VersionId) -> RemoteNode | None:
+        return await self._pass("commit_known", lambda: self.inner.commit_known(node, sha256, base))
+
     async def add_file(self, parent: NodeId, name: str, upload: UploadId) -> RemoteNode:
         return await self._pass("add_file", lambda: self.inner.add_file(parent, name, upload))
 

@@ -24,6 +24,7 @@ from mountfs.model.remote import (
     LeaseHolder,
     NewFile,
     Placement,
+    Unplaced,
     UploadLimits,
     UploadState,
     UploadStatus,
@@ -146,6 +147,15 @@ class MemoryRemote:
     async def commit(self, node: NodeId, upload: UploadId, base: VersionId) -> RemoteNode:
         await self._enter_writing("commit")
         self.workspace.commit(node, upload, base)
+        return self._described(node)
+
+    async def commit_known(self, node: NodeId, sha256: str, base: VersionId) -> RemoteNode | None:
+        await self._enter_writing("commit_known")
+        content = self.workspace.known_content(sha256)
+        if content is None:
+            return None
+        upload = self.workspace.upload_whole(Unplaced("known"), content, sha256)
+        self.workspace.commit(node, upload.id, base)
         return self._described(node)
 
     async def add_file(self, parent: NodeId, name: str, upload: UploadId) -> RemoteNode:

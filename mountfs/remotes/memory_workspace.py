@@ -275,6 +275,10 @@ class MemoryWorkspace:
             raise VersionMismatch(f"{stored.name}: is at {current}, not at {base}", current=current)
         self._replace(stored, content)
 
+    def known_content(self, sha256: str) -> bytes | None:
+        contents = (version.content for node in self._nodes.values() for version in node.versions)
+        return next((one for one in contents if hashlib.sha256(one).hexdigest() == sha256), None)
+
     def add_file(self, parent: NodeId, name: str, upload: UploadId) -> NodeId:
         self._folder(parent)
         self._check_name(name)

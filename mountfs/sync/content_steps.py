@@ -92,7 +92,28 @@ class ContentSteps:
             return await self._settle_lost_lease(inode)
         if await self._is_what_the_remote_had(inode):
             return Outcome.AGAIN
-        return await self._place(inode, await self._uploads.send(inode, None))
+        outcome = await self._commit_known(inode)
+        return outcome or await self._place(inode, await self._uploads.send(inode, None))
+
+    async def _commit_known(self, inode: Inode) -> Outcome | None:
+        """Make a version of content that the remote has already, as that of another file or of an earlier
+        version; None where it has not."""
+        sent = await self._uploads.known_content(inode)
+        base = inode.base
+        if sent is None or base is None or base.version is None:
+            return None
+        if next_step(replace(self._tree.situation(inode), unsealed=False)) is not Step.UPLOAD_VERSION:
+            return Outcome.AGAIN
+        window_s = self._fence.commit_window_s(inode.ino, self._lease_clock())
+        if not window_s:
+            return Outcome.LATER
+        with trio.move_on_after(window_s):
+            try:
+                committed = await self._remote.commit_known(base.node, sent.sha256, base.version)
+            except VersionMismatch:
+                return await self._settle_mismatch(inode, sent)
+            return self._confirm(inode, committed, sent) if committed is not None else None
+        raise OutcomeUnknown(f"the lock on {inode.path()!r} ended before its new version was confirmed")
 
     async def _is_what_the_remote_had(self, inode: Inode) -> bool:
         """Make a file clean that was written to but has the bytes of its base. Return whether it was so."""

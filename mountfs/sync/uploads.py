@@ -63,6 +63,8 @@ class ContentUploads:
         self._limits: UploadLimits | None = None
         self._asking_limits = trio.Lock()
         self._open_uploads = tree.open_uploads
+        self._hashes: dict[Ino, tuple[int, int, str]] = {}
+        """Generation, size and hash of what is being sent."""
         self.transfers: dict[Ino, Transfer] = {}
         self.sent_bytes = 0
         """How many bytes of content the remote took, since the start."""
@@ -127,7 +129,27 @@ class ContentUploads:
         """Return the hash of the content as it stands. Raises ContentChanged, StorageError."""
         await self._content.settle(inode)
         async with self._content.held(inode):
-            return await self._range(inode, 0, inode.size, inode.generation).sha256()
+            generation, size = inode.generation, inode.size
+            content = self._range(inode, 0, size, generation)
+            known = self._hashes.get(inode.ino)
+            if known is not None and known[:2] == (generation, size):
+                return known[2]
+            digest = await content.sha256()
+        if inode.sending:
+            self._hashes[inode.ino] = generation, size, digest
+        return digest
+
+    async def known_content(self, inode: Inode) -> Sent | None:
+        """Describe content that would take several calls to send, in case the remote has it already; None
+        where it is small, or half of it is sent. Raises ContentChanged, StorageError."""
+        if inode.size <= (await self.limits()).single_call_bytes or self.has_session(inode):
+            return None
+        generation, size = inode.generation, inode.size
+        sha256 = await self.sha256(inode)
+        if inode.generation != generation:
+            raise ContentChanged
+        await self._note(OpenUpload(inode.ino, generation, NO_SESSION, 0, size, sha256))
+        return Sent(None, None, generation, size, sha256)
 
     def _range(self, inode: Inode, start: int, size: int, generation: int) -> CachedRange:
         if inode.unsealed:
@@ -138,6 +160,7 @@ class ContentUploads:
 
     def ended(self, inode: Inode) -> None:
         """The content is where it belongs: a chunked upload of it need not be gone on with."""
+        self._hashes.pop(inode.ino, None)
         if self._open_uploads.pop(inode.ino, None) is not None:
             self._journal.erase_upload(inode.ino)
 
@@ -160,6 +183,7 @@ class ContentUploads:
 
     async def forget(self, inode: Inode) -> None:
         """Give up a chunked upload that is of no use any more."""
+        self._hashes.pop(inode.ino, None)
         known = self._open_uploads.pop(inode.ino, None)
         if known is not None:
             self._keep_loose(known)

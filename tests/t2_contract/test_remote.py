@@ -442,6 +442,26 @@ async def test_commit_needs_its_node_and_its_upload(remote: Remote, folder: Node
         await remote.commit(NOBODY, upload, base)
 
 
+async def test_commit_of_content_that_is_there_needs_no_upload(
+    remote: Remote, folder: NodeId, store: Store
+) -> None:
+    node = await store(folder, "f", b"one")
+    await store(folder, "g", b"another's")
+    first = (await one(remote, node)).version
+    assert first is not None
+    committed = await remote.commit_known(node, digest(b"another's"), first)
+    assert committed is not None
+    assert (committed.id, committed.sha256, committed.size) == (node, digest(b"another's"), 9)
+    assert await read_all(remote, node, 0, 9) == b"another's"
+    assert committed.version is not None
+    assert await remote.commit_known(node, digest(b"unknown"), committed.version) is None
+    assert (await one(remote, node)).version == committed.version
+    with pytest.raises(VersionMismatch):
+        await remote.commit_known(node, digest(b"one"), first)
+    with pytest.raises(NodeNotFound):
+        await remote.commit_known(NOBODY, digest(b"one"), first)
+
+
 async def test_assembled_upload_becomes_a_file_of_a_folder(remote: Remote, folder: NodeId) -> None:
     placed = await remote.add_file(folder, "new.txt", await unplaced(remote, b"content"))
     assert (placed.kind, placed.name, placed.parent) == (NodeKind.FILE, "new.txt", folder)

@@ -1,9 +1,11 @@
 """What one mount does reaches the workspace, with no more calls than it takes."""
 
+from dataclasses import replace
+
 import pytest
 from trio.testing import wait_all_tasks_blocked
 
-from mountfs.model.errors import FileNotFound
+from mountfs.model.errors import FileNotFound, OutcomeUnknown
 from mountfs.model.filesystem import RenameFlag
 from mountfs.remotes.memory import MemoryWorkspace
 from tests.t3_filesystem.conftest import Mounting
@@ -450,3 +452,40 @@ async def test_folder_goes_with_a_file_that_was_being_created_in_it(
     assert not await mount.exists("folder")
     assert workspace.folders() == set()
     assert mount.tree.conflicts == {}
+
+
+async def test_large_content_that_the_workspace_has_already_is_not_sent(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.limits = replace(workspace.limits, single_call_bytes=100, chunk_min_bytes=100)
+    first, second = b"1" * 1000, b"2" * 1001
+    for name, content in (("a", first), ("b", second), ("c", b"3" * 1000)):
+        await mount.write(name, content)
+    await mount.settle()
+    node = mount.node("a")
+    with counted_calls(mount) as calls:
+        await mount.write("a", second)
+        await mount.settle()
+        await mount.write("a", first)
+        await mount.settle()
+    assert calls == {"commit_known": 2}
+    assert [version.content for version in workspace.versions(node)] == [first, second, first]
+    assert mount.node("a") == node
+    await mount.write("a", b"4" * 1000)
+    await mount.settle()
+    assert workspace.files()["a"] == b"4" * 1000
+
+
+async def test_lost_answer_for_content_that_the_workspace_has_makes_one_version(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.limits = replace(workspace.limits, single_call_bytes=100, chunk_min_bytes=100)
+    await mount.write("a", b"1" * 1000)
+    await mount.write("b", b"2" * 1000)
+    await mount.settle()
+    mount.remote.fail("commit_known", OutcomeUnknown("the answer was lost"), after_effect=True)
+    await mount.write("a", b"2" * 1000)
+    await mount.settle()
+    assert workspace.files() == {"a": b"2" * 1000, "b": b"2" * 1000}
+    assert len(workspace.versions(mount.node("a"))) == 2
+    assert mount.failures() == {}

@@ -69,7 +69,7 @@ def run_fast(
 
 WRITING_CALLS = (
     *("create_folder", "rename", "describe", "move", "trash", "upload_small", "upload_batch", "open_upload"),
-    *("send_chunk", "complete_upload", "cancel_upload", "commit", "add_file"),
+    *("send_chunk", "complete_upload", "cancel_upload", "commit", "commit_known", "add_file"),
 )
 
 

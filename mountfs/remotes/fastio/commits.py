@@ -17,6 +17,18 @@ class Commits(Tree, Uploads):
         placed = await self._place(ask, node, upload)
         return placed if placed is not None and _is_complete(placed) else await self._after(ask, node)
 
+    async def commit_known(self, node: NodeId, sha256: str, base: VersionId) -> RemoteNode | None:
+        """As the port says. What the service answers to a hash that it does not know is not published: any
+        refusal that is not about the node or its version is taken for that."""
+        source = json.dumps({"type": "hash", "hash": {"hash": sha256, "hash_type": "sha256"}})
+        ask = self._change(node, "update", {"from": source, "if_version_id": base})
+        try:
+            placed = wire.changed_node(await self._changed(node, ask))
+        except (NodeNotFound, RequestRefused):
+            await self._one(node)
+            return None
+        return placed if placed is not None and _is_complete(placed) else await self._after(ask, node)
+
     async def add_file(self, parent: NodeId, name: str, upload: UploadId) -> RemoteNode:
         fields = {"name": wire.sendable_name(name), "from": _source(upload)}
         ask = self._change(parent, "addfile", fields)
