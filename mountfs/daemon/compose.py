@@ -318,6 +318,7 @@ class Parts:
             self.connection,
             noticed=self._noticed,
             locked_here=lambda node: self.locks.uses(node),
+            kept_here=lambda node: self.locks.keeps(node),
             in_a_hurry=lambda: self.locks.awaiting_others,
         )
         self.publisher = Publisher(

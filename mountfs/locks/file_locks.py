@@ -296,6 +296,10 @@ class FileLocks:
         """Say whether programs here lock this file, wait for its lock, or have just given it up."""
         return any(lock.lease.node == node for lock in self._locks.values())
 
+    def keeps(self, node: NodeId) -> bool:
+        """Like `is_fresh`, for a node."""
+        return any(lock.lease.node == node and self._is_kept(lock) for lock in self._locks.values())
+
     @property
     def awaiting_others(self) -> bool:
         """Say whether somebody here waits for a lease that another mount has."""
@@ -315,7 +319,10 @@ class FileLocks:
     def is_fresh(self, ino: Ino) -> bool:
         """Say whether a lease of this mount keeps the file as it is known here."""
         lock = self._locks.get(ino)
-        return lock is not None and lock.lease.state in FRESH and lock.lease.is_valid(self._clock())
+        return lock is not None and self._is_kept(lock)
+
+    def _is_kept(self, lock: FileLock) -> bool:
+        return lock.lease.state in FRESH and lock.lease.is_valid(self._clock())
 
     def statistics(self) -> LockStatistics:
         now = self._clock()

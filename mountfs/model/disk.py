@@ -23,6 +23,7 @@ class DiskStep(StrEnum):
     """A program copies from file to file."""
     SYNC_CONTENT = "sync-content"
     SYNC_CONTENT_FOLDER = "sync-content-folder"
+    WRITE_BACK_CONTENT = "write-back-content"
     REMOVE_CONTENT = "remove-content"
     EVICT_CONTENT = "evict-content"
     FETCH_CONTENT = "fetch-content"
@@ -84,6 +85,11 @@ class Disk(Protocol):
         ...
 
     def sync(self, step: DiskStep, descriptor: int) -> None: ...
+
+    def write_back(self, step: DiskStep, descriptor: int) -> None:
+        """Return when no page of the file is dirty that was before; what outlives a loss of power is as it
+        was."""
+        ...
 
     def sync_path(self, step: DiskStep, path: Path) -> None:
         """Sync a file or a folder that is not open."""

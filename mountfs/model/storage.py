@@ -132,6 +132,11 @@ class ContentStore(Protocol):
         """Return when the content and its name in the cache are on stable storage."""
         ...
 
+    def write_back(self, ino: Ino, descriptor: int) -> None:
+        """Return when no page of the file is dirty that was before: a program that writes to one by a mapping
+        changes the file's time again."""
+        ...
+
     def scratch(self) -> IO[bytes]:
         """Return an empty file without a name, on the same file system, that goes when it is closed."""
         ...

@@ -155,6 +155,10 @@ class ContentFiles:
             self.disk.sync(DiskStep.SYNC_CONTENT, descriptor)
             self.disk.sync_path(DiskStep.SYNC_CONTENT_FOLDER, self.path(ino).parent)
 
+    def write_back(self, ino: Ino, descriptor: int) -> None:
+        with _as_storage_error(f"content of inode {ino}"):
+            self.disk.write_back(DiskStep.WRITE_BACK_CONTENT, descriptor)
+
     def fact(self, name: str) -> Any:
         """Return what `save_fact` kept under this name, None when it kept nothing."""
         with _as_storage_error(f"fact {name}"):

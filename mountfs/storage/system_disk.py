@@ -33,6 +33,9 @@ class SystemDisk:
     def sync(self, step: DiskStep, descriptor: int) -> None:
         os.fsync(descriptor)
 
+    def write_back(self, step: DiskStep, descriptor: int) -> None:
+        room.write_back(descriptor)
+
     def sync_path(self, step: DiskStep, path: Path) -> None:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:

@@ -329,8 +329,8 @@ class FileContent:
         that is dirty already takes it without a change of the file's time. Raises StorageError."""
         if inode.exposed is None:
             return
-        async with self.held(inode):
-            await self.sync(inode)
+        async with self.held(inode) as descriptor:
+            await trio.to_thread.run_sync(self._store.write_back, inode.ino, descriptor)
             self.notice(inode)
 
     def supersede(self, inode: Inode, node: RemoteNode, arrived: Callable[[], None]) -> None:

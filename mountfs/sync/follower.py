@@ -38,7 +38,8 @@ class Follower:
     """Keeps the tree up to date, and tells the Refresher how far it can be trusted.
 
     `noticed` is told of every node that changed, before the tree knows how. `locked_here` tells of a node
-    whether programs of this mount lock it, `in_a_hurry` whether some of them wait for another host; `hurry`
+    whether programs of this mount lock it or did so just now, `kept_here` whether a lease of this mount keeps
+    it as it is known here, `in_a_hurry` whether some of them wait for another host; `hurry`
     has to be called when they begin to.
     """
 
@@ -50,6 +51,7 @@ class Follower:
         *,
         noticed: Callable[[NodeId], None],
         locked_here: Callable[[NodeId], bool],
+        kept_here: Callable[[NodeId], bool],
         in_a_hurry: Callable[[], bool],
     ) -> None:
         self._remote = remote
@@ -57,6 +59,7 @@ class Follower:
         self._connection = connection
         self._noticed = noticed
         self._locked_here = locked_here
+        self._kept_here = kept_here
         self._in_a_hurry = in_a_hurry
         self._own = OwnNews(refresher, connection)
         self._cursor: ChangeCursor | None = None
@@ -167,4 +170,7 @@ class Follower:
 
         # Beside each other: what the node is, and which others changed, both from after the call.
         await side_by_side(ask_feed, partial(self._own.look_at, asked))
-        await self._refresher.look_at(told - asked)
+        # Nobody changes what is locked here: most such news is of our own locks and versions.
+        kept = frozenset(filter(self._kept_here, told - asked))
+        self._own.gather(kept)
+        await self._refresher.look_at(told - asked - kept)

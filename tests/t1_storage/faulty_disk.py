@@ -95,6 +95,9 @@ class FaultyDisk(SystemDisk):
     def sync(self, step: DiskStep, descriptor: int) -> None:
         self._do(step, lambda: super(FaultyDisk, self).sync(step, descriptor))
 
+    def write_back(self, step: DiskStep, descriptor: int) -> None:
+        self._do(step, lambda: super(FaultyDisk, self).write_back(step, descriptor))
+
     def unlink(self, step: DiskStep, path: Path) -> None:
         self._do(step, lambda: super(FaultyDisk, self).unlink(step, path))
 

@@ -180,6 +180,7 @@ class Parts:
             self.connection,
             noticed=lambda node: self.locks.wake(node),
             locked_here=lambda node: self.locks.uses(node),
+            kept_here=lambda node: self.locks.keeps(node),
             in_a_hurry=lambda: self.locks.awaiting_others,
         )
         self.publisher = Publisher(

@@ -1,10 +1,11 @@
 """How many requests an operation costs, of the kernel to the daemon and of the daemon to the workspace."""
 
+import fcntl
 import os
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tests.t6_system.machine import wait_until
 pytestmark = pytest.mark.kernel
 
 INSERTS = 10
+LOCKS = 8
 SMALL_FILES = 1000
 
 
@@ -134,6 +136,22 @@ def test_new_small_files_go_in_few_calls(world: World) -> None:
         mount.sync()
     # Most are the questions for details, 25 files each, once after the batch and once for the news of it.
     assert made.workspace.total() <= SMALL_FILES // 5
+
+
+def test_a_lock_costs_three_calls(mount: Mount) -> None:
+    files = [mount / f"lock{number}" for number in range(LOCKS)]
+    for file in files:
+        file.write_bytes(b"content")
+    mount.sync()
+    with ExitStack() as ends:
+        held = [ends.enter_context(file.open("r+")) for file in files]
+        with counted(mount) as made:
+            for file in held:
+                fcntl.flock(file, fcntl.LOCK_EX)
+        assert made.workspace["POST workspace/storage/lock"] == LOCKS
+        # What the feed tells of them is asked for together, a second later.
+        assert made.workspace["GET workspace/storage/details"] <= LOCKS + 1
+        assert made.workspace["GET activity/poll"] <= 2 * LOCKS
 
 
 def test_insert_into_a_database_costs_a_bounded_number_of_calls(mount: Mount) -> None:
