@@ -146,8 +146,8 @@ def test_a_lock_costs_three_calls(mount: Mount) -> None:
     with ExitStack() as ends:
         held = [ends.enter_context(file.open("r+")) for file in files]
         with counted(mount) as made:
-            for file in held:
-                fcntl.flock(file, fcntl.LOCK_EX)
+            for opened in held:
+                fcntl.flock(opened, fcntl.LOCK_EX)
         assert made.workspace["POST workspace/storage/lock"] == LOCKS
         # What the feed tells of them is asked for together, a second later.
         assert made.workspace["GET workspace/storage/details"] <= LOCKS + 1
