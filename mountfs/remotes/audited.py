@@ -127,6 +127,19 @@ class AuditedRemote:
         async with self.effect(Change("new version", node=node)) as outcome:
             return outcome.of_node(await self._inner.commit(node, upload, base))
 
+    async def commit_known(self, node: NodeId, sha256: str, base: VersionId) -> RemoteNode | None:
+        change, outcome = Change("new version", node=node), Outcome()
+        origin = self._recorder.origin(change)
+        try:
+            committed = await self._inner.commit_known(node, sha256, base)
+        except OutcomeUnknown:
+            self._record(change, outcome, origin, certain=False)
+            raise
+        if committed is not None:
+            outcome.of_node(committed)
+            self._record(change, outcome, origin, certain=True)
+        return committed
+
     async def add_file(self, parent: NodeId, name: str, upload: UploadId) -> RemoteNode:
         async with self.effect(Change("create file", parent=parent, name=name)) as outcome:
             return outcome.of_node(await self._inner.add_file(parent, name, upload))
