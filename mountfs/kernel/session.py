@@ -40,6 +40,10 @@ _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 SUBTYPE: Final = "mountfs"
+WAITING_TASKS: Final = 8
+"""How many tasks pyfuse3 keeps that wait for a request. It starts another one for each request that it reads
+while none of them waits; with one to keep, the eager looks of `request_loop` made that every third one."""
+
 CANCEL_LIMIT_S: Final = 5.0
 """How long handlers get to end after they were cancelled, and a notice after the connection was aborted."""
 
@@ -174,7 +178,7 @@ class Session:
                     if self._served:
                         nursery.start_soon(self._served.run)
                     task_status.started()
-                    await pyfuse3.main()
+                    await pyfuse3.main(min_tasks=WAITING_TASKS)
                     nursery.cancel_scope.cancel()
         finally:
             self._ended.set()
