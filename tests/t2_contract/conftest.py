@@ -179,8 +179,7 @@ def nap(naps: list[float]) -> Callable[[float], Awaitable[None]]:
 
 VARIANTS: Final[Mapping[str, tuple[str, ...]]] = {
     "fastio": (),
-    # No source shows how the older service refuses a commit on a version that is gone.
-    "older": ("generation=older", "if_version_id=honoured"),
+    "older": ("generation=older",),
     "strict": (
         *("single_call=later", "chunk_again=ignored", "ranges=false", "change_answer=nothing", "ids=upper"),
         *("dead_token=409", "rename_taken=broken", "tree_news=each", "news_reversed=true"),

@@ -20,6 +20,7 @@ from mountfs.model.errors import (
     QuotaExceeded,
     RemoteUnavailable,
     RequestRefused,
+    VersionMismatch,
     WorkspaceUnknown,
 )
 from mountfs.model.ids import ROOT_NODE, ChangeCursor, LeaseToken, NodeId, UploadId, VersionId
@@ -33,6 +34,7 @@ UPLOAD = UploadId("5abcdefghijklmnopqrstuvwxyz03")
 VERSION = VersionId("3abcdefghijklmnopqrstuvwxyz02")
 ROW = {"id": FILE, "type": "file", "name": "plan.txt", "parent": "root", "size": 5, "version": VERSION}
 FULL = ROW | {"hash": "0" * 64, "hash_algo": "sha256"}
+MISMATCH = {"result": False, "error": {"code": 1660, "params": {"reason": "conflict_version_mismatch"}}}
 REFUSED = {"result": False, "error": {"code": 187001, "text": "not in a valid state"}}
 GONE = {"result": False, "error": {"code": 187002, "text": "no such thing"}}
 
@@ -237,8 +239,13 @@ async def test_trash_of_what_is_in_the_trash_succeeds(scripted: Any, remote: Fas
 async def test_commit_carries_the_base_and_reads_back_a_short_answer(
     scripted: Any, remote: FastioRemote, acts: Any
 ) -> None:
-    scripted.plays(acts.reply(200, ok(node=ROW)), acts.reply(200, ok(format="multi", nodes=[FULL])))
+    details, moved_on = acts.reply(200, ok(format="multi", nodes=[FULL])), acts.reply(409, MISMATCH)
+    scripted.plays(details, moved_on, acts.reply(200, ok(node=ROW)), details)
     assert (await remote.commit(FILE, UPLOAD, VERSION)).sha256 == "0" * 64
+    probe = fields_of(scripted.seen[1])
+    assert probe.keys() == {"metadata_short", "if_version_id"}
+    assert probe["if_version_id"] != VERSION
+    scripted.seen[:2] = []
     fields = fields_of(scripted.seen[0])
     assert fields["if_version_id"] == VERSION
     assert json.loads(fields["from"]) == {"type": "upload", "upload": {"id": UPLOAD}}
@@ -532,3 +539,31 @@ async def test_refused_cursor_gives_everything(scripted: Any, remote: FastioRemo
     scripted.plays(acts.reply(406, expired), acts.reply(200, ok(activity=[], lastactivity="new")))
     told = await remote.changes(ChangeCursor("old"))
     assert (told.cursor, told.everything) == ("new", True)
+
+
+def versions_row(*ids: str) -> dict[str, Any]:
+    return ok(versions=[{"id": one, "hash": one[-1] * 64, "hash_algo": "sha256"} for one in ids])
+
+
+@pytest.mark.parametrize("probed", [(200, ok()), (406, REFUSED)])
+async def test_service_that_compares_no_versions_is_compared_by_the_client(
+    scripted: Any, remote: FastioRemote, acts: Any, probed: tuple[int, dict[str, Any]]
+) -> None:
+    before = acts.reply(200, ok(format="multi", nodes=[FULL]))
+    theirs, ours = "3cccccccccccccccccccccccccccc", "3dddddddddddddddddddddddddddd"
+    after = acts.reply(200, ok(node=FULL | {"version": ours}))
+    history = acts.reply(200, versions_row(ours, VERSION))
+    scripted.plays(before, acts.reply(*probed), before, after, history)
+    assert (await remote.commit(FILE, UPLOAD, VERSION)).version == ours
+    assert "if_version_id" not in fields_of(scripted.seen[3])
+    # Somebody was first.
+    scripted.plays(acts.reply(200, ok(format="multi", nodes=[FULL | {"version": theirs}])))
+    with pytest.raises(VersionMismatch) as caught:
+        await remote.commit(FILE, UPLOAD, VERSION)
+    assert caught.value.current == theirs
+    # Somebody came between the look and the change: theirs is brought back, and ours is a conflict.
+    restored = acts.reply(200, ok(node=FULL | {"version": "3eeeeeeeeeeeeeeeeeeeeeeeeeeee"}))
+    scripted.plays(before, after, acts.reply(200, versions_row(ours, theirs, VERSION)), restored)
+    with pytest.raises(VersionMismatch, match="at the same time"):
+        await remote.commit(FILE, UPLOAD, VERSION)
+    assert fields_of(scripted.seen[-1]) == {"version_id": theirs}

@@ -108,7 +108,7 @@ JSON_TEXT: Final = frozenset({"from", "client_info", "manifest"})
 @pytest.fixture
 async def remote(scripted: Any) -> AsyncIterator[FastioRemote]:
     service = FastioService(scripted.url, "t")
-    yield service.remote("4")
+    yield service.remote("4", compares_versions=True)
     await service.aclose()
 
 

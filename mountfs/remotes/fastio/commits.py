@@ -6,20 +6,22 @@ from mountfs.model.errors import NodeNotFound, RequestRefused
 from mountfs.model.ids import NodeId, UploadId, VersionId
 from mountfs.model.node import RemoteNode
 from mountfs.remotes.fastio import wire
+from mountfs.remotes.fastio.guard import Guard, is_complete
 from mountfs.remotes.fastio.request import Ask
-from mountfs.remotes.fastio.tree import Tree
 from mountfs.remotes.fastio.uploads import Uploads
 
 
-class Commits(Tree, Uploads):
+class Commits(Guard, Uploads):
     async def commit(self, node: NodeId, upload: UploadId, base: VersionId) -> RemoteNode:
-        ask = self._change(node, "update", {"from": _source(upload), "if_version_id": base})
-        placed = await self._place(ask, node, upload)
-        return placed if placed is not None and _is_complete(placed) else await self._after(ask, node)
+        fields = {"from": _source(upload)}
+        return await self._update_from(node, base, fields, lambda ask: self._place(ask, node, upload))
 
     async def commit_known(self, node: NodeId, sha256: str, base: VersionId) -> RemoteNode | None:
         """As the port says. What the service answers to a hash that it does not know is not published: any
-        refusal that is not about the node or its version is taken for that."""
+        refusal that is not about the node or its version is taken for that. Services that compare no versions
+        are older than this source."""
+        if not await self._compares(node):
+            return None
         source = json.dumps({"type": "hash", "hash": {"hash": sha256, "hash_type": "sha256"}})
         ask = self._change(node, "update", {"from": source, "if_version_id": base})
         try:
@@ -27,7 +29,7 @@ class Commits(Tree, Uploads):
         except (NodeNotFound, RequestRefused):
             await self._one(node)
             return None
-        return placed if placed is not None and _is_complete(placed) else await self._after(ask, node)
+        return await self._complete(ask, node, placed)
 
     async def add_file(self, parent: NodeId, name: str, upload: UploadId) -> RemoteNode:
         fields = {"name": wire.sendable_name(name), "from": _source(upload)}
@@ -35,7 +37,7 @@ class Commits(Tree, Uploads):
         placed = await self._place(ask, parent, upload)
         if placed is None:
             placed = await self._found_after(ask, parent, name)
-        return placed if _is_complete(placed) else await self._after(ask, placed.id)
+        return placed if is_complete(placed) else await self._after(ask, placed.id)
 
     async def _place(self, ask: Ask, onto: NodeId, upload: UploadId) -> RemoteNode | None:
         """Return the node as the answer tells it, if it does."""
@@ -50,7 +52,3 @@ class Commits(Tree, Uploads):
 
 def _source(upload: UploadId) -> str:
     return json.dumps({"type": "upload", "upload": {"id": upload}})
-
-
-def _is_complete(placed: RemoteNode) -> bool:
-    return placed.version is not None and placed.sha256 is not None

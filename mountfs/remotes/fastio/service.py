@@ -88,8 +88,12 @@ class FastioService:
         chosen = account.chosen(await account.organisations(self._http), organisation)
         return await account.create_workspace(self._http, chosen, new)
 
-    def remote(self, workspace_id: str) -> FastioRemote:
-        return FastioRemote(self._http, workspace_id, self._client_info)
+    def remote(self, workspace_id: str, *, compares_versions: bool | None = None) -> FastioRemote:
+        """As the port says; `compares_versions`: whether a change may name the version that it is based on,
+        None where that is to be found out."""
+        remote = FastioRemote(self._http, workspace_id, self._client_info)
+        remote.compares_versions = compares_versions
+        return remote
 
     async def aclose(self) -> None:
         await self._http.aclose()

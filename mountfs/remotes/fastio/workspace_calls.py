@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import trio
+
 from mountfs.model.errors import LeaseHeld
 from mountfs.model.ids import LeaseToken, NodeId
 from mountfs.remotes.fastio.http import Http
@@ -19,6 +21,9 @@ class WorkspaceCalls:
         self._client_info = dict(client_info)
         self._held: dict[NodeId, LeaseToken] = {}
         self._locks_block = False
+        self._probing = trio.Lock()
+        self.compares_versions: bool | None = None
+        """Whether the service refuses a change that is based on another version; None: not known yet."""
 
     def _node_path(self, node: NodeId | str, *action: str) -> str:
         return path_of("workspace", self._workspace_id, "storage", node, *action)
