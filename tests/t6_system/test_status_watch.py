@@ -46,8 +46,10 @@ def test_uploads_failures_and_locks_are_shown_and_names_are_no_markup() -> None:
 
 @pytest.mark.parametrize("width", [20, 40, 80])
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
-    for line in _shown(STATUS, STATUS, width).splitlines():
-        assert len(line.rstrip()) <= width
+    lines = _shown(STATUS, STATUS, width).splitlines()
+    assert all(len(line.rstrip()) <= width for line in lines)
+    (upload,) = [line for line in lines if " 20 % big.bin"[:15] in line]
+    assert ("━" in upload) == (width == 80), "a bar only where there is room for it"
 
 
 def test_watch_and_json_exclude_each_other(machine: Machine) -> None:
