@@ -39,7 +39,10 @@ def test_control_files_are_read_by_ordinary_programs(world: World) -> None:
     assert status.keys() == mount.status().keys()
     (mount / "a").write_bytes(b"12345")
     mount.sync()
-    assert world.run("cat", top / "uploads", top / "audit.jsonl") == ""
+    assert world.run("cat", top / "uploads") == ""
+    wait_until(lambda: (top / "audit.jsonl").read_text() != "")
+    (effect,) = world.run("cat", top / "audit.jsonl").splitlines()
+    assert (json.loads(effect)["effect"], json.loads(effect)["path"]) == ("create file", "a")
     with (mount / "a").open("rb") as file, (mount / "a").open("rb"):
         subprocess.run(["flock", "--exclusive", str(file.fileno())], pass_fds=[file.fileno()], check=True)
         held = world.run("cat", top / "locks")

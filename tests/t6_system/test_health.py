@@ -57,7 +57,9 @@ async def test_answer_of_something_else_is_none(tmp_path: Path) -> None:
 
 
 def test_no_mount_is_not_healthy(machine: Machine) -> None:
-    machine.run("health").refused(ExitCode.NOT_MOUNTED, "nothing is mounted")
+    if os.getuid() == 0:  # the mounts that whoever runs this test may have are hidden
+        hidden = machine.run_in_namespace("mount -t tmpfs none /run", "health")
+        hidden.refused(ExitCode.NOT_MOUNTED, "nothing is mounted")
     machine.run("health", machine.mountpoint()).refused(ExitCode.NOT_MOUNTED, "is not a mount")
     machine.run("health", "--live", "--ready").refused(ExitCode.USAGE, "exclude")
 
@@ -70,7 +72,7 @@ def test_mount_is_ready_without_its_server_and_not_when_it_hangs_or_is_dead(
     machine.mount(server, place).succeeded()
     assert machine.run("health", "--live", place).succeeded().stdout == f"{place}: alive, online\n"
     server.kill()
-    assert machine.run("health").succeeded().stdout.startswith(f"{place}: ready, ")
+    assert f"{place}: ready, " in machine.run("health", place).succeeded().stdout
     daemon = machine.daemon(place)
     os.kill(daemon.pid, signal.SIGSTOP)
     machine.run("health", "--timeout", "0.3", place).refused(ExitCode.TIMEOUT, "does not react in time")
