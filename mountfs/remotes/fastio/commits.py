@@ -11,6 +11,10 @@ from mountfs.remotes.fastio.request import Ask
 from mountfs.remotes.fastio.uploads import Uploads
 
 
+class _UnknownContent(Exception):
+    """The service has no content of this hash."""
+
+
 class Commits(Guard, Uploads):
     async def commit(self, node: NodeId, upload: UploadId, base: VersionId) -> RemoteNode:
         fields = {"from": _source(upload)}
@@ -18,18 +22,20 @@ class Commits(Guard, Uploads):
 
     async def commit_known(self, node: NodeId, sha256: str, base: VersionId) -> RemoteNode | None:
         """As the port says. What the service answers to a hash that it does not know is not published: any
-        refusal that is not about the node or its version is taken for that. Services that compare no versions
-        are older than this source."""
-        if not await self._compares(node):
-            return None
+        refusal that is not about the node or its version is taken for that."""
         source = json.dumps({"type": "hash", "hash": {"hash": sha256, "hash_type": "sha256"}})
-        ask = self._change(node, "update", {"from": source, "if_version_id": base})
+
+        async def place(ask: Ask) -> RemoteNode | None:
+            try:
+                return wire.changed_node(await self._changed(node, ask))
+            except (NodeNotFound, RequestRefused) as refused:
+                await self._one(node)
+                raise _UnknownContent from refused
+
         try:
-            placed = wire.changed_node(await self._changed(node, ask))
-        except (NodeNotFound, RequestRefused):
-            await self._one(node)
+            return await self._update_from(node, base, {"from": source}, place)
+        except _UnknownContent:
             return None
-        return await self._complete(ask, node, placed)
 
     async def add_file(self, parent: NodeId, name: str, upload: UploadId) -> RemoteNode:
         fields = {"name": wire.sendable_name(name), "from": _source(upload)}
