@@ -11,6 +11,10 @@ from mountfs.remotes.fastio.request import Ask
 from mountfs.remotes.fastio.uploads import Uploads
 
 
+class _UnknownContent(Exception):
+    """The service has no content of this hash."""
+
+
 class Commits(Guard, Uploads):
     async def commit(self, node: NodeId, upload: UploadId, base: VersionId) -> RemoteNode:
         fields = {"from": _source(upload)}
@@ -21,13 +25,16 @@ class Commits(Guard, Uploads):
         refusal that is not about the node or its version is taken for that."""
         source = json.dumps({"type": "hash", "hash": {"hash": sha256, "hash_type": "sha256"}})
 
-        async def send(ask: Ask) -> RemoteNode | None:
-            return wire.changed_node(await self._changed(node, ask))
+        async def place(ask: Ask) -> RemoteNode | None:
+            try:
+                return wire.changed_node(await self._changed(node, ask))
+            except (NodeNotFound, RequestRefused) as refused:
+                await self._one(node)
+                raise _UnknownContent from refused
 
         try:
-            return await self._update_from(node, base, {"from": source}, send)
-        except (NodeNotFound, RequestRefused):
-            await self._one(node)
+            return await self._update_from(node, base, {"from": source}, place)
+        except _UnknownContent:
             return None
 
     async def add_file(self, parent: NodeId, name: str, upload: UploadId) -> RemoteNode:
