@@ -194,7 +194,7 @@ def test_the_installation_goes_without_a_trace(installed: Tree) -> None:
     """Last: the machine is off."""
     installed.run("/root/mountfs/scripts/install --remove").succeeded()
     kept = (
-        "/root/mountfs*",
+        "/root/*",
         "/etc/mountfs*",
         "/etc/systemd/system/*.service.*",
         "/etc/systemd/system/*.wants/*",
