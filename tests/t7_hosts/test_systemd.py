@@ -2,6 +2,7 @@
 tests of one
 release share its machine."""
 
+import os
 import time
 from collections.abc import Iterator
 
@@ -10,6 +11,7 @@ import pytest
 from tests.t6_system.machine import Server
 from tests.t7_hosts.nspawn import Machine, Tree
 
+NEWEST = "trixie"
 UNIT = "mountfs@project"
 WATCHDOG_S = 6
 
@@ -71,7 +73,9 @@ def configured(installed: Tree, server: Server) -> Tree:
 
 
 @pytest.fixture(scope="module")
-def machine(configured: Tree) -> Iterator[Machine]:
+def machine(configured: Tree, release: str) -> Iterator[Machine]:
+    if release != NEWEST and not os.environ.get("MOUNTFS_EVERY_RELEASE"):
+        pytest.skip(f"{release} is booted with MOUNTFS_EVERY_RELEASE=1 only, to save minutes")
     booted = Machine(configured)
     try:
         yield booted
@@ -194,7 +198,7 @@ def test_the_installation_goes_without_a_trace(installed: Tree) -> None:
     """Last: the machine is off."""
     installed.run("/root/mountfs/scripts/install --remove").succeeded()
     kept = (
-        "/root/mountfs*",
+        "/root/*",
         "/etc/mountfs*",
         "/etc/systemd/system/*.service.*",
         "/etc/systemd/system/*.wants/*",
