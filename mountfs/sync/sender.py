@@ -49,7 +49,7 @@ LONGEST_DELAY: Final = 10
 """A file that keeps changing is sent after at most so many upload delays."""
 
 QUIET_S: Final = 0.01
-GIVE_WAY_MOST_S: Final = 0.1
+GIVE_WAY_MOST_S: Final = 0.5
 """While programs keep the mount busy, each step waits until they pause for `QUIET_S`, but not longer than
 this: both share the time of one thread."""
 

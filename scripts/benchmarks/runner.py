@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from scripts.benchmarks.isolation import Failed, isolated
 from scripts.benchmarks.processes import Absent
@@ -17,6 +18,9 @@ from scripts.benchmarks.systems.mountfs import EmbeddedServer
 from scripts.benchmarks.workloads.base import MEBIBYTE, Bare, NotMeasured, Place, Readings, Sizes, Workload
 
 Tell = Callable[[str], None]
+
+CLEAR_S: Final = 45.0
+"""What a system gets to remove the files of a workload, and then to come to rest."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,7 @@ class _Run:
             self._measure(system, workload, repeat, tag)
         finally:
             system.relay.set_delay_ms(0)
-            self._settle(system)
+            self._settle(system, self._plan.limit_s)
 
     def _measure(self, system: System, workload: Workload, repeat: int, tag: str = "") -> None:
         if system.name == LocalDisk.name and not workload.on_disk:
@@ -172,7 +176,7 @@ class _Run:
                 prepare(place)
 
         isolated(make_ready, limit_s)
-        self._settle(system)
+        self._settle(system, limit_s)
         is_cold = workload.cold and system.forget()
         before = system.relay.received_bytes() if system.relay else 0
         readings = dict(isolated(lambda: workload.run(place), limit_s))
@@ -201,19 +205,26 @@ class _Run:
         )
 
     def _clear(self, system: System, place: Place) -> None:
-        """Leave nothing behind that works on while the next system is measured."""
+        """Leave nothing behind that works on while the next system is measured: what one still sends then is
+        given up after a while."""
         if system.name in self._results.absent:
             return
         with suppress(Failed, NotMeasured):
-            isolated(lambda: shutil.rmtree(place.directory, ignore_errors=True), self._plan.limit_s)
-        self._settle(system)
+            isolated(lambda: shutil.rmtree(place.directory, ignore_errors=True), CLEAR_S)
+        if not self._settle(system, CLEAR_S):
+            self._tell(f"  {system.name}: does not come to rest; mounted anew")
+            system.abandon()
 
-    def _settle(self, system: System) -> None:
+    def _settle(self, system: System, limit_s: float) -> bool:
+        """Wait until the server has everything; tell whether it had in time."""
         confirm = system.confirm()
         if confirm is None or system.name in self._results.absent:
-            return
-        with suppress(Failed, NotMeasured):
-            isolated(confirm, self._plan.limit_s)
+            return True
+        try:
+            isolated(confirm, limit_s)
+        except (Failed, NotMeasured):
+            return False
+        return True
 
     def _check_alive(self, system: System) -> None:
         """A system that broke takes no further part."""

@@ -68,6 +68,11 @@ class System(ABC):
         self.mount(self._new_cache())
         return True
 
+    def abandon(self) -> None:
+        """Mount anew with an empty cache, whatever was not sent."""
+        self._end_client()
+        self.mount(self._new_cache())
+
     def start_server(self) -> None:  # noqa: B027 - not every system has one
         """Start what the mount talks to, with its end on `self._server`."""
 
