@@ -49,6 +49,11 @@ _UPLOAD: Final[dict[str, Schema]] = {
     **_HASH,
 }
 
+_AUTHORIZATION: Final = (
+    *("client_id", "response_type", "code_challenge", "code_challenge_method", "state", "redirect_uri"),
+    *("response_format", "scope", "scope_type", "access_mode"),
+)
+
 QUERIES: Final[Mapping[str, Mapping[str, Schema]]] = {
     "storage_routes.details": {"output": _LEVEL},
     "storage_routes.list_folder": {"output": _LEVEL, **_PAGE, **_SORT},
@@ -70,6 +75,22 @@ QUERIES: Final[Mapping[str, Mapping[str, Schema]]] = {
     "lock_routes.release": {"lock_token": _TEXT, "override": _YES_OR_NO},
     "storage_routes.delete": {"lock_token": _TEXT},
     "workspace_routes.delete_workspace": {"confirm": _TEXT},
+    "search_routes.search_nodes": {
+        "search": _TEXT,
+        "search_in": {"type": "string", "enum": ["filename", "content", "both"]},
+        "name_match": {"type": "string", "enum": ["auto", "exact", "prefix", "contains", "glob"]},
+        "case_sensitive": _YES_OR_NO,
+        "details": _YES_OR_NO,
+        **_OFFSET,
+    },
+    "event_routes.search": {
+        **dict.fromkeys(("workspace_id", "org_id", "user_id", "event", "object_id", "cursor"), _TEXT),
+        "created-min": _TEXT,
+        "created-max": _TEXT,
+        **_OFFSET,
+    },
+    "oauth_routes.authorize": dict.fromkeys(_AUTHORIZATION, _TEXT),
+    "oauth_routes.consent_page": {"auth_request_id": _ID},
 }
 """Fields of the query, by the module and name of the handler."""
 
@@ -88,6 +109,11 @@ FORMS: Final[Mapping[str, Mapping[str, Schema]]] = {
     "storage_routes.copy": {"parent": _ID, "lock_token": _TEXT},
     "storage_routes.restore": {},
     "storage_routes.restore_version": {"version_id": _ID},
+    "oauth_routes.consent": dict.fromkeys(("auth_request_id", "decision", "token", "workspace"), _TEXT),
+    "oauth_routes.token": dict.fromkeys(
+        ("grant_type", "code", "code_verifier", "client_id", "redirect_uri", "refresh_token"), _TEXT
+    ),
+    "oauth_routes.revoke": {"token": _TEXT},
     "note_routes.create_note": {"name": _TEXT, "content": _TEXT},
     "note_routes.update_note": {"name": _TEXT, "content": _TEXT, "if_version_id": _ID},
     "note_routes.add_link": {"type": _TEXT, "share": _TEXT, "name": _TEXT, "force": _YES_OR_NO},

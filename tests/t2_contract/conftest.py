@@ -197,7 +197,7 @@ VARIANTS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """How the embedded server behaves under the contract."""
 
-TRIED: Final = tuple(VARIANTS) if os.environ.get("MOUNTFS_EVERY_VARIANT") else ("fastio", "older", "strict")
+TRIED: Final = tuple(VARIANTS) if os.environ.get("MOUNTFS_EVERY_VARIANT") else ("fastio", "older")
 
 
 @dataclass(frozen=True)
