@@ -16,7 +16,7 @@ FAULTS = ("delay", "cut", "partition of one mount", "pause of a daemon", "kill o
 @pytest.mark.skipif(os.getuid() != 0, reason="NOT TESTED: network namespaces need root")
 def test_history_under_faults_is_one_that_locks_allow() -> None:
     chosen = [word for fault in FAULTS for word in ("--fault", fault)]
-    size = ["--seed", "42", "--sections", "60", "--faults", "5", "--limit", "25", "--lease", "2"]
+    size = ["--seed", "42", "--sections", "60", "--faults", "5", "--limit", "75", "--lease", "2"]
     done = subprocess.run(
         [REPOSITORY / "scripts" / "torture-locks", *size, *chosen],
         capture_output=True,
