@@ -251,19 +251,19 @@ class ContentSteps:
         base = inode.base
         assert base is not None
         theirs = await self._refresher.lookup.node(base.node)
-        if theirs is None or theirs.trashed:
-            self._changes.remove(inode)
-        elif _has(theirs, sent):
+        if theirs is not None and not theirs.trashed and _has(theirs, sent):
             # Our own earlier try, whose answer was lost, or the same bytes from elsewhere.
             self._record_content(inode, theirs, sent)
+        elif not inode.is_linked or inode.base is not base:
+            # What a program did meanwhile is looked at anew: by now the node may be that of another entry.
+            pass
+        elif theirs is None or theirs.trashed:
+            self._changes.remove(inode)
         elif base.sha256 is not None and (base.sha256, base.size) == (theirs.sha256, theirs.size):
             self._tree.set_base(inode, replace(base, version=theirs.version))
         elif self._tree.is_own_attempt(theirs):
             # Sent for the file that this one replaced, before its answer was lost.
             self._tree.set_base(inode, base_of(theirs))
-        elif not inode.is_linked or inode.base is not base:
-            # What a program did meanwhile is looked at anew.
-            pass
         elif self.conflict == "last-writer-wins":
             self._changes.conflicts.note(inode, ConflictKind.EDIT_EDIT, theirs, base=base)
             self._tree.set_base(inode, replace(base, version=theirs.version))
@@ -277,11 +277,18 @@ class ContentSteps:
     async def _settle_rival(self, inode: Inode, rival: RemoteNode) -> bool:
         """The remote has a file where ours is to be created. Return whether that changed what is to do."""
         theirs = await self._refresher.lookup.node(rival.id)
-        if theirs is None or theirs.trashed or inode.base is not None or not inode.is_linked:
+        if theirs is None or theirs.trashed or not _is_to_be_created(inode):
             return False
         sent = await self._sent_before(inode, theirs)
         if _has(theirs, sent):
             self._record_content(inode, theirs, sent)
+        elif not _is_to_be_created(inode):
+            # What a program did meanwhile is looked at anew.
+            pass
+        elif self._tree.is_own_attempt(theirs):
+            # Sent for a file that was here before: this one is its next version.
+            self._changes.give_node_to(inode, theirs)
+            self._tree.save(inode)
         elif self.conflict == "last-writer-wins":
             self._changes.give_node_to(inode, theirs)
             self._changes.conflicts.note(inode, ConflictKind.CREATE_CREATE, theirs)
@@ -330,9 +337,14 @@ class ContentSteps:
     def answered(self, inode: Inode) -> None:
         """It is known by now what the remote created for this file, if anything."""
         inode.unanswered = False
+        self._uploads.answered(inode)
         for place in [place for place, waiting in self._tree.unanswered.items() if waiting is inode]:
             del self._tree.unanswered[place]
 
 
 def _has(node: RemoteNode, sent: Sent) -> bool:
     return node.size == sent.size and node.sha256 in (None, sent.sha256)
+
+
+def _is_to_be_created(inode: Inode) -> bool:
+    return inode.base is None and inode.is_linked
