@@ -183,7 +183,7 @@ class FileContent:
         """Have the target in a file, as what the remote is to have of the link."""
         descriptor = self._store.open(inode.ino, create=True)
         try:
-            self._disk.write(DiskStep.WRITE_CONTENT, descriptor, inode.target, 0)
+            self.disk.write(DiskStep.WRITE_CONTENT, descriptor, inode.target, 0)
         except OSError as error:
             os.close(descriptor)
             raise _disk_error(inode, error) from error

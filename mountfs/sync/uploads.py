@@ -167,6 +167,13 @@ class ContentUploads:
         if self._open_uploads.pop(inode.ino, None) is not None:
             self._journal.erase_upload(inode.ino)
 
+    def loosen(self, inode: Inode) -> None:
+        """What was sent of this file is, or will be, shown by the node of another: remember it as ours."""
+        known = self._open_uploads.pop(inode.ino, None)
+        if known is not None:
+            self._keep_loose(known)
+            self._journal.erase_upload(inode.ino)
+
     def answered(self, inode: Inode) -> None:
         """It is known what came of a call that may have created this file: that is not to be asked again."""
         known = self._open_uploads.get(inode.ino)

@@ -6,6 +6,8 @@ import time
 from dataclasses import replace
 from typing import Final
 
+import trio
+
 from mountfs.model.entry import SEALED, Base, EntryKind
 from mountfs.model.errors import (
     AttributeMissing,
@@ -240,6 +242,7 @@ def leave_behind(tree: Tree, base: Base) -> None:
         tree.journal.new_ino(), None, names.from_remote(base.name), EntryKind.FILE, stat.S_IFREG
     )
     leftover = Inode(replace(record, base=base), None)
+    leftover.touched_at = trio.current_time()
     tree.insert(leftover)
     tree.mark_pending(leftover)
     tree.save(leftover)

@@ -348,6 +348,9 @@ class Tree:
         inode.base = base
         if base is not None:
             self.by_node[base.node] = inode
+        if base is not None and (old is None or old.node != base.node):
+            # An answer that was asked for by whoever had the node before may be older than what is known.
+            inode.touched_at = trio.current_time()
         self.track_displacement(inode)
 
     def note_gone(self, node: NodeId) -> None:

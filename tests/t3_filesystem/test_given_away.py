@@ -1,8 +1,14 @@
 """A file is renamed over another, which gives its node away, while the workspace is asked about that node."""
 
 import os
+from collections.abc import Sequence
+
+import pytest
+import trio
 
 from mountfs.model.errors import OutcomeUnknown
+from mountfs.model.ids import NodeId
+from mountfs.model.node import RemoteNode
 from mountfs.remotes.memory import MemoryWorkspace
 from tests.t3_filesystem.workspace_mount import WorkspaceMount, workspace_contents
 
@@ -63,4 +69,32 @@ async def test_deletion_learnt_of_meanwhile_is_not_that_of_the_other(
     mount.parts.sender.expedite([mount.inode("a")])
     await mount.remote.wait_hanging("nodes")
     await mount.rename("a", "b")
+    await _check(mount, workspace, b"22")
+
+
+async def test_answer_from_before_is_not_believed_of_who_has_the_node_now(
+    mount: WorkspaceMount, workspace: MemoryWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in ("a", "b"):
+        workspace.put(path, path.encode())
+    await mount.contents()
+    node = mount.node("a")
+    told, go_on, ask = trio.Event(), trio.Event(), mount.memory.nodes
+
+    async def late(ids: Sequence[NodeId]) -> dict[NodeId, RemoteNode]:
+        answer = await ask(ids)
+        told.set()
+        await go_on.wait()
+        return answer
+
+    async with trio.open_nursery() as nursery:
+        monkeypatch.setattr(mount.memory, "nodes", late)
+        nursery.start_soon(mount.parts.refresher.look_at, [node])
+        await told.wait()
+        monkeypatch.undo()
+        await mount.write("a", b"22")
+        await mount.settle()
+        await mount.rename("a", "b")
+        go_on.set()
+    assert await mount.contents() == {"b": b"22"}
     await _check(mount, workspace, b"22")
