@@ -26,20 +26,27 @@ def print_status(status: Status) -> None:
 def _summary(status: Status) -> list[tuple[str, str]]:
     cache, uploads = status.cache, status.uploads
     use = f"{size(cache.used_bytes)} of {size(cache.limit_bytes)}, {cache.files} files"
+    unsent = f"{size(cache.dirty_bytes)} not sent yet"
     waiting = f"{uploads.pending_count} changes, {size(uploads.pending_bytes)}; {len(uploads.failed)} failed"
     access = ", read-only" if status.read_only else ""
     rows = [
         ("workspace", f"{status.workspace_name} ({status.workspace_id}) at {status.url}"),
         ("connection", connection_text(status)),
         ("daemon", f"pid {status.pid}, mountfs {status.version}{access}"),
-        ("cache", f"{use} in {status.cache_dir}"),
+        ("cache", f"{use}, {unsent}, in {status.cache_dir}"),
         ("to upload", waiting),
     ]
+    if cache.writers != "free":
+        rows.append(("writers", f"{cache.writers}: content that is not sent yet fills the cache or its disk"))
     if status.conflicts:
         rows.append(("conflicts", f"{status.conflicts}; see mountfs conflicts {status.mountpoint}"))
     if status.pinned:
         shown = ", ".join(status.pinned[:_MAX_PINS]) + (", ..." if len(status.pinned) > _MAX_PINS else "")
         rows.append(("pinned", shown))
+    if status.damaged:
+        rows.append(
+            ("damaged", f"{len(status.damaged)} files kept apart; see mountfs doctor {status.mountpoint}")
+        )
     if status.leases_lost:
         rows.append(("lost locks", f"{status.leases_lost} since the start; the log tells which"))
     rows += [(each.name, _feature(each)) for each in status.features]

@@ -59,10 +59,12 @@ from mountfs.sync.content import FileContent
 from mountfs.sync.content_steps import ContentSteps
 from mountfs.sync.follower import Follower
 from mountfs.sync.giving_up import GivingUp
+from mountfs.sync.open_files import OpenFiles
 from mountfs.sync.pinning import Pins
 from mountfs.sync.publisher import Publisher
 from mountfs.sync.ranges import ContentRanges
 from mountfs.sync.refresher import Refresher
+from mountfs.sync.sealed_hashes import SealedHashes
 from mountfs.sync.sender import Sender
 from mountfs.sync.setting_aside import SettingAside
 from mountfs.sync.step_executor import StepExecutor
@@ -271,12 +273,14 @@ class Parts:
             limit_bytes=settings.cache_size_bytes,
             patience_s=READ_PATIENCE_S,
         )
+        self.content.when_set_back = lambda inode: self.notifier.attributes_changed(inode.ino)
         self.conflicts = Conflicts(self.tree, self.notifier, host=host)
         self.changes = RemoteChanges(self.tree, self.notifier, self.content, self.conflicts)
         self.refresher = Refresher(self.tree, remote, self.changes, self.connection)
         self.pins = Pins(self.tree, self.content, self.refresher, limit_bytes=settings.cache_size_bytes)
         self.unloader = Unloader(self.tree, self.refresher)
         self.uploads = ContentUploads(self.tree, remote, self.content)
+        self.sealed_hashes = SealedHashes(self.tree, self.content)
         self.fence = Fence()
         aside = SettingAside(
             self.tree,
@@ -313,6 +317,7 @@ class Parts:
         self.sender = Sender(
             self.tree, executor, self.content, self.connection, delay_s=settings.upload_delay_s
         )
+        self.content.room.wait_progress = self.sender.wait_progress
         self.follower = Follower(
             remote,
             self.refresher,
@@ -343,6 +348,13 @@ class Parts:
             when_refused=self.follower.hurry,
         )
         self.trail.hear()
+        self.open_files = OpenFiles(
+            self.tree,
+            self.content,
+            self.sender,
+            interval_s=settings.open_file_interval_s,
+            is_locked=lambda inode: self.locks.is_held(inode.ino),
+        )
         self.filesystem = self._filesystem(settings)
         copies = SavedFiles(CacheLayout(settings.cache_dir).saved, disk=content_files.disk)
         self.giving_up = GivingUp(
@@ -410,6 +422,8 @@ async def _serve(
         await traffic.start(parts.content.run)
         await traffic.start(parts.refresher.run)
         await traffic.start(parts.unloader.run)
+        await traffic.start(parts.sealed_hashes.run)
+        await traffic.start(parts.open_files.run)
         await traffic.start(parts.sender.run)
         await traffic.start(parts.follower.run)
         await traffic.start(parts.pins.run)

@@ -19,6 +19,7 @@ from mountfs.daemon.settings import (
     DEFAULT_CACHE_SIZE_BYTES,
     DEFAULT_CONTROL_DIR,
     DEFAULT_DRAIN_TIMEOUT_S,
+    DEFAULT_OPEN_FILE_INTERVAL_S,
     Conflict,
     Consistency,
     Durability,
@@ -84,6 +85,7 @@ class MountKeys(BaseModel):
     cache_size: Annotated[Size, Field(ge=_MIN_CACHE_BYTES)] = DEFAULT_CACHE_SIZE_BYTES
     drain_timeout_s: Seconds = DEFAULT_DRAIN_TIMEOUT_S
     upload_delay_s: Annotated[Seconds, Field(le=60)] = 0.5
+    open_file_interval_s: Seconds = DEFAULT_OPEN_FILE_INTERVAL_S
     durability: Durability = "local"
     consistency: Consistency = "feed"
     conflict: Conflict = "keep-both"

@@ -200,7 +200,7 @@ async def _perform(running: RunningMount, request: Request, tell: Tell) -> Any:
             running.request_stop(drain_timeout_s=request.drain_timeout_s)
             return None
         case AuditRequest():
-            return [shown(finding) for finding in await running.audit()]
+            return [shown(finding) for finding in await running.audit(deep=request.deep)]
         case _:
             if isinstance(request, ArchiveRequest):
                 return await archive_messages.answer(running.archive, request)

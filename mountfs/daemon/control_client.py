@@ -100,8 +100,8 @@ class ControlClient:
     def stop(self, *, drain_timeout_s: float) -> None:
         self._ask(StopRequest(drain_timeout_s=drain_timeout_s))
 
-    def audit(self) -> list[str]:
-        return [str(finding) for finding in self._ask(AuditRequest())]
+    def audit(self, *, deep: bool = False) -> list[str]:
+        return [str(finding) for finding in self._ask(AuditRequest(deep=deep))]
 
     # What `Remedies` does.
 

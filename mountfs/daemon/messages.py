@@ -73,6 +73,7 @@ class StopRequest(_Message):
 
 class AuditRequest(_Message):
     ask: Literal["audit"] = "audit"
+    deep: bool = False
 
 
 class ConflictsRequest(_Message):

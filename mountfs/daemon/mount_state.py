@@ -9,6 +9,7 @@ from typing import Final, Protocol
 import trio
 
 from mountfs import __version__
+from mountfs.daemon.audits import Audits
 from mountfs.daemon.lock_reports import LockReports
 from mountfs.daemon.mount_archive import ArchiveParts, MountArchive
 from mountfs.daemon.processes import users_of
@@ -39,7 +40,7 @@ from mountfs.locks.file_locks import FileLocks, FileLockStatistics
 from mountfs.model.filesystem import LockKind
 from mountfs.model.ids import ROOT_INO
 from mountfs.model.remote import Workspace
-from mountfs.storage.audit import audit
+from mountfs.rules.back_pressure import Pressure
 from mountfs.storage.content import ContentFiles
 from mountfs.storage.journal import SqliteJournal
 from mountfs.sync.conflict_resolution import ConflictResolution
@@ -100,6 +101,7 @@ class MountState:
         self._parts = parts
         self._content_files = content_files
         self._lock_reports = LockReports(parts)
+        self._audits = Audits(parts, content_files)
         self._tell_stopping = stopping
         self._sent = sent
         self._stopping = trio.Event()
@@ -232,6 +234,7 @@ class MountState:
             sent_bytes=parts.uploads.sent_bytes,
             fetched_bytes=parts.content.fetched_bytes,
             pinned=tuple(shown(path) or "." for path in parts.pins.paths()),
+            damaged=tuple(shown(str(path)) for path in self._content_files.set_aside_files()),
         )
 
     def health(self) -> Health:
@@ -253,7 +256,14 @@ class MountState:
             limit_bytes=self._reloading.settings.cache_size_bytes,
             dirty_bytes=sum(inode.size for inode in dirty),
             files=upkeep.files,
+            writers=self._writers(),
         )
+
+    def _writers(self) -> str:
+        if not self._parts.journal.has_reserve():
+            return "refused"
+        pressure = self._parts.content.room.current()
+        return "free" if pressure is Pressure.NONE else pressure.value
 
     def _uploads(self) -> Uploads:
         pending = list(self._parts.tree.pending.values())
@@ -310,13 +320,8 @@ class MountState:
         told = f"hides {name!r} of the workspace; choose another name by control_dir" if hides else ""
         return Feature("control directory", bool(name), told if name else "control_dir is empty")
 
-    async def audit(self) -> list[str]:
-        await self._parts.orphans_removed.wait()
-        await self._parts.journal.committed()
-        in_use = {ino for ino, inode in self._parts.tree.inodes.items() if inode.opens}
-        return await trio.to_thread.run_sync(
-            lambda: audit(self._parts.journal, self._content_files, in_use=in_use)
-        )
+    async def audit(self, *, deep: bool) -> list[str]:
+        return await self._audits.audit(deep=deep)
 
 
 def _bytes_to_send(inode: Inode) -> int:

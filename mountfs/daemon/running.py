@@ -16,12 +16,14 @@ def shown(text: bytes | str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CacheUse:
-    """`dirty_bytes`: content that the workspace does not have yet. `files`: how many have content here."""
+    """`dirty_bytes`: content that the workspace does not have yet. `files`: how many have content here.
+    `writers`: "free", "slowed" while unsent content fills the cache, or "refused" for want of room."""
 
     used_bytes: int
     limit_bytes: int
     dirty_bytes: int
     files: int
+    writers: str = "free"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,8 @@ class Status:
     """Everything that `mountfs status` shows of one mount. Paths are relative to the mount, as `shown`.
 
     `leases_lost`: how many ended since the start under somebody who relied on them. `pinned`: the files and
-    folders that stay in the cache. `sent_bytes`, `fetched_bytes`: content, since the start.
+    folders that stay in the cache. `sent_bytes`, `fetched_bytes`: content, since the start. `damaged`: the
+    files that keep what the disk spoilt and the workspace did not have.
     """
 
     workspace_name: str
@@ -158,6 +161,7 @@ class Status:
     pinned: tuple[str, ...] = ()
     sent_bytes: int = 0
     fetched_bytes: int = 0
+    damaged: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,6 +321,8 @@ class RunningMount(Protocol):
         time shortens the drain under way."""
         ...
 
-    async def audit(self) -> list[str]:
-        """Check every invariant of the cache and the journal; return what is violated, one line each."""
+    async def audit(self, *, deep: bool) -> list[str]:
+        """Check every invariant of the cache and the journal; return what is violated, one line each. `deep`:
+        compare all content that nobody uses with its hashes as well; what is damaged is dropped where the
+        workspace has it, else set aside."""
         ...

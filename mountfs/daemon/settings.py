@@ -16,6 +16,7 @@ LogFormat = Literal["auto", "text", "json", "journal"]
 DEFAULT_CACHE_SIZE_BYTES = 10 * 1024**3
 DEFAULT_DRAIN_TIMEOUT_S = 60.0
 DEFAULT_CONTROL_DIR = ".mountfs"
+DEFAULT_OPEN_FILE_INTERVAL_S = 60.0
 
 
 class Secret:
@@ -86,6 +87,7 @@ class MountSettings:
     cache_size_bytes: clean content is evicted above this; content not yet uploaded never is.
     drain_timeout_s: how long a stop waits for uploads before it leaves the rest in the journal.
     upload_delay_s: how long a closed file waits for a rename or another write before its upload.
+    open_file_interval_s: how often a file that stays open is sent while it is written to; 0: at closes only.
     durability: "remote" makes close and fsync wait for the workspace's confirmation.
     consistency: "open" asks the workspace at each open; "feed" trusts the cache while changes flow in.
     conflict: what happens to our content where another host changed the same file.
@@ -118,6 +120,7 @@ class MountSettings:
     cache_size_bytes: int = DEFAULT_CACHE_SIZE_BYTES
     drain_timeout_s: float = DEFAULT_DRAIN_TIMEOUT_S
     upload_delay_s: float = 0.5
+    open_file_interval_s: float = DEFAULT_OPEN_FILE_INTERVAL_S
     durability: Durability = "local"
     consistency: Consistency = "feed"
     conflict: Conflict = "keep-both"

@@ -15,7 +15,7 @@ from mountfs.filesystem import listing
 from mountfs.filesystem.callers import is_in_group, is_privileged
 from mountfs.filesystem.capacity import capacity_of
 from mountfs.filesystem.extended_attributes import ExtendedAttributes
-from mountfs.filesystem.handles import HandleTable, OpenDirectory, OpenFile
+from mountfs.filesystem.handles import HandleTable, OpenDirectory, OpenFile, is_writing
 from mountfs.filesystem.local_only_moves import LocalOnlyMoves
 from mountfs.filesystem.locking import LockOperations
 from mountfs.filesystem.strict_opens import StrictOpens
@@ -311,6 +311,7 @@ class WorkspaceFilesystem(LockOperations):
     async def create(
         self, parent: Ino, name: bytes, mode: int, flags: int, caller: Caller
     ) -> tuple[OpenedFile, Attributes]:
+        await self._admit(flags)
         try:
             inode = await self._create(
                 parent, name, EntryKind.FILE, stat.S_IFREG | stat.S_IMODE(mode), caller
@@ -325,6 +326,7 @@ class WorkspaceFilesystem(LockOperations):
     async def create_unnamed(
         self, parent: Ino, mode: int, flags: int, caller: Caller
     ) -> tuple[OpenedFile, Attributes]:
+        await self._admit(flags)
         directory = await self._writable_directory(parent)
         inode = local_changes.create_unnamed(
             self._tree, directory, stat.S_IFREG | stat.S_IMODE(mode), (caller.uid, caller.gid)
@@ -337,13 +339,19 @@ class WorkspaceFilesystem(LockOperations):
             raise IsADirectory()
         if not inode.is_file:
             raise InvalidArgument()
-        if flags & os.O_ACCMODE != os.O_RDONLY and self._read_only:
+        if is_writing(flags) and self._read_only:
             raise ReadOnlyMount()
+        await self._admit(flags)
         await self.strict_opens.make_fresh(inode)
         return await self._open(inode, flags)
 
+    async def _admit(self, flags: int) -> None:
+        """Let nobody begin to write where there is no room; see `BackPressure.admit`."""
+        if is_writing(flags):
+            await self._content.room.admit(0)
+
     async def _open(self, inode: Inode, flags: int) -> OpenedFile:
-        writing = flags & os.O_ACCMODE != os.O_RDONLY
+        writing = is_writing(flags)
         await self._content.open(inode)
         try:
             if flags & os.O_TRUNC and inode.size:
@@ -357,14 +365,14 @@ class WorkspaceFilesystem(LockOperations):
             self._content.close(inode)
             raise
         handle = self._files.add(OpenFile(inode, writing, direct))
-        if direct and writing and not inode.content_dirty:
+        if direct and writing and (inode.sealed is not None or not inode.content_dirty):
             await self._commit_open(handle)
         # Closing a descriptor gives up all record locks of the process on the file.
         no_flush = not writing and not self._locks.has_records(inode.ino)
         return OpenedFile(handle, keep_cache, backing=inode.descriptor if direct else None, no_flush=no_flush)
 
     async def _commit_open(self, handle: Handle) -> None:
-        """From here on programs can change clean content unseen: a crash must not hide that."""
+        """From here on programs can change content unseen: a crash must not hide that."""
         try:
             await self._tree.journal.committed()
         except BaseException:

@@ -1,5 +1,6 @@
 """Open files and directories."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -63,3 +64,8 @@ class HandleTable(Generic[T]):
         opened = self.get(handle)
         del self._open[handle]
         return opened
+
+
+def is_writing(flags: int) -> bool:
+    """Tell whether who opens with these flags may write."""
+    return flags & os.O_ACCMODE != os.O_RDONLY

@@ -275,6 +275,11 @@ class FileLocks:
         """Say whether a close of any descriptor of the file may have record locks to give up."""
         return ino in self._locked_through
 
+    def is_held(self, ino: Ino) -> bool:
+        """Say whether a program here holds a lock of the file."""
+        lock = self._locks.get(ino)
+        return lock is not None and bool(lock.table.holders)
+
     def _forget_unused(self, ino: Ino, handle: Handle) -> None:
         handles = self._locked_through[ino]
         if not handles[handle]:

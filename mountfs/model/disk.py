@@ -37,6 +37,10 @@ class DiskStep(StrEnum):
     COPY_ASIDE = "copy-aside"
     """Content that is in conflict gets a file of its own, which no entry has yet."""
 
+    SET_ASIDE = "set-aside"
+    """Damaged content goes to where it is kept for people."""
+    SYNC_ASIDE = "sync-aside"
+
     SAVE_INDEX = "save-index"
     FORGET_INDEX = "forget-index"
 
@@ -54,6 +58,9 @@ class DiskStep(StrEnum):
     RECOVER_EMPTY = "recover-empty"
     """Content that is empty by the journal gets its file."""
     RECOVER_REMOVE = "recover-remove"
+
+    RESERVE = "reserve"
+    """Room that only the journal may use is taken or given up."""
 
     SAVE_COPY = "save-copy"
     SYNC_COPY = "sync-copy"
@@ -96,6 +103,8 @@ class Disk(Protocol):
         ...
 
     def unlink(self, step: DiskStep, path: Path) -> None: ...
+
+    def rename(self, step: DiskStep, path: Path, target: Path) -> None: ...
 
     def commit(self, step: DiskStep, transaction: Callable[[], object]) -> None:
         """Run what ends in one commit of a database."""

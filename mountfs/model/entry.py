@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from mountfs.model.ids import Ino, NodeId, UploadId, VersionId
 
@@ -41,6 +41,10 @@ class ContentStamp(NamedTuple):
     size: int
 
 
+SEALED: Final = ""
+"""In place of a hash: closed, with the size that the entry has."""
+
+
 @dataclass(frozen=True, slots=True)
 class EntryRecord:
     """One entry as the journal keeps it.
@@ -53,6 +57,8 @@ class EntryRecord:
     `foreign` says of a symlink that its target comes from the remote.
     `listed` says of a directory that all its children are known. `exposed` is the state in which the content
     was last known while programs may write to it without the daemon (FUSE passthrough), None otherwise.
+    `sealed` is known of content that the remote lacks and nobody has begun to change since it was closed: its
+    SHA-256, or SEALED where that is not known yet; None of all other content.
     """
 
     ino: Ino
@@ -77,6 +83,7 @@ class EntryRecord:
     exposed: ContentStamp | None = None
     xattrs: tuple[tuple[bytes, bytes], ...] = ()
     foreign: bool = False
+    sealed: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Protocol
 
 from mountfs.model.conflict import Conflict
 from mountfs.model.disk import Disk, DiskStep
-from mountfs.model.entry import EntryRecord, OpenUpload
+from mountfs.model.entry import ContentStamp, EntryRecord, OpenUpload
 from mountfs.model.ids import Ino, NodeId, VersionId
 from mountfs.model.remote import KnownLease
 
@@ -21,6 +22,10 @@ class Journal(Protocol):
 
     def check_writable(self) -> None:
         """Raise StorageError while the disk refuses records; to be asked before memory is changed."""
+        ...
+
+    def has_reserve(self) -> bool:
+        """Tell whether the room is there that the disk keeps for the journal: else content must not grow."""
         ...
 
     def record(self, *entries: EntryRecord) -> None: ...
@@ -48,6 +53,15 @@ class Journal(Protocol):
         ...
 
     def erase_pin(self, ino: Ino) -> None: ...
+    def record_request(self, node: NodeId, place: tuple[NodeId, str]) -> None:
+        """Keep where the remote is asked to put a node, in place of an earlier one."""
+        ...
+
+    def erase_request(self, node: NodeId) -> None: ...
+
+    async def requests(self) -> dict[NodeId, tuple[NodeId, str]]:
+        """Return where an earlier run asked the remote to put nodes, without having learnt whether it did."""
+        ...
 
     def is_readable(self) -> bool:
         """Tell whether `children`, `by_node` and `by_ino` see all that was recorded."""
@@ -112,6 +126,11 @@ class ContentStore(Protocol):
     disk: Disk
     """What the descriptors given out are to be changed by."""
 
+    @property
+    def damaged(self) -> Path:
+        """Where `set_aside` keeps what it moves; nothing removes it."""
+        ...
+
     def open(self, ino: Ino, *, create: bool) -> int:
         """Return a new descriptor, open for reading and writing, owned by the caller."""
         ...
@@ -122,9 +141,26 @@ class ContentStore(Protocol):
 
     def remove_all(self, inos: Iterable[Ino]) -> None: ...
 
+    def stamp(self, ino: Ino) -> ContentStamp | None:
+        """Return the state of the content file, None where there is none."""
+        ...
+
+    def set_aside(self, ino: Ino, path: bytes) -> str | None:
+        """Move damaged content to where it is kept for people, below a folder of the cache under this path,
+        and return where it is then, on stable storage; None where there is none."""
+        ...
+
     def coverage(self, ino: Ino) -> Coverage | None: ...
 
     def save_coverage(self, ino: Ino, coverage: Coverage | None) -> None: ...
+
+    def save_sums(self, ino: Ino, coverage: Coverage) -> None:
+        """Remember how the bytes look that are here of a file, by which damage of them is noticed."""
+        ...
+
+    def sound(self, ino: Ino, coverage: Coverage) -> tuple[tuple[int, int], ...]:
+        """Return what of these ranges is as it was remembered, and what was never remembered."""
+        ...
 
     def save_coverages(self, coverages: Iterable[tuple[Ino, Coverage]]) -> None: ...
 

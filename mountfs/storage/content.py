@@ -16,6 +16,8 @@ from mountfs.model.entry import ContentStamp
 from mountfs.model.errors import CacheUnusable, StorageError
 from mountfs.model.ids import Ino, VersionId
 from mountfs.model.storage import Coverage, StoredContent
+from mountfs.storage import piece_sums
+from mountfs.storage.saved_copies import free_names
 from mountfs.storage.system_disk import SYSTEM_DISK
 
 FOLDERS: Final = 256
@@ -122,7 +124,12 @@ class ContentFiles:
                 self.disk.unlink(step, self.path(ino))
 
     def _forget(self, ino: Ino) -> None:
-        self.disk.commit(DiskStep.FORGET_INDEX, lambda: self._index.delete(_content_key(ino)))
+        def forget() -> None:
+            with self._index.transact():
+                self._index.delete(_content_key(ino))
+                self._index.delete(_sums_key(ino))
+
+        self.disk.commit(DiskStep.FORGET_INDEX, forget)
 
     def remove_all(self, inos: Iterable[Ino]) -> None:
         with self._index.transact():
@@ -144,6 +151,28 @@ class ContentFiles:
             else:
                 entry = {"version": coverage.version, "ranges": coverage.ranges}
                 self.disk.commit(DiskStep.SAVE_INDEX, lambda: self._index.set(_content_key(ino), entry))
+
+    def save_sums(self, ino: Ino, coverage: Coverage) -> None:
+        with _as_storage_error(f"index entry of inode {ino}"):
+            found = piece_sums.sums(str(self.path(ino)), coverage.ranges, self._sums(ino, coverage.version))
+            entry = {
+                "version": coverage.version,
+                "sums": [[*piece, value] for piece, value in found.items()],
+            }
+            self.disk.commit(DiskStep.SAVE_INDEX, lambda: self._index.set(_sums_key(ino), entry))
+
+    def _sums(self, ino: Ino, version: VersionId) -> dict[tuple[int, int], int]:
+        entry = self._index.get(_sums_key(ino))
+        if entry is None or entry["version"] != version:
+            return {}
+        return {(int(start), int(end)): int(value) for start, end, value in entry["sums"]}
+
+    def sound(self, ino: Ino, coverage: Coverage) -> tuple[tuple[int, int], ...]:
+        with _as_storage_error(f"content of inode {ino}"):
+            known = self._sums(ino, coverage.version)
+            if not known:
+                return coverage.ranges
+            return tuple(piece_sums.sound(str(self.path(ino)), coverage.ranges, known))
 
     def save_coverages(self, coverages: Iterable[tuple[Ino, Coverage]]) -> None:
         with self._index.transact():
@@ -173,6 +202,29 @@ class ContentFiles:
         with _as_storage_error("a file for a download"):
             return tempfile.TemporaryFile(dir=self._folder / "00", prefix="scratch-")
 
+    @property
+    def damaged(self) -> Path:
+        """Where damaged content is kept that the remote did not have; nothing removes it."""
+        return self._folder.with_name("damaged")
+
+    def set_aside(self, ino: Ino, path: bytes) -> str | None:
+        source = self.path(ino)
+        with _as_storage_error(f"damaged content of inode {ino}"):
+            if not source.exists():
+                return None
+            wanted = self.damaged / os.fsdecode(path)
+            target = next(name for name in free_names(wanted) if not name.exists())
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.disk.rename(DiskStep.SET_ASIDE, source, target)
+            self.disk.sync_path(DiskStep.SYNC_ASIDE, target)
+            for folder in (target.parent, source.parent):
+                self.disk.sync_path(DiskStep.SYNC_ASIDE, folder)
+        return str(target)
+
+    def set_aside_files(self) -> list[Path]:
+        """Return what `set_aside` moved and nobody has taken away since, sorted."""
+        return sorted(Path(folder, name) for folder, _, names in os.walk(self.damaged) for name in names)
+
     def stored(self) -> Iterator[StoredContent]:
         """Yield what is on the disk, in no order."""
         for folder in self._folder.iterdir():
@@ -182,6 +234,10 @@ class ContentFiles:
                         with contextlib.suppress(FileNotFoundError):
                             status = file.stat()
                             yield StoredContent(Ino(int(file.name)), status.st_blocks * 512, status.st_atime)
+
+
+def _sums_key(ino: Ino) -> str:
+    return f"sums:{ino}"
 
 
 def _content_key(ino: Ino) -> str:

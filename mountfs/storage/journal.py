@@ -1,5 +1,7 @@
 """The journal: a SQLite database in WAL mode, written by one thread that groups what came meanwhile."""
 
+import errno
+import json
 import logging
 import queue
 import sqlite3
@@ -20,6 +22,7 @@ from mountfs.model.remote import KnownLease
 from mountfs.storage import journal_database as database
 from mountfs.storage import redo_log, schema
 from mountfs.storage.journal_database import Batch
+from mountfs.storage.reserve import Reserve
 from mountfs.storage.system_disk import SYSTEM_DISK
 
 log = logging.getLogger(__name__)
@@ -29,6 +32,9 @@ INO_BLOCK: Final = 10_000
 
 RETRY_S: Final = 0.5
 """How long the writer waits before it tries a refused transaction again."""
+
+RESERVE_AGAIN_S: Final = 1.0
+"""How soon the journal looks whether a full disk has room again."""
 
 GATHER_S: Final = 0.05
 """How long a transaction gathers while nobody waits for it."""
@@ -57,6 +63,8 @@ class SqliteJournal:
         self._reader_lock = threading.Lock()
         database.prepare(self._reader, path, workspace, disk)
         self._redo = database.open_redo_log(self._reader, path, disk)
+        self.lost_power = database.lost_power(self._reader)
+        """Whether the host ended before the last user of this journal did."""
         self._unlogged: list[Batch] = []
         ceiling = self._reader.execute("SELECT value FROM facts WHERE name = 'ino_ceiling'").fetchone()
         self._next_ino = int(ceiling[0]) if ceiling else 2
@@ -76,6 +84,8 @@ class SqliteJournal:
         self._queue: queue.SimpleQueue[Batch] = queue.SimpleQueue()
         self._urgent = threading.Event()
         """Somebody waits for the database."""
+        self._reserve: Reserve | None = None
+        """Used by the writer thread alone once that has started."""
         self._token: trio.lowlevel.TrioToken | None = None
         self._thread: threading.Thread | None = None
 
@@ -89,11 +99,14 @@ class SqliteJournal:
         """Commit and sync what was recorded, then end the writer thread. Bounded by the disk alone."""
         thread = self._thread
         if thread is not None:
+            self._gathering.facts[database.IN_USE_SINCE] = None
             self._gathering.sync = self._gathering.last = True
             self._hand_over()
             self._urgent.set()
             await trio.to_thread.run_sync(thread.join)
             self._thread = None
+        if self._reserve is not None:
+            self._reserve.close()
         self._redo.close()
         self._reader.close()
 
@@ -102,6 +115,9 @@ class SqliteJournal:
     def check_writable(self) -> None:
         if self._refused is not None:
             raise self._refused
+
+    def has_reserve(self) -> bool:
+        return self._reserve is None or self._reserve.held
 
     def record(self, *entries: EntryRecord) -> None:
         for entry in entries:
@@ -142,6 +158,14 @@ class SqliteJournal:
 
     def erase_conflict(self, ino: Ino) -> None:
         self._gathering.facts[schema.conflict_fact(ino)] = None
+        self._schedule_hand_over()
+
+    def record_request(self, node: NodeId, place: tuple[NodeId, str]) -> None:
+        self._gathering.facts[schema.request_fact(node)] = json.dumps(place)
+        self._schedule_hand_over()
+
+    def erase_request(self, node: NodeId) -> None:
+        self._gathering.facts[schema.request_fact(node)] = None
         self._schedule_hand_over()
 
     def new_ino(self) -> Ino:
@@ -253,7 +277,7 @@ class SqliteJournal:
 
     def _next_batch(self) -> Batch:
         batch = Batch()
-        batch.absorb(self._queue.get())
+        batch.absorb(self._wait_for_batch())
         # The redo log has it already: a transaction for each close would take the processor from programs.
         self._urgent.wait(GATHER_S)
         self._urgent.clear()
@@ -263,6 +287,14 @@ class SqliteJournal:
             except queue.Empty:
                 return batch
 
+    def _wait_for_batch(self) -> Batch:
+        while True:
+            try:
+                return self._queue.get(timeout=None if self.has_reserve() else RESERVE_AGAIN_S)
+            except queue.Empty:
+                assert self._reserve is not None
+                self._reserve.hold_again()
+
     def _write_until_accepted(self, connection: sqlite3.Connection, batch: Batch) -> None:
         assert self._token is not None
         while True:
@@ -271,6 +303,8 @@ class SqliteJournal:
             except Exception as error:
                 # Whatever it is, the records are kept, whoever waits is told, and the thread lives on.
                 refusal = database.storage_error(self._path, error)
+                if refusal.errno == errno.ENOSPC and self._reserve is not None and self._reserve.give_up():
+                    continue
                 log.error("%s; trying again", refusal.message)
                 self._token.run_sync_soon(self._report_refused, refusal)
                 if batch.last:
@@ -280,6 +314,8 @@ class SqliteJournal:
                 except queue.Empty:
                     continue
             else:
+                if self._reserve is not None:
+                    self._reserve.hold_again()
                 self._token.run_sync_soon(self._report_done, batch)
                 return
 
@@ -358,6 +394,12 @@ class SqliteJournal:
 
         return await trio.to_thread.run_sync(select)
 
+    async def requests(self) -> dict[NodeId, tuple[NodeId, str]]:
+        def select() -> dict[NodeId, tuple[NodeId, str]]:
+            return dict(schema.request_record(*row) for row in self._rows(schema.SELECT_REQUESTS))
+
+        return await trio.to_thread.run_sync(select)
+
     def pending_entries(self) -> list[EntryRecord]:
         """Return what `pending` does. Blocks; for recovery. Raises CacheUnusable."""
         return [schema.entry_record(row) for row in self._rows(schema.SELECT_PENDING)]
@@ -415,8 +457,19 @@ class SqliteJournal:
 
         Either all are replaced or none. Raises StorageError.
         """
+        self._write_alone(Batch(entries={entry.ino: schema.entry_row(entry) for entry in entries}, sync=True))
+
+    def begin_use(self) -> None:
+        """What the loss of power left is repaired: from here on another one would be noticed. Takes the room
+        that is kept for the journal. Blocks; only before `start`. Raises StorageError."""
+        self._write_alone(Batch(facts={database.IN_USE_SINCE: database.boot_id()}))
+        try:
+            self._reserve = Reserve(self._path.with_name("reserve"), self._disk)
+        except OSError as error:
+            raise database.storage_error(self._path, error) from error
+
+    def _write_alone(self, batch: Batch) -> None:
         assert self._thread is None, "the writer thread has its own view of what is to be written"
-        batch = Batch(entries={entry.ino: schema.entry_row(entry) for entry in entries}, sync=True)
         with self._reader_lock:
             try:
                 database.write(self._disk, DiskStep.RECOVER_ENTRIES, self._path, self._reader, batch)

@@ -16,6 +16,9 @@ log = logging.getLogger(__name__)
 
 BUSY_TIMEOUT_S: Final = 5.0
 
+IN_USE_SINCE: Final = "boot"
+BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
 
 @dataclass(slots=True)
 class Batch:
@@ -102,6 +105,17 @@ def open_redo_log(connection: sqlite3.Connection, path: Path, disk: Disk) -> red
         return redo_log.RedoLog(log_path, run=run + 1, disk=disk)
     except (sqlite3.Error, OSError, ValueError) as error:
         raise damaged(path, error) from error
+
+
+def lost_power(connection: sqlite3.Connection) -> bool:
+    """Tell whether the host ended before the last user of the journal did."""
+    row = connection.execute("SELECT value FROM facts WHERE name = ?", [IN_USE_SINCE]).fetchone()
+    return row is not None and row[0] != boot_id()
+
+
+def boot_id() -> str:
+    """Return what names this boot of the host."""
+    return BOOT_ID.read_text().strip()
 
 
 def write(disk: Disk, step: DiskStep, path: Path, connection: sqlite3.Connection, batch: Batch) -> None:

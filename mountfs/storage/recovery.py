@@ -28,15 +28,21 @@ def recover(journal: SqliteJournal, content: ContentFiles) -> None:
     """Repair what a crash may leave; to be run before the journal is started. Blocks. May be repeated.
 
     Afterwards no deleted entry has a content file, and each file whose content the remote lacks has the size
-    that a local disk would show. Content that is lost is reported as the failure of its entry. Takes time by
-    what was pending or deleted, not by what is known; `orphans` finds the rest. Raises StorageError,
-    CacheUnusable.
+    that a local disk would show, unless it was closed: then it keeps the size of that, and what is there is
+    compared with it at its first use. Where the host lost its power nothing is compared, as what was not
+    synced may be in any state and what was synced may have been written to since. Content that is lost is
+    reported as the failure of its entry. Takes time by what was pending or deleted, not by what is known;
+    `orphans` finds the rest. Raises StorageError, CacheUnusable.
     """
     _remove_deleted(content, journal.unlinked_inos())
     exposed = journal.exposed_entries()
     last_pending = max((entry.pending or 0 for entry in journal.pending_entries()), default=0)
     journal.repair(_looked_at(content, entry, last_pending + 1) for entry in exposed)
-    journal.repair(_repaired(content, journal.pending_entries()))
+    trust_seals = not journal.lost_power
+    if not trust_seals:
+        log.warning("recovery: the host lost its power or was reset: content is taken as the disk has it")
+    journal.repair(_repaired(content, journal.pending_entries(), trust_seals=trust_seals))
+    journal.begin_use()
 
 
 def orphans(journal: SqliteJournal, content: ContentFiles) -> Iterator[list[Ino]]:
@@ -64,7 +70,8 @@ def _looked_at(content: ContentFiles, entry: EntryRecord, pending: int) -> Entry
     """Programs could write to this content without the daemon: find out whether they did."""
     stamp = content.stamp(entry.ino)
     if stamp in (None, entry.exposed) or entry.content_dirty or entry.parent is None:
-        return replace(entry, exposed=None)
+        # A page that was dirty already is written to without a trace.
+        return replace(entry, exposed=None, sealed=None)
     assert stamp is not None
     log.info("recovery: inode %d %r was written to before the last mount ended", entry.ino, entry.name)
     return replace(
@@ -80,24 +87,32 @@ def _looked_at(content: ContentFiles, entry: EntryRecord, pending: int) -> Entry
     )
 
 
-def _repaired(content: ContentFiles, pending: Iterable[EntryRecord]) -> list[EntryRecord]:
+def _repaired(
+    content: ContentFiles, pending: Iterable[EntryRecord], *, trust_seals: bool
+) -> list[EntryRecord]:
     """Return the entries that have to be changed, and create the content of empty files."""
     dirty = [entry for entry in pending if entry.content_dirty and entry.parent is not None]
     files = [entry for entry in dirty if entry.kind is EntryKind.FILE]
-    return [new for old in files if (new := _repair(content, old)) != old]
+    return [new for old in files if (new := _repair(content, old, trust_seals=trust_seals)) != old]
 
 
-def _repair(content: ContentFiles, entry: EntryRecord) -> EntryRecord:
+def _repair(content: ContentFiles, entry: EntryRecord, *, trust_seals: bool) -> EntryRecord:
     size = content.size(entry.ino)
     if size is None and entry.size == 0:
         log.info("recovery: created the empty content of inode %d %r", entry.ino, entry.name)
         _create_empty(content, entry)
         return entry
+    if size is None and entry.base is not None and entry.sealed is not None and trust_seals:
+        # Its first use finds it missing, and what the remote has in its place.
+        return entry
     if size is None or (size == 0 and entry.failure == CONTENT_LOST):
         # An empty file may have come from somebody who only looked; a program's writing clears the failure.
         log.error("recovery: inode %d %r: %s", entry.ino, entry.name, CONTENT_LOST)
         return replace(entry, failure=CONTENT_LOST)
-    if size == entry.size:
+    if not trust_seals:
+        entry = replace(entry, sealed=None)
+    if size == entry.size or entry.sealed is not None:
+        # What is not as it was closed is damaged: found at its first use.
         return entry
     log.info("recovery: inode %d %r has %d bytes, not %d", entry.ino, entry.name, size, entry.size)
     return replace(entry, size=size)

@@ -36,7 +36,7 @@ class SavedFiles:
 
 
 def _copy(disk: Disk, source: int, target: Path) -> str:
-    for path in _free_names(target):
+    for path in free_names(target):
         try:
             copy = disk.open(DiskStep.SAVE_COPY, path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         except FileExistsError:
@@ -60,7 +60,8 @@ def _copy_bytes(disk: Disk, source: int, target: int) -> None:
         position += disk.write(DiskStep.SAVE_COPY, target, piece, position)
 
 
-def _free_names(target: Path) -> Iterator[Path]:
+def free_names(target: Path) -> Iterator[Path]:
+    """Yield the path itself and then others like it, without an end."""
     yield target
     number = 2
     while True:

@@ -13,12 +13,12 @@ from mountfs.model.entry import Base, ContentStamp, EntryKind, EntryRecord, Open
 from mountfs.model.ids import Ino, LeaseToken, NodeId, UploadId, VersionId
 from mountfs.model.remote import KnownLease
 
-FORMAT: Final = 5
+FORMAT: Final = 6
 
 TABLES: Final = """
 CREATE TABLE IF NOT EXISTS facts (
-    name  TEXT PRIMARY KEY,  -- 'format', 'workspace', 'ino_ceiling';
-                             -- with JSON: 'conflict INO', 'lease INO', 'pin INO'
+    name  TEXT PRIMARY KEY,  -- 'format', 'workspace', 'ino_ceiling', 'boot';
+                             -- with JSON: 'conflict INO', 'lease INO', 'pin INO', 'request NODE'
     value TEXT NOT NULL
 ) WITHOUT ROWID;
 
@@ -52,7 +52,9 @@ CREATE TABLE IF NOT EXISTS entries (
     xattrs        TEXT,              -- NULL: none; else JSON, each name (latin-1) with its value (base64)
     base_text     TEXT,              -- the confirmed free text on the remote; NULL: none
     base_modified_ns INTEGER,        -- when it was changed there, by its clock; NULL: not known
-    is_foreign    INTEGER            -- 1: a symlink whose target comes from the remote
+    is_foreign    INTEGER,           -- 1: a symlink whose target comes from the remote
+    sealed        TEXT               -- of content that the remote lacks: its SHA-256 since the last close,
+                                     -- '': closed, not hashed yet; NULL: it may be changing
 );
 CREATE TABLE IF NOT EXISTS uploads (
     ino         INTEGER PRIMARY KEY,
@@ -85,6 +87,7 @@ MIGRATIONS: Final = {
         "ALTER TABLE entries ADD COLUMN base_modified_ns INTEGER",
         "ALTER TABLE entries ADD COLUMN is_foreign INTEGER",
     ),
+    5: ("ALTER TABLE entries ADD COLUMN sealed TEXT",),
 }
 """What leads from a format to the next."""
 
@@ -92,7 +95,7 @@ ENTRY_COLUMNS: Final = (
     "ino, parent, name, kind, mode, uid, gid, rdev, size, atime_ns, mtime_ns, ctime_ns, target,"
     " node, base_parent, base_name, base_version, base_sha256, base_size,"
     " generation, content_dirty, pending, failure, listed, exposed_mtime_ns, exposed_size,"
-    " xattrs, base_text, base_modified_ns, is_foreign"
+    " xattrs, base_text, base_modified_ns, is_foreign, sealed"
 )
 ENTRY_VALUES: Final = ENTRY_COLUMNS.count(",") + 1
 PUT_ENTRY: Final = (
@@ -158,6 +161,7 @@ def entry_row(entry: EntryRecord) -> Row:
         (base.text or None) if base is not None else None,
         (base.modified_ns or None) if base is not None else None,
         1 if entry.foreign else None,
+        entry.sealed,
     )
 
 
@@ -219,6 +223,7 @@ def entry_record(row: sqlite3.Row) -> EntryRecord:
         exposed=_stamp(row),
         xattrs=_xattrs(row["xattrs"]),
         foreign=bool(row["is_foreign"]),
+        sealed=row["sealed"],
     )
 
 
@@ -319,6 +324,20 @@ def pin_value(path: bytes) -> str:
 def pin_record(name: str, value: str) -> tuple[Ino, bytes]:
     """Raises ValueError or AttributeError where it is damaged."""
     return Ino(int(name.removeprefix(PIN_FACT))), json.loads(value).encode("latin-1")
+
+
+REQUEST_FACT: Final = "request "
+SELECT_REQUESTS: Final = "SELECT name, value FROM facts WHERE name GLOB 'request *'"
+
+
+def request_fact(node: NodeId) -> str:
+    return f"{REQUEST_FACT}{node}"
+
+
+def request_record(name: str, value: str) -> tuple[NodeId, tuple[NodeId, str]]:
+    """Raises ValueError where it is damaged."""
+    parent, place_name = json.loads(value)
+    return NodeId(name.removeprefix(REQUEST_FACT)), (NodeId(parent), place_name)
 
 
 def _base_values(base: Base | None) -> list[str | int | None] | None:

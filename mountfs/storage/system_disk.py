@@ -46,6 +46,9 @@ class SystemDisk:
     def unlink(self, step: DiskStep, path: Path) -> None:
         path.unlink()
 
+    def rename(self, step: DiskStep, path: Path, target: Path) -> None:
+        path.rename(target)
+
     def commit(self, step: DiskStep, transaction: Callable[[], object]) -> None:
         transaction()
 

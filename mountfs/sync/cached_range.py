@@ -19,7 +19,7 @@ class ContentChanged(Exception):
 
 def is_unchanged(inode: Inode, generation: int) -> bool:
     """Tell whether the content is, as a whole, still of this generation."""
-    return inode.generation == generation and not inode.unsealed
+    return inode.generation == generation and not (inode.unsealed or inode.changing)
 
 
 class CachedRange:
@@ -58,15 +58,17 @@ class CachedRange:
         return content
 
     def _read(self, offset: int, size: int) -> bytes:
-        descriptor = self._inode.descriptor
-        assert descriptor is not None
         try:
-            return os.pread(descriptor, size, self._start + offset)
+            return os.pread(self._descriptor(), size, self._start + offset)
         except OSError as error:
             raise StorageError(
                 f"{self._inode.path()!r} cannot be read from the cache: {error.strerror}",
                 errno=error.errno or 5,
             ) from error
+
+    def _descriptor(self) -> int:
+        assert self._inode.descriptor is not None
+        return self._inode.descriptor
 
     def _hash(self) -> str:
         digest = hashlib.sha256()

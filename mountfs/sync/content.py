@@ -4,9 +4,9 @@ import errno
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import IO, Final
 
 import trio
 
@@ -17,7 +17,9 @@ from mountfs.model.node import RemoteNode
 from mountfs.model.ranges import RangeSet
 from mountfs.model.remote import Remote
 from mountfs.model.storage import ContentStore
+from mountfs.rules.back_pressure import Pressure
 from mountfs.rules.read_plan import ReadAhead, ReadPlan
+from mountfs.sync.back_pressure import BackPressure
 from mountfs.sync.damage import DamageCheck
 from mountfs.sync.direct_access import DirectAccess
 from mountfs.sync.exclusive_use import ExclusiveUse
@@ -54,19 +56,29 @@ class FileContent:
     ) -> None:
         self._tree = tree
         self._store = store
-        self._disk = store.disk
+        self.disk = store.disk
         self._exclusive = ExclusiveUse()
         self.upkeep = Upkeep(tree, store, self._exclusive, limit_bytes=limit_bytes)
         self._fetcher = Fetcher(
             remote, store.disk, patience_s=patience_s, fetched=self._count_fetched, let_go=self._let_go
         )
         self._damage = DamageCheck(store)
+        self.room = BackPressure(tree, self.upkeep)
         self.direct = DirectAccess(tree, grown=self.upkeep.grow)
+        # Whoever writes past the daemon cannot be slowed.
+        self.direct.is_affordable = lambda: self.room.current() is Pressure.NONE
         self.superseding = Superseding(tree, remote, store, self.direct)
         self._prefetcher = Prefetcher(self._bring, lambda: self.upkeep.free_bytes)
         self.fetched_bytes = 0
         """How many bytes of content came from the remote, since the start."""
+        self._frozen: dict[Ino, trio.Event] = {}
         self._uncommitted: dict[Ino, trio.Event] = {}
+        self.lost: set[Ino] = set()
+        """Whose content was found to be damaged without anything that could take its place."""
+        self.damage_found: list[bytes] = []
+        """The paths of what was found to be damaged in this run."""
+        self.when_set_back: Callable[[Inode], None] = lambda inode: None
+        """Called when a file got the content again that the remote confirmed last."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the downloads and the upkeep of the index until cancelled."""
@@ -95,6 +107,8 @@ class FileContent:
             await self._exclusive.wait_free(inode.ino)
             if inode.is_symlink:
                 inode.present = RangeSet([(0, inode.size)])
+            if inode.suspect and inode.descriptor is None:
+                await self._check_unsent(inode)
             if inode.descriptor is None and (inode.content_dirty or inode.present is not None):
                 # Made or used in this run: the path is in the operating system's cache.
                 inode.descriptor = self._open_file(inode)
@@ -113,6 +127,45 @@ class FileContent:
         self._let_go(inode)
         self._fetcher.abandon(inode)
 
+    async def _check_unsent(self, inode: Inode) -> None:
+        """Look at what an earlier run closed before it is used. Where it is damaged it is set aside, never
+        to be sent, and the file has its last confirmed content again, or none: then raises StorageError.
+        """
+        with self._exclusive.of(inode.ino):
+            fault = await self._damage.fault_of_unsent(inode)
+            if fault is None:
+                inode.suspect = False
+                return
+            kept = await trio.to_thread.run_sync(self._store.set_aside, inode.ino, inode.path())
+            if inode.ino not in self.lost:
+                log.error("%r is damaged, and was not sent: %s; now in %s", inode.path(), fault, kept)
+                self.damage_found.append(inode.path())
+            await self.upkeep.forget_coverage(inode)
+            if inode.base is None:
+                self.lost.add(inode.ino)
+                raise StorageError(
+                    f"what was written to {inode.path()!r} is damaged in the cache, and was never sent",
+                    errno=errno.EIO,
+                    hint=f"what is left of it is in {self._store.damaged}; remove the file or write it anew",
+                )
+            local_changes.go_back(self._tree, inode)
+            self.replaced(inode)
+            self.when_set_back(inode)
+            await self._tree.journal.committed()
+
+    async def compare(self, inode: Inode) -> None:
+        """Compare what the disk has of a file that nobody uses with what is known of it, as at its first use;
+        `damage_found` tells what comes of it. Raises StorageError."""
+        if inode.opens or inode.sending:
+            return
+        self._damage.doubt(inode)
+        if inode.content_dirty:
+            inode.suspect = inode.sealed is not None
+        else:
+            inode.present = None
+        async with self.held(inode):
+            pass
+
     async def _open_alone(self, inode: Inode) -> None:
         with self._exclusive.of(inode.ino):
             if inode.descriptor is None:
@@ -130,7 +183,7 @@ class FileContent:
         """Have the target in a file, as what the remote is to have of the link."""
         descriptor = self._store.open(inode.ino, create=True)
         try:
-            self._disk.write(DiskStep.WRITE_CONTENT, descriptor, inode.target, 0)
+            self.disk.write(DiskStep.WRITE_CONTENT, descriptor, inode.target, 0)
         except OSError as error:
             os.close(descriptor)
             raise _disk_error(inode, error) from error
@@ -149,13 +202,14 @@ class FileContent:
             inode.present = RangeSet()
         if not inode.content_dirty and inode.descriptor is not None:
             self._fit(inode)
-            await self._damage.check(inode)
+            if not await self._damage.check(inode):
+                self.damage_found.append(inode.path())
 
     def _fit(self, inode: Inode) -> None:
         """Give the file of clean content the length of its version."""
         assert inode.descriptor is not None
         try:
-            self._disk.resize(DiskStep.FIT_CONTENT, inode.descriptor, inode.size)
+            self.disk.resize(DiskStep.FIT_CONTENT, inode.descriptor, inode.size)
         except OSError as error:
             raise _disk_error(inode, error) from error
 
@@ -170,6 +224,8 @@ class FileContent:
             self.count_blocks(inode)
             os.close(inode.descriptor)
             inode.descriptor = None
+        if inode.is_linked and inode.present and not inode.has_whole_content():
+            self.upkeep.save_later(inode)
         self.dropped(inode)
 
     def count_blocks(self, inode: Inode) -> None:
@@ -260,7 +316,8 @@ class FileContent:
             await self._fetcher.require(inode, start, end, end)
 
     async def write(self, inode: Inode, offset: int, content: bytes) -> int:
-        """Write to the cache file. The inode must be held."""
+        """Write to the cache file. The inode must be held. Raises StorageError, ENOSPC for want of room."""
+        await self.room.admit(len(content))
         epoch = None
         while epoch != inode.content_epoch:
             # Once more where what was there was set aside in favour of the remote's while the thread wrote.
@@ -275,12 +332,24 @@ class FileContent:
         assert descriptor is not None
         try:
             if len(content) <= INLINE_WRITE:
-                return self._disk.write(DiskStep.WRITE_CONTENT, descriptor, content, offset)
-            return await trio.to_thread.run_sync(
-                self._disk.write, DiskStep.WRITE_CONTENT, descriptor, content, offset
-            )
+                return self.disk.write(DiskStep.WRITE_CONTENT, descriptor, content, offset)
+            with changing(inode):
+                return await self._write_in_thread(descriptor, offset, content)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise _disk_error(inode, error) from error
+        try:
+            # What is only cached gives way.
+            with changing(inode):
+                await self.upkeep.make_room()
+                return await self._write_in_thread(descriptor, offset, content)
         except OSError as error:
             raise _disk_error(inode, error) from error
+
+    async def _write_in_thread(self, descriptor: int, offset: int, content: bytes) -> int:
+        return await trio.to_thread.run_sync(
+            self.disk.write, DiskStep.WRITE_CONTENT, descriptor, content, offset
+        )
 
     async def truncate(self, inode: Inode, size: int) -> None:
         """Set the size. The inode must be held."""
@@ -290,7 +359,8 @@ class FileContent:
         descriptor = inode.descriptor
         assert descriptor is not None
         try:
-            await trio.to_thread.run_sync(self._disk.resize, DiskStep.RESIZE_CONTENT, descriptor, size)
+            with changing(inode):
+                await trio.to_thread.run_sync(self.disk.resize, DiskStep.RESIZE_CONTENT, descriptor, size)
         except OSError as error:
             raise _disk_error(inode, error) from error
         self.modified(inode, size)
@@ -311,6 +381,8 @@ class FileContent:
 
     async def begin_modification(self, inode: Inode) -> None:
         """Bring the whole content here, make it dirty, and wait until the journal knows; for who holds it."""
+        while inode.ino in self._frozen:
+            await self._frozen[inode.ino].wait()
         while not inode.unsealed:
             await self.require_whole(inode)
             if not local_changes.begin_modification(self._tree, inode):
@@ -323,6 +395,20 @@ class FileContent:
                 done.set()
         while inode.ino in self._uncommitted:
             await self._uncommitted[inode.ino].wait()
+
+    @contextmanager
+    def frozen(self, inode: Inode) -> Iterator[None]:
+        """Within, nobody begins to change sealed content through the daemon: they wait."""
+        self._frozen[inode.ino] = end = trio.Event()
+        try:
+            yield
+        finally:
+            del self._frozen[inode.ino]
+            end.set()
+
+    def scratch(self) -> IO[bytes]:
+        """Return an empty file of the cache without a name, which goes when it is closed."""
+        return self._store.scratch()
 
     def modified(self, inode: Inode, size: int) -> None:
         """The bytes were changed, after `begin_modification`; the file has this size now."""
@@ -390,6 +476,16 @@ class FileContent:
         self.fetched_bytes += count
         self.upkeep.save_later(inode)
         self.upkeep.grow(count)
+
+
+@contextmanager
+def changing(inode: Inode) -> Iterator[None]:
+    """A thread changes bytes within; `FileContent.modified` has to follow at once where that succeeded."""
+    inode.changing += 1
+    try:
+        yield
+    finally:
+        inode.changing -= 1
 
 
 def _touch(inode: Inode) -> None:

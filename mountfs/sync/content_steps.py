@@ -113,8 +113,10 @@ class ContentSteps:
             try:
                 committed = await self._remote.commit_known(base.node, sent.sha256, base.version)
             except VersionMismatch:
-                return await self._settle_mismatch(inode, sent)
-            return self._confirm(inode, committed, sent) if committed is not None else None
+                return await self._settle_mismatch(inode, sent, base.node)
+            if committed is None:
+                return None
+            return self._confirm(inode, committed, sent, replaced=base.version)
         raise OutcomeUnknown(f"the lock on {inode.path()!r} ended before its new version was confirmed")
 
     async def _is_what_the_remote_had(self, inode: Inode) -> bool:
@@ -178,8 +180,8 @@ class ContentSteps:
             try:
                 committed = await self._remote.commit(node, sent.upload, base)
             except VersionMismatch:
-                return await self._settle_mismatch(inode, sent)
-            return self._confirm(inode, committed, sent)
+                return await self._settle_mismatch(inode, sent, node)
+            return self._confirm(inode, committed, sent, replaced=base)
         raise OutcomeUnknown(f"the lock on {inode.path()!r} ended before its new version was confirmed")
 
     async def _settle_lost_lease(self, inode: Inode) -> Outcome:
@@ -206,16 +208,19 @@ class ContentSteps:
             await self._aside.keep_both(inode, theirs)
         return Outcome.AGAIN
 
-    def _confirm(self, inode: Inode, node: RemoteNode | None, sent: Sent) -> Outcome:
+    def _confirm(
+        self, inode: Inode, node: RemoteNode | None, sent: Sent, *, replaced: VersionId | None = None
+    ) -> Outcome:
         """Success is only what the workspace shows with equal size and hash."""
         if node is None or not _has(node, sent):
             raise UploadFailed(f"the workspace does not show what was sent of {inode.path()!r}")
-        self._record_content(inode, node, sent)
+        self._record_content(inode, node, sent, replaced=replaced)
         return Outcome.AGAIN
 
-    def _record_content(self, inode: Inode, node: RemoteNode, sent: Sent) -> None:
-        self._uploads.ended(inode)
-        self.answered(inode)
+    def _record_content(
+        self, inode: Inode, node: RemoteNode, sent: Sent, *, replaced: VersionId | None = None
+    ) -> None:
+        """`replaced`: the version that was committed on."""
         owner = self._tree.by_node.get(node.id)
         if inode.base is None and owner is not None and owner is not inode and owner.name != inode.name:
             self._check_not_merged(inode, owner, node)
@@ -224,14 +229,22 @@ class ContentSteps:
         elif inode.base is not None and inode.base.node == node.id:
             self._tree.set_base(inode, base_of(node))
         elif owner is not None:
-            # A file renamed over this one has its node by now.
-            self._tree.set_base(owner, base_of(node))
-            self._tree.save(owner)
+            # A file renamed over this one has its node by now, and may have sent a version itself already.
+            self._uploads.loosen(inode)
+            self.answered(inode)
+            if replaced is None or (owner.base is not None and owner.base.version == replaced):
+                self._tree.set_base(owner, base_of(node))
+                owner.touched_at = trio.current_time()
+                self._tree.save(owner)
             return
         else:
             # This file took over another node while it was created.
+            self._uploads.loosen(inode)
+            self.answered(inode)
             local_changes.leave_behind(self._tree, base_of(node))
             return
+        self._uploads.ended(inode)
+        self.answered(inode)
         inode.touched_at = trio.current_time()
         if inode.generation == sent.generation and inode.is_linked:
             inode.content_dirty = False
@@ -244,26 +257,30 @@ class ContentSteps:
         same: that one has its content as the version before."""
         are_siblings = owner.is_linked and inode.is_linked and owner.parent is inode.parent
         if are_siblings and names.folded(owner.name) == names.folded(inode.name):
+            self._uploads.ended(inode)
+            self.answered(inode)
             raise NameRefused(f"the workspace takes it for the same name as {node.name!r}")
 
-    async def _settle_mismatch(self, inode: Inode, sent: Sent) -> Outcome:
-        """The remote has moved on from the version that this content was based on."""
+    async def _settle_mismatch(self, inode: Inode, sent: Sent, node: NodeId) -> Outcome:
+        """The remote has moved on from the version of the node that this content was based on."""
         base = inode.base
-        assert base is not None
+        if base is None or base.node != node:
+            # A program gave the node to another file while the commit was on its way.
+            return Outcome.AGAIN
         theirs = await self._refresher.lookup.node(base.node)
-        if theirs is None or theirs.trashed:
-            self._changes.remove(inode)
-        elif _has(theirs, sent):
+        if theirs is not None and not theirs.trashed and _has(theirs, sent):
             # Our own earlier try, whose answer was lost, or the same bytes from elsewhere.
             self._record_content(inode, theirs, sent)
+        elif not inode.is_linked or inode.base is not base:
+            # What a program did meanwhile is looked at anew: by now the node may be that of another entry.
+            pass
+        elif theirs is None or theirs.trashed:
+            self._changes.remove(inode)
         elif base.sha256 is not None and (base.sha256, base.size) == (theirs.sha256, theirs.size):
             self._tree.set_base(inode, replace(base, version=theirs.version))
         elif self._tree.is_own_attempt(theirs):
             # Sent for the file that this one replaced, before its answer was lost.
             self._tree.set_base(inode, base_of(theirs))
-        elif not inode.is_linked or inode.base is not base:
-            # What a program did meanwhile is looked at anew.
-            pass
         elif self.conflict == "last-writer-wins":
             self._changes.conflicts.note(inode, ConflictKind.EDIT_EDIT, theirs, base=base)
             self._tree.set_base(inode, replace(base, version=theirs.version))
@@ -277,11 +294,18 @@ class ContentSteps:
     async def _settle_rival(self, inode: Inode, rival: RemoteNode) -> bool:
         """The remote has a file where ours is to be created. Return whether that changed what is to do."""
         theirs = await self._refresher.lookup.node(rival.id)
-        if theirs is None or theirs.trashed or inode.base is not None or not inode.is_linked:
+        if theirs is None or theirs.trashed or not _is_to_be_created(inode):
             return False
         sent = await self._sent_before(inode, theirs)
         if _has(theirs, sent):
             self._record_content(inode, theirs, sent)
+        elif not _is_to_be_created(inode):
+            # What a program did meanwhile is looked at anew.
+            pass
+        elif self._tree.is_own_attempt(theirs):
+            # Sent for a file that was here before: this one is its next version.
+            self._changes.give_node_to(inode, theirs)
+            self._tree.save(inode)
         elif self.conflict == "last-writer-wins":
             self._changes.give_node_to(inode, theirs)
             self._changes.conflicts.note(inode, ConflictKind.CREATE_CREATE, theirs)
@@ -330,9 +354,14 @@ class ContentSteps:
     def answered(self, inode: Inode) -> None:
         """It is known by now what the remote created for this file, if anything."""
         inode.unanswered = False
+        self._uploads.answered(inode)
         for place in [place for place, waiting in self._tree.unanswered.items() if waiting is inode]:
             del self._tree.unanswered[place]
 
 
 def _has(node: RemoteNode, sent: Sent) -> bool:
     return node.size == sent.size and node.sha256 in (None, sent.sha256)
+
+
+def _is_to_be_created(inode: Inode) -> bool:
+    return inode.base is None and inode.is_linked

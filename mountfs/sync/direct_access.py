@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from mountfs.model.entry import ContentStamp
+from mountfs.model.ids import Ino
 from mountfs.tree import local_changes
 from mountfs.tree.inode import Inode
 from mountfs.tree.tree import Tree
@@ -40,8 +41,12 @@ class DirectAccess:
     def __init__(self, tree: Tree, *, grown: Callable[[int], None]) -> None:
         self._tree = tree
         self._grown = grown
+        self._exposed: dict[Ino, Inode] = {}
         self.is_possible: Callable[[], bool] = lambda: False
         """Whether the kernel of this mount can; set once it is mounted."""
+
+        self.is_affordable: Callable[[], bool] = lambda: True
+        """Whether programs may write without being held up."""
 
     def admit(self, inode: Inode, *, writing: bool) -> bool:
         """Count an open of a file whose content is held; return whether it is a direct one.
@@ -49,7 +54,7 @@ class DirectAccess:
         Raises StorageError, with nothing counted. Before a direct open for writing is answered, the journal
         must have committed.
         """
-        direct = bool(inode.direct_opens) or self._may_begin(inode)
+        direct = bool(inode.direct_opens) or self._may_begin(inode, writing=writing)
         if direct and writing:
             self._tree.journal.check_writable()
         if direct:
@@ -63,10 +68,16 @@ class DirectAccess:
             self.expose_again(inode)
         return direct
 
-    def _may_begin(self, inode: Inode) -> bool:
+    def _may_begin(self, inode: Inode, *, writing: bool) -> bool:
+        if writing and not self.is_affordable():
+            return False
         # Where a write has to clear these bits, the daemon has to see it.
         has_set_id = inode.mode & (stat.S_ISUID | stat.S_ISGID)
         return self.is_possible() and not inode.cached_opens and not has_set_id and inode.has_whole_content()
+
+    def exposed(self) -> list[Inode]:
+        """Return the files that programs may be writing to past the daemon."""
+        return list(self._exposed.values())
 
     def leave(self, inode: Inode, *, writing: bool, direct: bool) -> None:
         """Undo what `admit` counted; the content must still be held."""
@@ -78,6 +89,7 @@ class DirectAccess:
         if inode.exposed is not None and not inode.writers:
             self.notice(inode)
             inode.exposed = None
+            self._exposed.pop(inode.ino, None)
             self._save(inode)
 
     def notice(self, inode: Inode) -> None:
@@ -99,6 +111,8 @@ class DirectAccess:
     def expose_again(self, inode: Inode) -> None:
         """What programs write from now on is noticed; for whoever changed the file himself."""
         inode.exposed = _stamp(inode) if inode.direct_opens and inode.writers else None
+        if inode.exposed is not None:
+            self._exposed[inode.ino] = inode
         self._save(inode)
 
     def changed_by_us(self, inode: Inode) -> None:

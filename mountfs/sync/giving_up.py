@@ -56,7 +56,7 @@ class GivingUp:
         if inode.is_symlink and inode.content_dirty:
             return [await trio.to_thread.run_sync(self._save_target, inode.target, folder, inode.path())]
         self._content.notice(inode)
-        if not inode.is_file or not inode.content_dirty:
+        if not inode.is_file or not inode.content_dirty or inode.ino in self._content.lost:
             return []
         return [await self.save(inode, folder, inode.path())]
 

@@ -12,7 +12,7 @@ import trio
 from mountfs.model.allocation import Allocation, AllocationKind, SeekTarget
 from mountfs.model.disk import Disk, DiskStep
 from mountfs.model.errors import NothingThere, StorageError
-from mountfs.sync.content import FileContent
+from mountfs.sync.content import FileContent, changing
 from mountfs.tree.inode import Inode
 
 COPY_BYTES: Final = 64 * 1024 * 1024
@@ -32,6 +32,7 @@ class ContentRanges:
 
     async def allocate(self, inode: Inode, allocation: Allocation) -> None:
         """Raises StorageError, and the errors of `FileContent.write`."""
+        await self._content.room.admit(max(0, allocation.end - inode.size))
         size = inode.size if allocation.keeps_size else max(inode.size, allocation.end)
         if allocation.kind is AllocationKind.RESERVE and size == inode.size:
             await self._content.require_whole(inode)
@@ -44,7 +45,7 @@ class ContentRanges:
         while epoch != inode.content_epoch:
             await self._content.begin_modification(inode)
             epoch = inode.content_epoch
-            with trio.CancelScope(shield=True):
+            with trio.CancelScope(shield=True), changing(inode):
                 await self._allocate(inode, allocation)
         self._content.modified(inode, max(inode.size, size))
 
@@ -80,12 +81,13 @@ class ContentRanges:
             count = min(size, COPY_BYTES, source.size - source_offset)
             if count <= 0:
                 return 0
+            await self._content.room.admit(count)
             await self._content.require(source, source_offset, source_offset + count)
             await self._content.begin_modification(target)
             target_epoch = target.content_epoch
             assert source.descriptor is not None
             assert target.descriptor is not None
-            with trio.CancelScope(shield=True), _disk_errors(target):
+            with trio.CancelScope(shield=True), changing(target), _disk_errors(target):
                 copied = await trio.to_thread.run_sync(
                     self._copy, source.descriptor, source_offset, target.descriptor, target_offset, count
                 )

@@ -307,6 +307,8 @@ class Sender:
             refusal = self._quota.refusal(inode)
             if refusal is not None:
                 raise refusal.with_traceback(None)
+            # A call must not be based on what a kill would undo here.
+            await self._tree.journal.committed()
             outcome = await self._executor.step(inode)
             if isinstance(outcome, WaitFor):
                 self._park(inode, outcome.inode)

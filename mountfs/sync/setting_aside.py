@@ -5,6 +5,7 @@ import os
 import trio
 
 from mountfs.model.disk import DiskStep
+from mountfs.model.errors import StorageError
 from mountfs.model.filesystem import KernelNotifier
 from mountfs.model.ids import Ino
 from mountfs.model.node import RemoteNode
@@ -57,13 +58,17 @@ class SettingAside:
             self._changes.conflicts.step_aside(inode, theirs)
             await self._refresher.look_at([theirs.id])
             return
+        before = _state(inode)
         await self._uploads.forget(inode)
         async with self._content.held(inode):
             await self._content.settle(inode)
-            before = _state(inode)
             ino = self._tree.journal.new_ino()
             assert inode.descriptor is not None
-            await trio.to_thread.run_sync(self._copy, inode.descriptor, ino, inode.size)
+            try:
+                await trio.to_thread.run_sync(self._copy, inode.descriptor, ino, inode.size)
+            except StorageError:
+                self._content.remove_orphans([ino])
+                raise
             await self._content.disown_bytes(inode)
             self._content.notice(inode)
             if inode.unsealed or not inode.is_linked or _state(inode) != before:

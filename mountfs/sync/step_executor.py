@@ -82,6 +82,7 @@ class StepExecutor:
                 self._fence.absolve(inode.ino)
             return Outcome.SETTLED
         if step is Step.WAIT_FOR_CLOSE:
+            await self._uploads.check(inode)
             return Outcome.WAIT_FOR_CLOSE
         if step is Step.WAIT_FOR_PARENT:
             assert inode.parent is not None
@@ -118,11 +119,14 @@ class StepExecutor:
                 await self._refresher.compare(inode.parent)
             return
         answer = await self._refresher.lookup.node(node)
+        if inode.node != node:
+            # A program gave the node to another file meanwhile, and this one that of another.
+            await self.look(inode)
+            return
         if answer is None or answer.trashed:
             self._changes.remove(inode)
             return
-        if inode.node == node:
-            self._record_place(inode, answer)
+        self._record_place(inode, answer)
         await self._contents.settle_answer(inode, answer)
 
     # Places.
@@ -197,27 +201,32 @@ class StepExecutor:
                 return WaitFor(blocker)
             call = RenameTo(spare)
         if isinstance(call, RenameTo):
-            self._tree.requested[base.node] = (base.parent, call.name)
+            await self._request(base.node, (base.parent, call.name))
             try:
                 node = await self._remote.rename(base.node, call.name)
             except NameTaken:
-                self._tree.requested.pop(base.node, None)
+                self._tree.end_request(base.node)
                 if names.folded_text(call.name) != names.folded_text(base.name):
-                    return await self._settle_name_taken(inode, base.parent, call.name)
+                    return await self._settle_name_taken(inode, situation, base.parent, call.name)
                 # By itself, where names that differ only in case are one: by way of another one.
-                self._tree.requested[base.node] = (base.parent, spare)
+                await self._request(base.node, (base.parent, spare))
                 node = await self._remote.rename(base.node, spare)
                 call = RenameTo(spare)
             if node.name != call.name:
                 raise NameRefused(f"the workspace keeps {call.name!r} as {node.name!r}")
         else:
-            self._tree.requested[base.node] = (call.parent, base.name)
+            await self._request(base.node, (call.parent, base.name))
             node = await self._remote.move(base.node, call.parent)
         self._record_place(inode, node)
         return Outcome.AGAIN
 
+    async def _request(self, node: NodeId, place: tuple[NodeId, str]) -> None:
+        """On return the journal knows what is asked for."""
+        self._tree.note_request(node, place)
+        await self._tree.journal.committed()
+
     def _record_place(self, inode: Inode, node: RemoteNode) -> None:
-        self._tree.requested.pop(node.id, None)
+        self._tree.end_request(node.id)
         owner = self._tree.by_node.get(node.id, inode)
         base = owner.base
         if base is None or base.node != node.id:
@@ -237,7 +246,9 @@ class StepExecutor:
             self._content.relabelled(owner)
         self._tree.save(owner)
 
-    async def _settle_name_taken(self, inode: Inode, parent: NodeId, name: str) -> Outcome | WaitFor:
+    async def _settle_name_taken(
+        self, inode: Inode, situation: Situation, parent: NodeId, name: str
+    ) -> Outcome | WaitFor:
         """Somebody has the name there: wait if it is about to leave, else ours steps aside."""
         rows = await self._remote.list_folder(parent)
         alike = [row for row in rows if names.folded_text(row.name) == names.folded_text(name)]
@@ -250,7 +261,7 @@ class StepExecutor:
             return Outcome.AGAIN
         if known is not None and known.pending is not None:
             return WaitFor(known)
-        if inode.is_linked:
+        if inode.is_linked and self._tree.situation(inode) == situation:
             self._changes.conflicts.step_aside(inode, theirs)
         await self._refresher.look_at([theirs.id])
         return Outcome.AGAIN
@@ -294,7 +305,7 @@ class StepExecutor:
         try:
             node = await self._remote.create_folder(parent, situation.name)
         except NameTaken:
-            return await self._settle_name_taken(inode, parent, situation.name)
+            return await self._settle_name_taken(inode, situation, parent, situation.name)
         owner = self._tree.by_node.get(node.id)
         if owner is not None and owner is not inode and owner.is_linked and node.name != situation.name:
             raise NameRefused(f"the workspace takes it for the same name as {node.name!r}")
@@ -331,8 +342,7 @@ class StepExecutor:
             await self._remote.trash(base.node)
         if inode.is_directory:
             self._trashed_folders.add(base.node)
-        owner = self._tree.by_node.get(base.node)
-        if owner is inode:
+        if inode.node == base.node:
             self._tree.set_base(inode, None)
         return Outcome.AGAIN
 

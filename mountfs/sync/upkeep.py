@@ -134,6 +134,16 @@ class Upkeep:
                 self._unsaved = unsaved | self._unsaved
                 raise
             self._stored.update(ino for ino, _ in coverages)
+            for inode in unsaved.values():
+                await self._remember(inode)
+
+    async def _remember(self, inode: Inode) -> None:
+        """Remember how what is here of a file looks that is not in use, where no hash tells."""
+        known = _coverage(inode)
+        base = inode.base
+        if known is None or inode.opens or (base and base.sha256 is not None and inode.has_whole_content()):
+            return
+        await trio.to_thread.run_sync(self._store.save_sums, *known)
 
     # The limit.
 
@@ -154,6 +164,13 @@ class Upkeep:
         for ino in eviction.choose(stored, self.used_bytes, limit_bytes, self._may_go):
             if self._may_go(ino):
                 await self._evict_one(ino)
+
+    async def make_room(self) -> bool:
+        """The disk is full: evict half of what the content takes, as far as that may go; return whether
+        anything went. Raises StorageError."""
+        before = self.evicted
+        await self.evict(limit_bytes=self.used_bytes // 2)
+        return self.evicted > before
 
     def _count(self) -> tuple[set[Ino], int]:
         """Return whose content is on the disk and the bytes of all; keeps no more of each than its number."""

@@ -1,5 +1,6 @@
 """Sending the content of one file: in one call, or in chunks that survive a crash."""
 
+import errno
 import hashlib
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -9,14 +10,15 @@ from typing import Final
 
 import trio
 
-from mountfs.model.entry import OpenUpload
-from mountfs.model.errors import UploadFailed, UploadVanished
+from mountfs.model.entry import SEALED, OpenUpload
+from mountfs.model.errors import StorageError, UploadFailed, UploadVanished
 from mountfs.model.ids import Ino, NodeId, UploadId
 from mountfs.model.remote import BatchFile, NewFile, Remote, Unplaced, UploadLimits, UploadState, UploadStatus
 from mountfs.rules import chunks, names
 from mountfs.sync.batches import Batch
-from mountfs.sync.cached_range import CachedRange, ContentChanged, is_unchanged
+from mountfs.sync.cached_range import ContentChanged, is_unchanged
 from mountfs.sync.content import FileContent
+from mountfs.sync.still_content import SealedState, sealed_state
 from mountfs.tree.inode import Inode
 from mountfs.tree.tree import Tree
 
@@ -79,6 +81,8 @@ class ContentUploads:
             if inode is not None and upload.place is not None:
                 inode.unanswered = True
                 tree.unanswered[upload.place] = inode
+            if inode is not None and inode.sealed == SEALED and upload.generation == inode.generation:
+                inode.sealed = upload.sha256
 
     async def limits(self) -> UploadLimits:
         """Return what one upload may be; asked once."""
@@ -87,6 +91,12 @@ class ContentUploads:
                 self._limits = self._limits or await self._remote.upload_limits()
         return self._limits
 
+    async def check(self, inode: Inode) -> None:
+        """Raise FileTooBig or NameRefused where the remote would not take the file as it is now."""
+        limits = await self.limits()
+        names.check_suffix(_display_name(inode), limits.refused_suffixes)
+        chunks.chunk_bytes(inode.size, limits)
+
     async def send(self, inode: Inode, place: NewFile | None) -> Sent:
         """Send the content; to `place` in the call that sends it where one call does, else unplaced.
 
@@ -94,7 +104,7 @@ class ContentUploads:
         on where it stopped when it is sent again unchanged, also after a crash.
         """
         limits = await self.limits()
-        names.check_suffix(_display_name(inode), limits.refused_suffixes)
+        await self.check(inode)
         await self._content.settle(inode)
         self.transfers[inode.ino] = Transfer(inode, inode.size)
         try:
@@ -102,8 +112,8 @@ class ContentUploads:
                 sent = await self._send_small(inode, place)
                 self.sent_bytes += sent.size
                 return sent
-            async with self._content.held(inode):
-                return await self._send_chunked(inode, limits)
+            async with self._content.held(inode), sealed_state(inode, self._content) as state:
+                return await self._send_chunked(state, limits)
         finally:
             del self.transfers[inode.ino]
 
@@ -129,14 +139,14 @@ class ContentUploads:
         """Return the hash of the content as it stands. Raises ContentChanged, StorageError."""
         await self._content.settle(inode)
         async with self._content.held(inode):
-            generation, size = inode.generation, inode.size
-            content = self._range(inode, 0, size, generation)
+            state = SealedState(inode, self._content)
+            content = state.range(0, state.size)
             known = self._hashes.get(inode.ino)
-            if known is not None and known[:2] == (generation, size):
+            if known is not None and known[:2] == (state.generation, state.size):
                 return known[2]
             digest = await content.sha256()
         if inode.sending:
-            self._hashes[inode.ino] = generation, size, digest
+            self._hashes[inode.ino] = state.generation, state.size, digest
         return digest
 
     async def known_content(self, inode: Inode) -> Sent | None:
@@ -151,18 +161,25 @@ class ContentUploads:
         await self._note(OpenUpload(inode.ino, generation, NO_SESSION, 0, size, sha256))
         return Sent(None, None, generation, size, sha256)
 
-    def _range(self, inode: Inode, start: int, size: int, generation: int) -> CachedRange:
-        if inode.unsealed:
-            # A state that is sealed only while it is read would have what was written meanwhile, unseen,
-            # under the same generation.
-            raise ContentChanged
-        return CachedRange(inode, start, size, generation, self._content.notice)
-
     def ended(self, inode: Inode) -> None:
         """The content is where it belongs: a chunked upload of it need not be gone on with."""
         self._hashes.pop(inode.ino, None)
         if self._open_uploads.pop(inode.ino, None) is not None:
             self._journal.erase_upload(inode.ino)
+
+    def loosen(self, inode: Inode) -> None:
+        """What was sent of this file is, or will be, shown by the node of another: remember it as ours."""
+        known = self._open_uploads.pop(inode.ino, None)
+        if known is not None:
+            self._keep_loose(known)
+            self._journal.erase_upload(inode.ino)
+
+    def answered(self, inode: Inode) -> None:
+        """It is known what came of a call that may have created this file: that is not to be asked again."""
+        known = self._open_uploads.get(inode.ino)
+        if known is not None and known.place is not None:
+            self._open_uploads[inode.ino] = known = replace(known, place=None)
+            self._journal.record_upload(known)
 
     def earlier_attempt(self, inode: Inode, size: int, sha256: str | None) -> Sent | None:
         """Return what was sent of this file before, if the remote has just that; its answer was lost."""
@@ -211,28 +228,34 @@ class ContentUploads:
                 self._journal.erase_upload(ino)
 
     async def _send_small(self, inode: Inode, place: NewFile | None) -> Sent:
-        async with self._small_reads, self._content.held(inode):
-            generation, size = inode.generation, inode.size
-            content = await self._range(inode, 0, size, generation).whole()
+        async with (
+            self._small_reads,
+            self._content.held(inode),
+            sealed_state(inode, self._content) as state,
+        ):
+            content = await state.range(0, state.size).whole()
+        generation, size = state.generation, state.size
         sha256 = hashlib.sha256(content).hexdigest()
+        _check_sealed(inode, sha256)
         # If the answer is lost, with this process or on its way, the remote's content is known for ours.
         at = (place.parent, place.name) if place is not None else None
         await self._note(OpenUpload(inode.ino, generation, NO_SESSION, 0, size, sha256, at))
         inode.unanswered = place is not None
         if place is None:
-            state = await self._remote.upload_small(Unplaced(_display_name(inode)), content, sha256)
+            told = await self._remote.upload_small(Unplaced(_display_name(inode)), content, sha256)
         else:
-            file = BatchFile(place.name, content, sha256)
-            state = await self._create(inode, place.parent, generation, file)
-        state = await self._await_end(state, lambda s: s.status is UploadStatus.STORED or place is None)
-        return Sent(state.id, state.node, generation, size, sha256)
+            told = await self._create(state, place.parent, BatchFile(place.name, content, sha256))
+        told = await self._await_end(told, lambda s: s.status is UploadStatus.STORED or place is None)
+        return Sent(told.id, told.node, generation, size, sha256)
 
-    async def _create(self, inode: Inode, folder: NodeId, generation: int, file: BatchFile) -> UploadState:
+    async def _create(self, state: SealedState, folder: NodeId, file: BatchFile) -> UploadState:
         """Send a new file, unless it is not to be there any more: then raise ContentChanged."""
+        inode = state.inode
 
         def is_wanted() -> bool:
             self._content.notice(inode)
-            return is_unchanged(inode, generation) and _lies_at(inode, folder, file.name)
+            is_current = state.is_copy or is_unchanged(inode, state.generation)
+            return is_current and _lies_at(inode, folder, file.name)
 
         batch = self._batches.get(inode.ino)
         try:
@@ -245,23 +268,24 @@ class ContentUploads:
             raise
         return await self._remote.upload_small(NewFile(folder, file.name), file.content, file.sha256)
 
-    async def _send_chunked(self, inode: Inode, limits: UploadLimits) -> Sent:
-        generation, size = inode.generation, inode.size
+    async def _send_chunked(self, state: SealedState, limits: UploadLimits) -> Sent:
+        inode, generation, size = state.inode, state.generation, state.size
         chunks.chunk_bytes(size, limits)  # refuses what is too big, before minutes go into its hash
-        sha256 = await self.sha256(inode)
+        sha256 = await (state.range(0, size).sha256() if state.is_copy else self.sha256(inode))
+        _check_sealed(inode, sha256)
         session, arrived = await self._session(inode, generation, size, sha256, limits)
         todo = chunks.missing(size, session.chunk_bytes, arrived)
         transfer = self.transfers[inode.ino]
         transfer.sent = size - sum(chunk.end - chunk.start for chunk in todo)
         try:
-            await self._send_chunks(transfer, session, todo, limits.parallel_chunks)
+            await self._send_chunks(state, session, todo, limits.parallel_chunks)
             await self._remote.complete_upload(session.upload)
-            state = await self._remote.upload_state(session.upload)
-            state = await self._await_end(state, lambda s: True)
+            told = await self._remote.upload_state(session.upload)
+            told = await self._await_end(told, lambda s: True)
         except (UploadFailed, UploadVanished, ContentChanged):
             await self.forget(inode)
             raise
-        return Sent(state.id, None, generation, size, sha256)
+        return Sent(told.id, None, generation, size, sha256)
 
     async def _session(
         self, inode: Inode, generation: int, size: int, sha256: str, limits: UploadLimits
@@ -295,24 +319,30 @@ class ContentUploads:
         self._open_uploads[loose.ino] = loose
         self._journal.record_upload(loose)
 
+    def _is_kept(self, attempt: OpenUpload) -> bool:
+        sent = (attempt.size, attempt.sha256)
+        others = (each for each in self._open_uploads.values() if each.ino != attempt.ino)
+        return any((each.size, each.sha256) == sent for each in others)
+
     async def _note(self, attempt: OpenUpload) -> None:
         earlier = self._open_uploads.get(attempt.ino)
-        if earlier is not None and (earlier.size, earlier.sha256) != (attempt.size, attempt.sha256):
+        if earlier is not None and not self._is_kept(earlier):
+            # Also where it is the same content: the end of this attempt tells nothing of the earlier one,
+            # which may have been for another node.
             self._keep_loose(earlier)
         self._open_uploads[attempt.ino] = attempt
         self._journal.record_upload(attempt)
         await self._journal.committed()
 
     async def _send_chunks(
-        self, transfer: Transfer, session: OpenUpload, todo: list[chunks.Chunk], parallel: int
+        self, state: SealedState, session: OpenUpload, todo: list[chunks.Chunk], parallel: int
     ) -> None:
         remaining = iter(todo)
+        transfer = self.transfers[state.inode.ino]
 
         async def send_next() -> None:
             for chunk in remaining:
-                content = self._range(
-                    transfer.inode, chunk.start, chunk.end - chunk.start, session.generation
-                )
+                content = state.range(chunk.start, chunk.end - chunk.start)
                 digest = await content.sha256()
                 await self._remote.send_chunk(session.upload, chunk.order, content, digest)
                 transfer.sent += content.size
@@ -335,6 +365,17 @@ class ContentUploads:
             if state.status in (UploadStatus.STORED, UploadStatus.ASSEMBLED) and is_end(state):
                 return state
             state = await self._remote.upload_state(state.id, wait_s=STATE_WAIT_S)
+
+
+def _check_sealed(inode: Inode, sha256: str) -> None:
+    """Raise StorageError where the disk gives other bytes than were closed."""
+    if inode.sealed not in (None, SEALED, sha256):
+        inode.suspect = True
+        raise StorageError(
+            f"the cache gives other bytes of {inode.path()!r} than were written",
+            errno=errno.EIO,
+            hint="close the file everywhere: then it is looked at again, and set aside if it is damaged",
+        )
 
 
 def _needs_upload(inode: Inode) -> bool:

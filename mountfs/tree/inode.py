@@ -42,7 +42,10 @@ class Inode:
     `sending` is set while a step for it is under way, `unanswered` while the remote may have created it
     unknown to us. `listed_at`, `touched_at`: when (trio's clock) the directory was last compared with the
     remote, and when the entry was last confirmed by it. `direct_opens`, `cached_opens`: how often programs
-    have it open past the daemon and through it; `writers`: how many of these may write.
+    have it open past the daemon and through it; `writers`: how many of these may write. `changing` counts
+    the threads that are changing bytes just now, which a seal does not wait for: what is there meanwhile is
+    no state to send. `suspect`: what an earlier run sealed is to be compared with its hash before anybody
+    uses it.
     """
 
     __slots__ = (
@@ -51,6 +54,7 @@ class Inode:
         "base",
         "blocks",
         "cached_opens",
+        "changing",
         "children",
         "content_dirty",
         "content_epoch",
@@ -77,9 +81,11 @@ class Inode:
         "pending",
         "present",
         "rdev",
+        "sealed",
         "sending",
         "size",
         "subfolders",
+        "suspect",
         "target",
         "touched_at",
         "uid",
@@ -112,11 +118,14 @@ class Inode:
         self.exposed = record.exposed
         self.xattrs = record.xattrs
         self.foreign = record.foreign
+        self.sealed = record.sealed
+        self.suspect = self.is_file and record.content_dirty and record.sealed is not None
         self.children: dict[bytes, Inode] = {} if self.is_directory else NO_CHILDREN
         self.loaded = record.kind is not EntryKind.DIRECTORY
         self.blocks: int | None = None
         self.subfolders: int | None = None
         self.unsealed = False
+        self.changing = 0
         self.sending = False
         self.unanswered = False
         self.present: RangeSet | None = None
@@ -173,7 +182,7 @@ class Inode:
         """Tell whether nothing is known of it here that the journal does not have, but who refers to it."""
         return (
             self.pending is None
-            and not (self.content_dirty or self.unsealed or self.sending or self.unanswered)
+            and not (self.content_dirty or self.unsealed or self.changing or self.sending or self.unanswered)
             and self.exposed is None
             and not self.opens
             # Its next content has to get another time than those that the kernel saw.
@@ -208,6 +217,7 @@ class Inode:
             exposed=self.exposed,
             xattrs=self.xattrs,
             foreign=self.foreign,
+            sealed=self.sealed if self.content_dirty else None,
         )
 
     def attributes(self) -> Attributes:

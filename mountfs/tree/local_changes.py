@@ -6,7 +6,9 @@ import time
 from dataclasses import replace
 from typing import Final
 
-from mountfs.model.entry import Base, EntryKind
+import trio
+
+from mountfs.model.entry import SEALED, Base, EntryKind
 from mountfs.model.errors import (
     AttributeMissing,
     DirectoryNotEmpty,
@@ -218,13 +220,20 @@ def _replace(tree: Tree, source: Inode, target: Inode) -> None:
     base = target.base
     if base is not None and source.is_file_there and target.is_file_there and source.has_whole_content():
         tree.set_base(target, None)
+        _becomes_unsent(source)
         if source.base is not None:
             leave_behind(tree, source.base)
             tree.set_base(source, None)
         tree.set_base(source, base)
-        source.content_dirty = True
         source.generation += 1
     _unlink(tree, target)
+
+
+def _becomes_unsent(inode: Inode) -> None:
+    """The remote is not to have the content any more; the content stays what it is."""
+    if not inode.content_dirty:
+        inode.content_dirty = True
+        inode.sealed = (inode.base.sha256 if inode.base is not None else None) or SEALED
 
 
 def leave_behind(tree: Tree, base: Base) -> None:
@@ -233,6 +242,7 @@ def leave_behind(tree: Tree, base: Base) -> None:
         tree.journal.new_ino(), None, names.from_remote(base.name), EntryKind.FILE, stat.S_IFREG
     )
     leftover = Inode(replace(record, base=base), None)
+    leftover.touched_at = trio.current_time()
     tree.insert(leftover)
     tree.mark_pending(leftover)
     tree.save(leftover)
@@ -256,9 +266,9 @@ def _moved(tree: Tree, inode: Inode) -> None:
     inode.ctime_ns = time.time_ns()
     if inode.is_file_there and inode.base is not None and not inode.sending and tree.stays_here(inode):
         # From here on it is the only copy; what the remote has of it goes there.
+        _becomes_unsent(inode)
         leave_behind(tree, inode.base)
         tree.set_base(inode, None)
-        inode.content_dirty = True
         inode.generation += 1
     tree.track_displacement(inode)
     if inode.kind is not EntryKind.SPECIAL:
@@ -289,6 +299,7 @@ def begin_modification(tree: Tree, inode: Inode) -> bool:
 
 def note_modification(tree: Tree, inode: Inode) -> bool:
     """Like `begin_modification` for what is done already: the disk's refusal cannot undo it."""
+    inode.sealed = None
     if not inode.is_linked:
         inode.content_dirty = True
         return False
@@ -302,13 +313,30 @@ def note_modification(tree: Tree, inode: Inode) -> bool:
     return True
 
 
+def go_back(tree: Tree, inode: Inode) -> None:
+    """What was changed here and not sent is lost: the file is again what the remote confirmed last."""
+    base = inode.base
+    assert base is not None
+    inode.generation += 1
+    inode.content_dirty = inode.unsealed = inode.suspect = False
+    inode.sealed = None
+    inode.size = base.size
+    inode.mtime_ns = inode.ctime_ns = time.time_ns()
+    tree.mark_pending(inode)
+    tree.save(inode)
+
+
 def seal(tree: Tree, inode: Inode) -> bool:
     """The content as it stands is one to be sent. Return whether there was anything to seal."""
     if not inode.unsealed or not inode.is_linked:
         return False
     inode.unsealed = False
+    # What a thread changes just now is the next state, of which nobody knows yet how it will look.
+    inode.sealed = None if inode.changing else SEALED
     tree.mark_pending(inode)
     tree.save(inode)
+    if inode.sealed is not None:
+        tree.when_sealed(inode)
     return True
 
 

@@ -64,13 +64,16 @@ class Tree:
         self.unanswered: dict[Place, Inode] = {}
         """Where the remote may have created a file of ours, with the answer lost or still to come."""
         self.requested: dict[NodeId, Place] = {}
-        """Where the remote was asked to put a node, with the answer lost or still to come."""
+        """Where the remote was asked to put a node, with the answer lost or still to come, as the journal has
+        it: what programs did since must not be undone by what comes of that."""
         self.conflicts: dict[Ino, Conflict] = {}
         """What nobody has resolved yet, by the entry that holds our side."""
         self.gone_at: dict[NodeId, float] = {}
         """When (trio's clock) a node went from here: an answer that is older must not bring it back."""
         self.when_pending: Callable[[Inode], None] = lambda inode: None
         """Called whenever there is something new for the remote to learn of an entry."""
+        self.when_sealed: Callable[[Inode], None] = lambda inode: None
+        """Called whenever content has become a state to be sent, whose hash is not known yet."""
         self.when_clean: Callable[[], object] = lambda: None
         """Called whenever the remote has nothing to learn of an entry any more, by whatever cause."""
         self.most_resident = most_resident
@@ -102,6 +105,7 @@ class Tree:
             self.knows_more_nodes = True
         root = Inode(record, None)
         self.insert(root)
+        self.requested.update(await self.journal.requests())
         for entry in pending:
             await self._load_entry(entry)
         for conflict in conflicts:
@@ -344,6 +348,9 @@ class Tree:
         inode.base = base
         if base is not None:
             self.by_node[base.node] = inode
+        if base is not None and (old is None or old.node != base.node):
+            # An answer that was asked for by whoever had the node before may be older than what is known.
+            inode.touched_at = trio.current_time()
         self.track_displacement(inode)
 
     def note_gone(self, node: NodeId) -> None:
@@ -370,6 +377,16 @@ class Tree:
         """Tell whether the entry has left the place here that it has on the remote."""
         base = inode.base
         return base is not None and self.displaced.get((base.parent, base.name)) is inode
+
+    def note_request(self, node: NodeId, place: Place) -> None:
+        """The remote is about to be asked to put the node there; the journal has to have it before."""
+        self.requested[node] = place
+        self.journal.record_request(node, place)
+
+    def end_request(self, node: NodeId) -> None:
+        """It is known where the remote has the node."""
+        if self.requested.pop(node, None) is not None:
+            self.journal.erase_request(node)
 
     def note_conflict(self, conflict: Conflict) -> None:
         self.conflicts[conflict.ino] = conflict
@@ -448,6 +465,8 @@ class Tree:
     def mark_clean(self, inode: Inode) -> None:
         inode.pending = None
         inode.failure = None
+        if inode.base is not None:
+            self.end_request(inode.base.node)
         self.kept.pop(inode.ino, None)
         if self.pending.pop(inode.ino, None) is not None:
             if not self.pending:

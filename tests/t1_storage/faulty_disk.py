@@ -101,6 +101,9 @@ class FaultyDisk(SystemDisk):
     def unlink(self, step: DiskStep, path: Path) -> None:
         self._do(step, lambda: super(FaultyDisk, self).unlink(step, path))
 
+    def rename(self, step: DiskStep, path: Path, target: Path) -> None:
+        self._do(step, lambda: super(FaultyDisk, self).rename(step, path, target))
+
     def commit(self, step: DiskStep, transaction: Callable[[], object]) -> None:
         self._do(step, transaction)
 

@@ -447,6 +447,7 @@ async def test_older_format_is_brought_to_the_newest(path: Path) -> None:
         "ALTER TABLE entries DROP COLUMN base_text",
         "ALTER TABLE entries DROP COLUMN base_modified_ns",
         "ALTER TABLE entries DROP COLUMN is_foreign",
+        "ALTER TABLE entries DROP COLUMN sealed",
         "UPDATE facts SET value = '1' WHERE name = 'format'",
     ):
         altered(path, statement)

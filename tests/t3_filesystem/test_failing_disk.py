@@ -2,15 +2,21 @@
 
 import errno
 import os
+import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import pytest
+import trio
 
 from mountfs.model.disk import DiskStep
 from mountfs.model.errors import StorageError
+from mountfs.model.filesystem import AttributeChange
 from mountfs.remotes.memory import MemoryWorkspace
 from mountfs.storage import journal
-from tests.t3_filesystem.workspace_mount import WorkspaceMount, workspace_contents
+from mountfs.storage.system_disk import SystemDisk
+from tests.t3_filesystem.conftest import Mounting
+from tests.t3_filesystem.workspace_mount import MountOptions, WorkspaceMount, workspace_contents
 
 pytestmark = pytest.mark.usefixtures("_soon_again")
 
@@ -123,3 +129,136 @@ async def test_short_write_loses_nothing(
     assert await mount.contents() == expected
     await mount.settle()
     assert workspace.files() == expected
+
+
+@pytest.mark.parametrize("step", [DiskStep.STAGE_CONTENT, DiskStep.REPLACE_CONTENT])
+@pytest.mark.parametrize("how", ["error", "short", "killed"])
+async def test_newer_version_of_an_open_file_comes_when_the_disk_recovers(
+    mounting: Mounting, workspace: MemoryWorkspace, step: DiskStep, how: str
+) -> None:
+    older, newer = b"older" * 50_000, b"newer" * 60_000
+    workspace.put("a", older)
+    async with mounting() as mount:
+        await mount.read("a")
+        file = await mount.open("a")
+        assert file.backing is not None
+        if how == "short":
+            mount.disk.shorten(step, times=1)
+        else:
+            mount.disk.fail(step, errno=errno.ENOSPC)
+        workspace.put("a", newer)
+        await mount.catch_up()
+        superseding = mount.parts.content.superseding
+        if how != "short":
+            with pytest.raises(StorageError) as refused:
+                await superseding.ended(mount.inode("a"))
+            assert refused.value.errno == errno.ENOSPC
+        if how == "killed":
+            await mount.crash()
+            mount.disk.heal()
+            await mount.start()
+            assert await mount.read("a") == newer
+            return
+        mount.disk.heal()
+        while superseding.is_under_way(mount.inode("a")):
+            with suppress(StorageError):
+                await superseding.ended(mount.inode("a"))
+            await trio.lowlevel.checkpoint()
+        assert await file.read() == newer
+        await file.close()
+        assert workspace.files() == {"a": newer}
+
+
+async def test_content_in_conflict_goes_aside_when_the_disk_recovers(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("a", b"base")
+    async with mount.opened("a", os.O_RDWR) as file:
+        await file.write(b"ours")
+        await file.fsync()
+        workspace.put("a", b"theirs")
+        mount.disk.fail(DiskStep.COPY_ASIDE, errno=errno.EIO)
+        mount.parts.sender.expedite([mount.inode("a")])
+        await mount.wait_until(mount.failures)
+        assert await file.read() == b"ours"
+        mount.disk.heal()
+        mount.parts.sender.retry([mount.inode("a")])
+        await mount.settle()
+    await mount.settle()
+    contents = await mount.contents()
+    assert contents.pop("a") == b"theirs"
+    assert list(contents.values()) == [b"ours"]
+    assert workspace_contents(workspace) == await mount.contents()
+
+
+@pytest.mark.parametrize("copied", [False, True])
+async def test_content_that_goes_aside_outlives_a_kill(
+    mount: WorkspaceMount, workspace: MemoryWorkspace, monkeypatch: pytest.MonkeyPatch, copied: bool
+) -> None:
+    reached, go_on = threading.Event(), threading.Event()
+
+    def copy(step: DiskStep, source: int, offset: int, target: int, target_offset: int, size: int) -> int:
+        if step is not DiskStep.COPY_ASIDE:
+            return SystemDisk.copy(mount.disk, step, source, offset, target, target_offset, size)
+        count = (
+            SystemDisk.copy(mount.disk, step, source, offset, target, target_offset, size) if copied else 0
+        )
+        reached.set()
+        go_on.wait()
+        return count
+
+    workspace.put("a", b"base")
+    file = await mount.open("a", os.O_RDWR)
+    await file.write(b"ours")
+    await file.fsync()
+    workspace.put("a", b"theirs")
+    monkeypatch.setattr(mount.disk, "copy", copy)
+    mount.parts.sender.expedite([mount.inode("a")])
+    await trio.to_thread.run_sync(reached.wait)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(mount.crash)
+        await trio.testing.wait_all_tasks_blocked()
+        go_on.set()
+    monkeypatch.undo()
+    await mount.start()
+    await mount.settle()
+    contents = await mount.contents()
+    assert contents.pop("a") == b"theirs"
+    assert list(contents.values()) == [b"ours"]
+    assert workspace_contents(workspace) == await mount.contents()
+
+
+async def test_seal_during_a_truncation_is_no_state_to_send(
+    mounting: Mounting,
+    workspace: MemoryWorkspace,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Another descriptor is closed while a thread is at it: what there is then stood at no close."""
+    reached, go_on = threading.Event(), threading.Event()
+
+    def resize(step: DiskStep, descriptor: int, size: int) -> None:
+        os.ftruncate(descriptor, size)
+        reached.set()
+        go_on.wait()
+
+    async with mounting(options=MountOptions(passthrough=False)) as mount:
+        first = await mount.open("a", os.O_RDWR | os.O_CREAT)
+        second = await mount.open("a", os.O_RDWR)
+        await first.write(b"x" * 1000)
+        monkeypatch.setattr(mount.disk, "resize", resize)
+        async with trio.open_nursery() as nursery:
+            change = AttributeChange(size=10)
+            nursery.start_soon(mount.filesystem.set_attributes, first.ino, change, first.handle)
+            await trio.to_thread.run_sync(reached.wait)
+            await second.close()
+            mount.parts.sender.expedite([mount.inode("a")])
+            await mount.wait_until(lambda: not mount.inode("a").sending)
+            go_on.set()
+        monkeypatch.undo()
+        assert workspace.files() == {}
+        assert not mount.failures()
+        await first.close()
+        await mount.settle()
+        assert workspace.files() == {"a": b"x" * 10}
+        assert "shorter in the cache" not in caplog.text

@@ -32,10 +32,12 @@ from mountfs.sync.content import FileContent
 from mountfs.sync.content_steps import ConflictPolicy, ContentSteps
 from mountfs.sync.follower import Follower
 from mountfs.sync.giving_up import GivingUp
+from mountfs.sync.open_files import OpenFiles
 from mountfs.sync.pinning import Pins
 from mountfs.sync.publisher import Publisher
 from mountfs.sync.ranges import ContentRanges
 from mountfs.sync.refresher import Refresher
+from mountfs.sync.sealed_hashes import SealedHashes
 from mountfs.sync.sender import Sender
 from mountfs.sync.setting_aside import SettingAside
 from mountfs.sync.step_executor import StepExecutor
@@ -86,6 +88,7 @@ class MountOptions:
     passthrough: bool = True
     most_resident: int = MOST_RESIDENT
     lease_s: float = 60.0
+    open_file_interval_s: float = 0.0
 
 
 class RecordingNotifier:
@@ -126,6 +129,9 @@ class Parts:
         options: MountOptions,
     ) -> None:
         self.kernel = RecordingNotifier()
+        self.journal = journal
+        self.orphans_removed = trio.Event()
+        self.orphans_removed.set()
         self.connection = Connection()
         self.tree = Tree(journal, uid=os.getuid(), gid=os.getgid(), most_resident=options.most_resident)
         self.tree.local_only = LocalOnly(options.local_only)
@@ -133,12 +139,14 @@ class Parts:
             self.tree, content_files, remote, limit_bytes=options.cache_limit_bytes, patience_s=30.0
         )
         self.content.direct.is_possible = lambda: options.passthrough
+        self.content.when_set_back = lambda inode: self.kernel.attributes_changed(inode.ino)
         self.conflicts = Conflicts(self.tree, self.kernel, host=name)
         self.changes = RemoteChanges(self.tree, self.kernel, self.content, self.conflicts)
         self.refresher = Refresher(self.tree, remote, self.changes, self.connection)
         self.pins = Pins(self.tree, self.content, self.refresher, limit_bytes=options.cache_limit_bytes)
         self.unloader = Unloader(self.tree, self.refresher)
         self.uploads = ContentUploads(self.tree, remote, self.content)
+        self.sealed_hashes = SealedHashes(self.tree, self.content)
         self.fence = Fence()
         aside = SettingAside(
             self.tree,
@@ -174,6 +182,7 @@ class Parts:
         self.sender = Sender(
             self.tree, executor, self.content, self.connection, delay_s=options.upload_delay_s
         )
+        self.content.room.wait_progress = self.sender.wait_progress
         self.follower = Follower(
             remote,
             self.refresher,
@@ -201,6 +210,13 @@ class Parts:
             holder=name,
             duration_s=options.lease_s,
             when_refused=self.follower.hurry,
+        )
+        self.open_files = OpenFiles(
+            self.tree,
+            self.content,
+            self.sender,
+            interval_s=options.open_file_interval_s,
+            is_locked=lambda inode: self.locks.is_held(inode.ino),
         )
         copies = SavedFiles(CacheLayout(folder).saved, disk=content_files.disk)
         self.giving_up = GivingUp(
@@ -259,8 +275,8 @@ class RemoteMount(PathOperations):
 
     # Starting and stopping.
 
-    async def start(self) -> None:
-        """Recover and serve. What recovery leaves must be sound."""
+    async def start(self, *, sound: bool = True) -> None:
+        """Recover and serve. What recovery leaves must be sound, unless a test says that it cannot be."""
         self._folder.mkdir(exist_ok=True)
         self._directory = CacheDirectory.claim(self._folder)
         layout = self._directory.layout
@@ -270,7 +286,8 @@ class RemoteMount(PathOperations):
         for orphans in recovery.orphans(self._journal, self._content_files):
             for ino in orphans:
                 self._content_files.remove(ino)
-        self._check_cache()
+        if sound:
+            self._check_cache()
         self._journal.start()
         self.parts = Parts(
             self._remote, self._journal, self._content_files, self._folder, self.name, self.options
@@ -290,6 +307,8 @@ class RemoteMount(PathOperations):
                 await traffic.start(self.parts.content.run)
                 await traffic.start(self.parts.refresher.run)
                 await traffic.start(self.parts.unloader.run)
+                await traffic.start(self.parts.sealed_hashes.run)
+                await traffic.start(self.parts.open_files.run)
                 await traffic.start(self.parts.sender.run)
                 await traffic.start(self.parts.follower.run)
                 await traffic.start(self.parts.locks.run)

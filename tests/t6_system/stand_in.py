@@ -116,5 +116,5 @@ class StandInMount:
     def request_stop(self, *, drain_timeout_s: float) -> None:
         self.stops.append(drain_timeout_s)
 
-    async def audit(self) -> list[str]:
+    async def audit(self, *, deep: bool) -> list[str]:
         return [f"entry 7 has no content: {shown(b'x')}"]
