@@ -2,7 +2,7 @@
 
 The rules are those of the service: an upload onto a file makes a version in place, a move onto a file sends
 that file to the trash, a folder that meets its name is numbered, a rename makes a version, equal bytes do
-not. A method either changes everything it promises or raises and changes nothing.
+not. A method either changes everything it promises or raises and changes nothing. Long, as each rule is one.
 """
 
 import hashlib

@@ -278,7 +278,7 @@ class ContentSteps:
             self._changes.remove(inode)
         elif base.sha256 is not None and (base.sha256, base.size) == (theirs.sha256, theirs.size):
             self._tree.set_base(inode, replace(base, version=theirs.version))
-        elif self._tree.is_own_attempt(theirs):
+        elif self._tree.open_uploads.may_have_made(theirs):
             # Sent for the file that this one replaced, before its answer was lost.
             self._tree.set_base(inode, base_of(theirs))
         elif self.conflict == "last-writer-wins":
@@ -302,7 +302,7 @@ class ContentSteps:
         elif not _is_to_be_created(inode):
             # What a program did meanwhile is looked at anew.
             pass
-        elif self._tree.is_own_attempt(theirs):
+        elif self._tree.open_uploads.may_have_made(theirs):
             # Sent for a file that was here before: this one is its next version.
             self._changes.give_node_to(inode, theirs)
             self._tree.save(inode)

@@ -100,7 +100,7 @@ class RemoteChanges:
         if self._is_another_kind(inode, node):
             return self._replace(inode, node)
         if not inode.is_linked and inode.is_file_there and _is_edited(inode, node):
-            if not self._tree.is_own_attempt(node):
+            if not self._tree.open_uploads.may_have_made(node):
                 return self._bring_back(inode, node)
             self._tree.set_base(inode, base_of(node))
         blocked_by = self._follow_place(inode, node, parent)

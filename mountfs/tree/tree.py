@@ -11,10 +11,9 @@ from typing import Final
 import trio
 
 from mountfs.model.conflict import Conflict
-from mountfs.model.entry import Base, EntryKind, EntryRecord, OpenUpload
+from mountfs.model.entry import Base, EntryKind, EntryRecord
 from mountfs.model.errors import FileNotFound, NotADirectory
 from mountfs.model.ids import ROOT_INO, ROOT_NODE, Ino, NodeId
-from mountfs.model.node import RemoteNode
 from mountfs.model.storage import Journal
 from mountfs.rules.happenings import Happenings
 from mountfs.rules.local_only import LocalOnly
@@ -23,6 +22,7 @@ from mountfs.tree.alike import AlikeNames, DisplacedPlaces, Place
 from mountfs.tree.folder_uses import FolderUses
 from mountfs.tree.ino_set import InoSet
 from mountfs.tree.inode import Inode
+from mountfs.tree.open_uploads import OpenUploads
 
 MOST_RESIDENT: Final = 30_000
 """So many entries may be in memory that nobody uses, some 30 MiB of them."""
@@ -58,9 +58,7 @@ class Tree:
         """Whether symlinks that other hosts made may lead out of the mount."""
         self.displaced = DisplacedPlaces()
         self.alike = AlikeNames()
-        self.open_uploads: dict[Ino, OpenUpload] = {}
-        """What was sent, or is being sent, with the outcome not known yet, as the journal has it; of a file
-        that is gone from here until nothing is pending, as the remote may still show it by another entry."""
+        self.open_uploads = OpenUploads()
         self.unanswered: dict[Place, Inode] = {}
         """Where the remote may have created a file of ours, with the answer lost or still to come."""
         self.requested: dict[NodeId, Place] = {}
@@ -476,16 +474,9 @@ class Tree:
     def _forget_attempts(self) -> None:
         """Nothing that the remote shows can come of an earlier try any more; but chunked sessions have to be
         given back, which the sender does."""
-        for ino in [ino for ino, sent in self.open_uploads.items() if not sent.upload]:
+        for ino in self.open_uploads.without_session():
             self.journal.erase_upload(ino)
             del self.open_uploads[ino]
-
-    def is_own_attempt(self, node: RemoteNode) -> bool:
-        """Tell whether the content there may come from here, by a call whose answer was lost: then it is no
-        edit of others, whichever entry has the node by now."""
-        return any(
-            (sent.size, sent.sha256) == (node.size, node.sha256) for sent in self.open_uploads.values()
-        )
 
     def drop_if_unneeded(self, inode: Inode) -> bool:
         """Erase an entry that has no name and of which the remote has nothing to learn.
