@@ -28,6 +28,7 @@ EIO_ON_PURPOSE = {
     errors.CacheInUse,
     errors.CacheUnusable,
     errors.CacheTooNew,
+    errors.CredentialStoreUnusable,
     errors.InsecureAddress,
     errors.FileOperationError,
     errors.MountpointUnusable,
