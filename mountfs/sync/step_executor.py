@@ -278,6 +278,8 @@ class StepExecutor:
         if inode.base is not None and inode.base.node == base.node:
             modified_ns = max(node.modified_ns, 0)
             self._tree.set_base(inode, replace(inode.base, text=text, modified_ns=modified_ns))
+            # An answer that is still to come to an earlier question has the old text.
+            inode.touched_at = trio.current_time()
             self._tree.save(inode)
         if node.text != text:
             log.warning("%r: the workspace does not keep what is told of its attributes", inode.path())

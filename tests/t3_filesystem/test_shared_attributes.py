@@ -4,6 +4,7 @@ import stat
 import time
 
 import pytest
+import trio
 
 from mountfs.model.filesystem import AttributeChange
 from mountfs.remotes.memory import MemoryWorkspace
@@ -187,3 +188,21 @@ async def test_ordinary_writes_and_sends_tell_of_no_time(
     await mount.rename("file", "other")
     await mount.settle()
     assert "describe" not in mount.changing_calls()
+
+
+async def test_answer_from_before_a_change_does_not_take_it_back(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    await mount.write("file", b"content")
+    await mount.settle()
+    mount.remote.hang("describe")
+    await chmod(mount, "file", 0o755)
+    mount.parts.sender.expedite(list(mount.tree.pending.values()))
+    await mount.remote.wait_hanging("describe")
+    asked = trio.current_time()
+    late = workspace.describe(workspace.find("file"), asked)
+    assert late is not None
+    mount.remote.release()
+    await mount.settle()
+    await mount.parts.refresher._adopt(late, asked)
+    assert await mode(mount, "file") == 0o755
