@@ -34,7 +34,8 @@ RSYNC: Final = """
 rsync -a "$IN/tree/" copy/; rsync -ani --delete "$IN/tree/" copy/
 rsync -ac --inplace "$IN/tree/" copy/; find copy -printf '%P %y %m %T@ %l\\n' | LC_ALL=C sort
 mkdir back; rsync -a copy/ back/; rsync -anic --delete "$IN/tree/" back/
-rsync -a --link-dest="$PWD/copy" copy/ linked/ || echo 'no hard links: copied'; diff -r --no-dereference copy linked
+rsync -a --link-dest="$PWD/copy" copy/ linked/ || echo 'no hard links: copied'
+diff -r --no-dereference copy linked
 """
 
 COPIES: Final = """
