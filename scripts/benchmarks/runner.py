@@ -19,6 +19,9 @@ from scripts.benchmarks.workloads.base import MEBIBYTE, Bare, NotMeasured, Place
 
 Tell = Callable[[str], None]
 
+SETTLE_S: Final = 120.0
+"""How long a system may send what a workload has prepared; then it is measured as it is."""
+
 CLEAR_S: Final = 45.0
 """What a system gets to remove the files of a workload, and then to come to rest."""
 
@@ -143,7 +146,7 @@ class _Run:
             self._measure(system, workload, repeat, tag)
         finally:
             system.relay.set_delay_ms(0)
-            self._settle(system, self._plan.limit_s)
+            self._settle(system, SETTLE_S)
 
     def _measure(self, system: System, workload: Workload, repeat: int, tag: str = "") -> None:
         if system.name == LocalDisk.name and not workload.on_disk:
@@ -176,7 +179,7 @@ class _Run:
                 prepare(place)
 
         isolated(make_ready, limit_s)
-        self._settle(system, limit_s)
+        self._settle(system, SETTLE_S)
         is_cold = workload.cold and system.forget()
         before = system.relay.received_bytes() if system.relay else 0
         readings = dict(isolated(lambda: workload.run(place), limit_s))

@@ -89,7 +89,7 @@ def by_many(place: Place) -> Readings:
 
 def _fill_listed(place: Place) -> None:
     for number in range(place.sizes.listed_files):
-        os.close(os.open(place.directory / f"f{number}", os.O_CREAT | os.O_WRONLY))
+        (place.directory / f"f{number}").write_bytes(b"x")
 
 
 def _listed(place: Place) -> float:
