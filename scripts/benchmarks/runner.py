@@ -179,8 +179,7 @@ class _Run:
                 prepare(place)
 
         isolated(make_ready, limit_s)
-        self._settle(system, SETTLE_S)
-        is_cold = workload.cold and system.forget()
+        is_cold = self._settle(system, SETTLE_S) and workload.cold and system.forget()
         before = system.relay.received_bytes() if system.relay else 0
         readings = dict(isolated(lambda: workload.run(place), limit_s))
         if system.relay and system.relays_content and "far.transferred" in workload.metrics:

@@ -60,12 +60,8 @@ class System(ABC):
             self._server.close()
 
     def forget(self) -> bool:
-        """Mount anew with an empty cache; False where a cold start cannot be had."""
-        confirm = self.confirm()
-        if confirm is not None:
-            confirm()
-        self._end_client()
-        self.mount(self._new_cache())
+        """Mount anew with an empty cache, with all content on the server; False where that cannot be had."""
+        self.abandon()
         return True
 
     def abandon(self) -> None:
