@@ -279,6 +279,11 @@ class Remote(Protocol):
         """
         ...
 
+    def ask_again(self) -> None:
+        """Somebody says that what everything was refused for is put right: the next calls are made, though
+        it would be of no use to ask yet."""
+        ...
+
 
 class Service(Protocol):
     """An account on a workspace service."""

@@ -56,6 +56,7 @@ class AuditedRemote:
         self.lease_holder = inner.lease_holder
         self.changes = inner.changes
         self.survey = inner.survey
+        self.ask_again = inner.ask_again
 
     @asynccontextmanager
     async def effect(self, change: Change) -> AsyncIterator[Outcome]:

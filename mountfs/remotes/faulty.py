@@ -180,6 +180,9 @@ class FaultyRemote:
     async def changes(self, cursor: ChangeCursor | None, *, wait_s: float = 0) -> Changes:
         return await self._pass("changes", lambda: self.inner.changes(cursor, wait_s=wait_s))
 
+    def ask_again(self) -> None:
+        self.inner.ask_again()
+
     async def survey(self, cursor: ChangeCursor | None) -> Changes:
         return await self._pass("survey", lambda: self.inner.survey(cursor))
 

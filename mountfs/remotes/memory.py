@@ -191,6 +191,9 @@ class MemoryRemote:
                 await self.workspace.wait_news()
         return self.workspace.changes_since(cursor)
 
+    def ask_again(self) -> None:
+        """It never refuses everything."""
+
     async def survey(self, cursor: ChangeCursor | None) -> Changes:
         await self._enter("survey")
         if cursor is None:

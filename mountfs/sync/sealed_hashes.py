@@ -1,13 +1,13 @@
 """Hashes of closed content that stays here for a while, so that damage of it is noticed before it is sent."""
 
 import logging
-from collections import deque
 from typing import Final
 
 import trio
 
 from mountfs.model.entry import SEALED
 from mountfs.model.errors import MountfsError
+from mountfs.model.ids import Ino
 from mountfs.sync.content import FileContent
 from mountfs.sync.fetcher import digest_of
 from mountfs.tree.inode import Inode
@@ -28,7 +28,8 @@ class SealedHashes:
     def __init__(self, tree: Tree, content: FileContent) -> None:
         self._tree = tree
         self._content = content
-        self._due: deque[tuple[float, Inode]] = deque()
+        self._due: dict[Ino, float] = {}
+        """When (trio's clock); by number, so that what nobody uses can be unloaded."""
         self._some = trio.Event()
         tree.when_sealed = self.note
 
@@ -42,22 +43,27 @@ class SealedHashes:
             while not self._due:
                 await self._some.wait()
                 self._some = trio.Event()
-            when, inode = self._due.popleft()
+            ino, when = next(iter(self._due.items()))
             await trio.sleep_until(when)
-            if not _is_wanted(inode):
-                continue
-            if inode.exposed is not None:
-                self.note(inode, EXPOSED_AGAIN_S)
-                continue
-            try:
-                await self.hash_now(inode)
-            except MountfsError as error:
-                log.warning("the hash of %r: %s", inode.path(), error.message)
+            del self._due[ino]
+            await self._hash_if_wanted(ino)
 
     def note(self, inode: Inode, grace_s: float = GRACE_S) -> None:
         """The content was sealed."""
-        self._due.append((trio.current_time() + grace_s, inode))
+        self._due.setdefault(inode.ino, trio.current_time() + grace_s)
         self._some.set()
+
+    async def _hash_if_wanted(self, ino: Ino) -> None:
+        inode = self._tree.inodes.get(ino)
+        if inode is None or not _is_wanted(inode):
+            return
+        if inode.exposed is not None:
+            self.note(inode, EXPOSED_AGAIN_S)
+            return
+        try:
+            await self.hash_now(inode)
+        except MountfsError as error:
+            log.warning("the hash of %r: %s", inode.path(), error.message)
 
     async def hash_now(self, inode: Inode) -> None:
         """Raises StorageError, with nothing known."""

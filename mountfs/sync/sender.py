@@ -146,6 +146,7 @@ class Sender:
     def retry(self, inodes: Iterable[Inode]) -> None:
         """Somebody says that the cause of these failures is gone: try at once, as for the first time."""
         self._quota.lift()
+        self._executor.ask_again()
         for inode in inodes:
             self._attempts.pop(inode.ino, None)
             self.hints.pop(inode.ino, None)

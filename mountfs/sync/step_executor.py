@@ -103,6 +103,9 @@ class StepExecutor:
     def has_open_uploads(self) -> bool:
         return self._uploads.has_open
 
+    def ask_again(self) -> None:
+        self._remote.ask_again()
+
     async def cancel_unneeded_uploads(self) -> None:
         """See `ContentUploads.cancel_unneeded`."""
         await self._uploads.cancel_unneeded(self._tree)

@@ -38,6 +38,7 @@ def test_every_key_is_taken(tmp_path: Path) -> None:
         local_only = ["node_modules/", "*.o"]
         share_attributes = false
         outside_links = true
+        open_file_interval_s = 5
         passthrough = false
         log_level = "debug"
         log_format = "json"

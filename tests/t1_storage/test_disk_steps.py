@@ -26,8 +26,9 @@ CHANGING = {
     ),
     *("remove", "rename", "replace", "renames", "link", "copy_file_range", "sendfile", "posix_fallocate"),
 }
-EXEMPT = {"system_disk.py", "room.py", "layout.py"}
-"""The port itself with its parts, and the claim of the cache directory, whose lock file need not survive."""
+EXEMPT = {"system_disk.py", "room.py", "layout.py", "effect_log.py", "logins.py"}
+"""The port itself with its parts; the claim of the cache directory, whose lock file need not survive; the
+audit log, which may lack what a crash cut; and stored logins, which are in no cache."""
 
 
 def direct_changes(source: Path) -> Iterator[str]:

@@ -15,7 +15,7 @@ from mountfs.tree.tree import MOST_RESIDENT, Tree
 from mountfs.tree.unloading import make_room
 
 FILES = 5000
-LIMIT_BYTES = 1020
+LIMIT_BYTES = 1060
 """For one file with a name of 14 bytes; its strings alone take 400."""
 
 

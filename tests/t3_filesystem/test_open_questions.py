@@ -381,7 +381,7 @@ async def test_news_in_every_form(tmp_path: Path, switches: tuple[str, ...]) -> 
         await wait_seen(here, {"e": None, "e/d": None, "e/d/f": b"1"})
 
 
-@pytest.mark.parametrize("switch", ["gateway_before=4", "gateway_after=3", "gateway_after=2"])
+@pytest.mark.parametrize("switch", ["gateway_before=7", "gateway_after=3", "gateway_after=2"])
 async def test_changes_whose_answers_are_lost_are_made_once(tmp_path: Path, switch: str) -> None:
     async with served(tmp_path, [switch]) as service:
         here = await service.mount()

@@ -168,6 +168,10 @@ class Http:
             await self._sleep(pause_s)
             attempt += 1
 
+    def ask_again(self) -> None:
+        """Make the next request, whatever the account was refused for."""
+        self._hold.lift()
+
     def _check_hold(self, ask: Ask) -> None:
         """Raise QuotaExceeded where the account is known to get nothing; locks are given back all the
         same."""

@@ -25,6 +25,9 @@ class Surveys(WorkspaceCalls):
     _organisation: str | None = None
     _feed_is_readable = True
 
+    def ask_again(self) -> None:
+        self._http.ask_again()
+
     async def survey(self, cursor: ChangeCursor | None) -> Changes:
         """As the port says; which source it is, is found out at the first call and kept."""
         if cursor is None and self._feed_is_readable:
