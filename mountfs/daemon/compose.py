@@ -24,6 +24,7 @@ from mountfs.daemon.signals import obey_signals
 from mountfs.daemon.viewers.running import viewers
 from mountfs.filesystem.filesystem import WorkspaceFilesystem
 from mountfs.filesystem.identities import Identities
+from mountfs.filesystem.past_versions import PastVersions
 from mountfs.kernel import mounts
 from mountfs.kernel.notifier import Notifier
 from mountfs.kernel.preflight import check_mountpoint
@@ -181,8 +182,6 @@ class Parts:
         """How the workspace names this mount to others as the holder of a lock."""
         self.journal = journal
         self._content_files = content_files
-        self.branches: dict[bytes, VirtualNode] = {}
-        """What the control directory has besides its files, by name."""
         self.orphans_removed = trio.Event()
         self.connection = Connection()
         self.notifier = Notifier()
@@ -209,6 +208,11 @@ class Parts:
         self.conflicts = Conflicts(self.tree, self.notifier, host=host)
         self.changes = RemoteChanges(self.tree, self.notifier, self.content, self.conflicts)
         self.refresher = Refresher(self.tree, remote, self.changes, self.connection)
+        self.past = PastVersions(
+            self.tree, self.refresher, self.connection, self.history, remote, patience_s=READ_PATIENCE_S
+        )
+        self.branches: dict[bytes, VirtualNode] = {b"versions": self.past.top}
+        """What the control directory has besides its files, by name."""
         self.pins = Pins(self.tree, self.content, self.refresher, limit_bytes=settings.cache_size_bytes)
         self.unloader = Unloader(self.tree, self.refresher)
         self.uploads = ContentUploads(self.tree, remote, self.content)
@@ -353,6 +357,7 @@ async def _serve(
         await traffic.start(parts.trail.run)
         await traffic.start(parts.content.run)
         await traffic.start(parts.refresher.run)
+        await traffic.start(parts.past.run)
         await traffic.start(parts.unloader.run)
         await traffic.start(parts.sealed_hashes.run)
         await traffic.start(parts.open_files.run)
