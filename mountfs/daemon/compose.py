@@ -3,23 +3,20 @@
 import logging
 import os
 import platform
-import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Final
 
 import trio
 
-from mountfs import __version__
 from mountfs.daemon import control, log_setup, ownership, runtime_dir, service_manager
-from mountfs.daemon.accounts import Access, credential
 from mountfs.daemon.audit_trail import AuditTrail
 from mountfs.daemon.control_files import overlaid
 from mountfs.daemon.event_stream import EventStream
 from mountfs.daemon.hooks import Hooks
+from mountfs.daemon.identifying import allowed, identify, reach_service
 from mountfs.daemon.mount_state import MountState
 from mountfs.daemon.running import StopReport
 from mountfs.daemon.settings import MountSettings
@@ -27,6 +24,7 @@ from mountfs.daemon.signals import obey_signals
 from mountfs.daemon.viewers.running import viewers
 from mountfs.filesystem.filesystem import WorkspaceFilesystem
 from mountfs.filesystem.identities import Identities
+from mountfs.filesystem.past_versions import PastVersions
 from mountfs.kernel import mounts
 from mountfs.kernel.notifier import Notifier
 from mountfs.kernel.preflight import check_mountpoint
@@ -43,7 +41,6 @@ from mountfs.remotes.audited import AuditedRemote
 from mountfs.remotes.fastio.http import last_request_id
 from mountfs.remotes.fastio.remote import FastioRemote
 from mountfs.remotes.fastio.service import FastioService
-from mountfs.remotes.fastio.settings import FastioSettings
 from mountfs.rules.fence import Fence
 from mountfs.rules.local_only import LocalOnly
 from mountfs.storage import recovery
@@ -76,16 +73,11 @@ from mountfs.tree.tree import Tree
 
 log = logging.getLogger(__name__)
 
-START_PATIENCE_S: Final = 8.0
-"""How long a start waits for the workspace before it says so, or goes on with what the cache knows."""
-
 READ_PATIENCE_S: Final = 30.0
 """How long a read waits while nothing arrives."""
 
 LEASE_CLOCK: Final = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 """It goes on while the host sleeps, as the workspace's does: a sleep must not stretch a lease."""
-
-WORKSPACE_FACT: Final = "workspace"
 
 
 async def run_mount(
@@ -110,73 +102,14 @@ async def run_mount(
             partial(ContentFiles, directory.layout.content, directory.layout.index, disk=disk)
         )
         try:
-            workspace, outage = await _identify(settings, content_files)
-            settings = _allowed(settings, workspace)
+            workspace, outage = await identify(settings, content_files)
+            settings = allowed(settings, workspace)
             async with _journal(directory, content_files, workspace.id) as journal:
                 return await _run(settings, workspace, outage, journal, content_files, ready, stopping)
         finally:
             content_files.close()
     finally:
         directory.release()
-
-
-async def _service(settings: MountSettings, patience_s: float) -> FastioService:
-    access = Access(settings.url, settings.token, settings.logins, settings.allow_insecure)
-    return FastioService(
-        settings.url,
-        await credential(access),
-        client_info={"device_name": socket.gethostname(), "client_version": f"mountfs {__version__}"},
-        allow_insecure=settings.allow_insecure,
-        # The configuration checked it; only tests ask for less than the service promises.
-        settings=FastioSettings(patience_s=patience_s, lease_min_s=settings.lease_duration_s),
-    )
-
-
-async def _identify(
-    settings: MountSettings, facts: ContentFiles
-) -> tuple[Workspace, RemoteUnavailable | None]:
-    """Ask the service for the workspace; where it does not answer, what the cache remembers will do.
-
-    Returns the workspace, and why the service could not be asked.
-    """
-    outage = None
-    service = await _service(settings, START_PATIENCE_S)
-    try:
-        await service.check_credential()
-        workspace = await service.find_workspace(settings.workspace)
-    except RemoteUnavailable as error:
-        known = facts.fact(WORKSPACE_FACT)
-        if known is None or settings.workspace not in known["asked_as"]:
-            raise
-        log.warning("%s; starting with what the cache knows", error.message)
-        outage = error
-        workspace = Workspace(known["id"], known["name"], known["writable"])
-    else:
-        asked_as = [settings.workspace, workspace.id, workspace.name]
-        facts.save_fact(
-            WORKSPACE_FACT,
-            {
-                "id": workspace.id,
-                "name": workspace.name,
-                "writable": workspace.writable,
-                "asked_as": asked_as,
-            },
-        )
-    finally:
-        await service.aclose()
-    return workspace, outage
-
-
-def _allowed(settings: MountSettings, workspace: Workspace) -> MountSettings:
-    """Return the settings that fit what the token allows."""
-    if workspace.writable or settings.read_only:
-        return settings
-    log.warning("the token may only read workspace %s: the mount is read-only", workspace.name)
-    source = settings.config
-    if source is not None:
-        # Reading the configuration again does not change what the token allows.
-        source = replace(source, fixed=(*source.fixed, "read_only"))
-    return replace(settings, read_only=True, config=source)
 
 
 @asynccontextmanager
@@ -202,7 +135,7 @@ async def _run(
     ready: Callable[[], None],
     stopping: Callable[[float], None],
 ) -> StopReport:
-    service = await _service(settings, READ_PATIENCE_S)
+    service = await reach_service(settings, READ_PATIENCE_S)
     try:
         parts = Parts(settings, service.remote(workspace.id), journal, content_files)
         await parts.load()
@@ -249,8 +182,6 @@ class Parts:
         """How the workspace names this mount to others as the holder of a lock."""
         self.journal = journal
         self._content_files = content_files
-        self.branches: dict[bytes, VirtualNode] = {}
-        """What the control directory has besides its files, by name."""
         self.orphans_removed = trio.Event()
         self.connection = Connection()
         self.notifier = Notifier()
@@ -277,6 +208,11 @@ class Parts:
         self.conflicts = Conflicts(self.tree, self.notifier, host=host)
         self.changes = RemoteChanges(self.tree, self.notifier, self.content, self.conflicts)
         self.refresher = Refresher(self.tree, remote, self.changes, self.connection)
+        self.past = PastVersions(
+            self.tree, self.refresher, self.connection, self.history, remote, patience_s=READ_PATIENCE_S
+        )
+        self.branches: dict[bytes, VirtualNode] = {b"versions": self.past.top}
+        """What the control directory has besides its files, by name."""
         self.pins = Pins(self.tree, self.content, self.refresher, limit_bytes=settings.cache_size_bytes)
         self.unloader = Unloader(self.tree, self.refresher)
         self.uploads = ContentUploads(self.tree, remote, self.content)
@@ -421,6 +357,7 @@ async def _serve(
         await traffic.start(parts.trail.run)
         await traffic.start(parts.content.run)
         await traffic.start(parts.refresher.run)
+        await traffic.start(parts.past.run)
         await traffic.start(parts.unloader.run)
         await traffic.start(parts.sealed_hashes.run)
         await traffic.start(parts.open_files.run)

@@ -139,12 +139,13 @@ class VirtualTree:
         usual = 0o555 if is_directory else 0o444
         bits = usual if look.permissions is None else look.permissions & usual
         when = look.mtime_ns or self._began_ns
+        uid, gid = look.owner or (self._uid, self._gid)
         return Attributes(
             ino=known.ino,
             mode=(stat.S_IFDIR if is_directory else stat.S_IFREG) | bits,
             nlink=1,
-            uid=self._uid,
-            gid=self._gid,
+            uid=uid,
+            gid=gid,
             rdev=0,
             size=look.size,
             atime_ns=when,

@@ -17,13 +17,14 @@ class Look:
 
     size: 0 where it is not known before the file is read, as in /proc. mtime_ns: since the epoch; 0: the
     start of the mount. fixed: neither size nor bytes ever change, so the kernel may keep them; what is not
-    fixed is read past its caches.
+    fixed is read past its caches. owner: user and group; None: who runs the mount.
     """
 
     size: int = 0
     mtime_ns: int = 0
     permissions: int | None = None
     fixed: bool = False
+    owner: tuple[int, int] | None = None
 
 
 PLAIN = Look()

@@ -154,17 +154,21 @@ def is_safe_from_remote(text: str) -> bool:
     return _is_plain(name) and len(name) <= NAME_MAX_BYTES
 
 
+def suffix_of(name: bytes) -> bytes:
+    """Return what programs go by to know the kind of a file, with its dot; nothing where there is none."""
+    stem, dot, suffix = name.rpartition(b".")
+    return dot + suffix if stem and len(suffix) <= SUFFIX_MAX_BYTES else b""
+
+
 def conflict_name(name: bytes, host: str, when: datetime, attempt: int = 0) -> bytes:
     """Return the name of the copy that keeps our side: `report (conflict HOST DATE).txt`."""
-    stem, dot, suffix = name.rpartition(b".")
-    if not stem or len(suffix) > SUFFIX_MAX_BYTES:
-        stem, dot, suffix = name, b"", b""
+    suffix = suffix_of(name)
+    stem = name.removesuffix(suffix)
     number = f" {attempt + 1}" if attempt else ""
     mark = (
         f" (conflict {_cut(host.encode(), HOST_MAX_BYTES).decode()} {when:%Y-%m-%d %H%M%S}{number})".encode()
     )
-    room = NAME_MAX_BYTES - len(mark) - len(dot) - len(suffix)
-    return _cut(stem, room) + mark + dot + suffix
+    return _cut(stem, NAME_MAX_BYTES - len(mark) - len(suffix)) + mark + suffix
 
 
 def _cut(name: bytes, room: int) -> bytes:

@@ -1,9 +1,11 @@
-"""What people write to name one of the versions of a file."""
+"""What people write to name one of the versions of a file, and what each is called as a file of its own."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from mountfs.model.errors import InvalidArgument
 from mountfs.model.history import Version
+from mountfs.rules import names
 
 PREFIX_LEAST = 4
 
@@ -45,3 +47,16 @@ def split(text: str) -> tuple[str, str]:
     if not at or not path or not version or "/" in version:
         raise InvalidArgument(f"{text!r} names no version: write PATH@VERSION, for example {text}@~1")
     return path, version
+
+
+def file_name(version: Version, name: bytes) -> bytes:
+    """Return what a version is called as a file: time (UTC), id, and the suffix that the file had then.
+
+    It never changes, and sorts by time. `name` is that of the file, for where a version has none of its own.
+    """
+    own = version.name
+    suffix = names.suffix_of(names.from_remote(own) if own and names.is_safe_from_remote(own) else name)
+    if not version.created_ns:
+        return version.id.encode() + suffix
+    when = datetime.fromtimestamp(version.created_ns // 10**9, UTC)
+    return f"{when:%Y-%m-%dT%H%M%SZ}-{version.id}".encode() + suffix

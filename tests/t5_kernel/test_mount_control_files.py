@@ -33,7 +33,8 @@ def test_control_files_are_read_by_ordinary_programs(world: World) -> None:
     mount = world.mount("first")
     top = mount / ".mountfs"
     assert os.listdir(mount.place) == []
-    assert sorted(os.listdir(top)) == ["audit.jsonl", "events", "locks", "status.json", "uploads"]
+    names = ["audit.jsonl", "events", "locks", "status.json", "uploads", "versions"]
+    assert sorted(os.listdir(top)) == names
     status = json.loads(world.run("cat", top / "status.json"))
     assert (status["answers"], status["mountpoint"]) == (True, str(mount.place))
     assert status.keys() == mount.status().keys()
