@@ -3,6 +3,8 @@
 import random
 from collections.abc import Callable
 
+import pytest
+
 from mountfs.filesystem import listing
 from mountfs.filesystem.handles import OpenDirectory
 from mountfs.model.entry import EntryKind
@@ -27,6 +29,7 @@ def listed(directory: Inode, between: Callable[[], None]) -> list[bytes]:
     return names
 
 
+@pytest.mark.long
 async def test_nothing_is_lost_or_twice_among_100000(mount: WorkspaceMount) -> None:
     tree, chance = mount.tree, random.Random(1)
     tree.most_resident = tree.crowded_at = 2 * ENTRIES

@@ -4,6 +4,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -151,6 +152,7 @@ async def run_one_writer(folder: Path, planned: list[Operation], delay_s: float)
         assert mount.parts.conflicts.noticed == 0
 
 
+@pytest.mark.long
 @settings(
     max_examples=60,
     deadline=None,

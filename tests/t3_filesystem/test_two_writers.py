@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -160,6 +161,7 @@ async def run_two_writers(folder: Path, planned: list[Step], policy: ConflictPol
                 assert mount.tree.inodes[conflict.ino].is_linked
 
 
+@pytest.mark.long
 @settings(
     max_examples=60,
     deadline=None,

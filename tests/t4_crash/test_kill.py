@@ -91,6 +91,7 @@ class Writer:
         return {int(line) for line in told.splitlines()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("closed", [3, 200, 440])
 def test_every_closed_file_outlives_the_daemon(world: World, closed: int) -> None:
     mount = world.mount("mnt")
@@ -156,6 +157,7 @@ def _settled(api: Api) -> set[int]:
     return seen[-1]
 
 
+@pytest.mark.long
 def test_server_that_is_killed_gets_everything_once(world: World) -> None:
     mount = world.mount("mnt")
     expected: dict[str, str] = {}
@@ -237,6 +239,7 @@ class Oracle:
         return {name: sha256(content) for name, content in self.files.items()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [1, 2])
 def test_kills_at_random_moments(world: World, seed: int) -> None:
     mount = world.mount("mnt", upload_delay_s=0.01)

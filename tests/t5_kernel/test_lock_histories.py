@@ -13,6 +13,7 @@ FAULTS = ("delay", "cut", "partition of one mount", "pause of a daemon", "kill o
 """The last three for longer than a lease lasts here; what the others find is told in docs/reliability.md."""
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.getuid() != 0, reason="NOT TESTED: network namespaces need root")
 def test_history_under_faults_is_one_that_locks_allow() -> None:
     chosen = [word for fault in FAULTS for word in ("--fault", fault)]

@@ -238,6 +238,7 @@ def test_directories_move_with_all_that_is_in_them(
     _soon(lambda: (there / "empty" / "b" / "file").exists() and not (there / "a").exists())
 
 
+@pytest.mark.long
 def test_listing_of_three_thousand_files_is_whole(pair: Pair, here: Path, there: Path) -> None:
     names = {f"file number {number}" for number in range(3000)}
     descriptor = os.open(here, os.O_RDONLY)

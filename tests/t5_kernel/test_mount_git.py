@@ -36,6 +36,7 @@ def _git(world: World, repository: Path, *arguments: str) -> str:
     return world.run("git", *IDENTITY, "-C", repository, *arguments)
 
 
+@pytest.mark.long
 def test_repository_is_the_same_on_every_mount(world: World) -> None:
     origin = _make_repository(world)
     before, here = world.mount("before"), world.mount("here")

@@ -119,6 +119,7 @@ def _names(file: Path, top: Path) -> bool:
     return os.fsencode(top) in file.read_bytes()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("program", SCRIPTS)
 def test_program_does_what_it_does_on_a_plain_directory(sides: Sides, program: str) -> None:
     if program in NEEDS and shutil.which(NEEDS[program]) is None:
