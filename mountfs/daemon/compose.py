@@ -4,7 +4,7 @@ import logging
 import os
 import platform
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
@@ -16,7 +16,13 @@ from mountfs.daemon.audit_trail import AuditTrail
 from mountfs.daemon.control_files import overlaid
 from mountfs.daemon.event_stream import EventStream
 from mountfs.daemon.hooks import Hooks
-from mountfs.daemon.identifying import allowed, identify, reach_service
+from mountfs.daemon.identifying import (
+    allowed,
+    identify,
+    keep_capabilities,
+    known_capabilities,
+    reach_service,
+)
 from mountfs.daemon.mount_state import MountState
 from mountfs.daemon.running import StopReport
 from mountfs.daemon.settings import MountSettings
@@ -137,7 +143,9 @@ async def _run(
 ) -> StopReport:
     service = await reach_service(settings, READ_PATIENCE_S)
     try:
-        parts = Parts(settings, service.remote(workspace.id), journal, content_files)
+        capabilities = known_capabilities(settings, content_files)
+        remote = service.remote(workspace.id, capabilities=capabilities)
+        parts = Parts(settings, remote, journal, content_files)
         await parts.load()
         if outage is not None:
             parts.connection.note_failure(outage)  # nobody waits for what is known not to answer
@@ -145,7 +153,8 @@ async def _run(
         state = MountState(
             settings, workspace, parts, content_files, stopping=stopping, apply=apply, sent=service.sent
         )
-        await _serve(settings, workspace, parts, state, ready)
+        keep = partial(keep_capabilities, capabilities, settings, content_files)
+        await _serve(settings, workspace, parts, state, ready, keep)
         return StopReport(left_in_journal=len(parts.tree.pending))
     finally:
         with trio.CancelScope(shield=True):
@@ -352,8 +361,10 @@ async def _serve(
     parts: Parts,
     state: MountState,
     ready: Callable[[], None],
+    keep_found: Callable[[], Awaitable[None]],
 ) -> None:
     async with trio.open_nursery() as traffic:
+        traffic.start_soon(keep_found)
         await traffic.start(parts.trail.run)
         await traffic.start(parts.content.run)
         await traffic.start(parts.refresher.run)

@@ -1,15 +1,20 @@
-"""Which workspace a mount is of, and what the token allows there: asked of the service, or remembered."""
+"""Which workspace a mount is of, what the token allows there, and what the service can do: asked of it, or
+remembered."""
 
 import logging
 import socket
 from dataclasses import replace
+from functools import partial
 from typing import Final
+
+import trio
 
 from mountfs import __version__
 from mountfs.daemon.accounts import Access, credential
 from mountfs.daemon.settings import MountSettings
-from mountfs.model.errors import RemoteUnavailable
+from mountfs.model.errors import RemoteUnavailable, StorageError
 from mountfs.model.remote import Workspace
+from mountfs.remotes.fastio.capabilities import Capabilities
 from mountfs.remotes.fastio.service import FastioService
 from mountfs.remotes.fastio.settings import FastioSettings
 from mountfs.storage.content import ContentFiles
@@ -20,6 +25,8 @@ START_PATIENCE_S: Final = 8.0
 """How long a start waits for the workspace before it says so, or goes on with what the cache knows."""
 
 WORKSPACE_FACT: Final = "workspace"
+CAPABILITIES_FACT: Final = "capabilities of "
+"""Before the address of the service."""
 
 
 async def reach_service(settings: MountSettings, patience_s: float) -> FastioService:
@@ -80,3 +87,19 @@ def allowed(settings: MountSettings, workspace: Workspace) -> MountSettings:
         # Reading the configuration again does not change what the token allows.
         source = replace(source, fixed=(*source.fixed, "read_only"))
     return replace(settings, read_only=True, config=source)
+
+
+def known_capabilities(settings: MountSettings, facts: ContentFiles) -> Capabilities:
+    """Return what earlier mounts with this cache found out of the service."""
+    return Capabilities(facts.fact(CAPABILITIES_FACT + settings.url))
+
+
+async def keep_capabilities(capabilities: Capabilities, settings: MountSettings, facts: ContentFiles) -> None:
+    """Keep what is found out, until cancelled. A disk that fails costs only that it is found out again."""
+    while True:
+        await capabilities.wait_news()
+        save = partial(facts.save_fact, CAPABILITIES_FACT + settings.url, capabilities.told())
+        try:
+            await trio.to_thread.run_sync(save)
+        except StorageError as error:
+            log.warning("what the service can do is not remembered: %s", error.message)

@@ -17,6 +17,7 @@ from mountfs.model.errors import LeaseHeld, RemoteError, VersionMismatch
 from mountfs.model.ids import ROOT_NODE, LeaseToken, NodeId, UploadId, VersionId
 from mountfs.model.remote import BatchFile, NewFile, Unplaced
 from mountfs.remotes.fastio import FastioRemote, FastioService
+from mountfs.remotes.fastio.capabilities import Capabilities, Capability
 from tests.t2_server.serving import Api, ServerThread
 
 EXCHANGES: Final = {
@@ -108,7 +109,9 @@ JSON_TEXT: Final = frozenset({"from", "client_info", "manifest"})
 @pytest.fixture
 async def remote(scripted: Any) -> AsyncIterator[FastioRemote]:
     service = FastioService(scripted.url, "t")
-    yield service.remote("4", compares_versions=True)
+    known = Capabilities()
+    known.found(Capability.COMPARES_VERSIONS, True)
+    yield service.remote("4", capabilities=known)
     await service.aclose()
 
 

@@ -1,8 +1,8 @@
 """Changing the content of a node only where it still has the version that the change is based on.
 
-Newer services compare and swap themselves. Whether this one does is found out once, by a change that changes
-nothing and names a version that the node cannot have; where it does not, the version is looked at before and
-after, and what was overwritten by a lost race becomes the present version again.
+Newer services compare and swap themselves. Whether this one does is found out once a day, by a change that
+changes nothing and names a version that the node cannot have; where it does not, the version is looked at
+before and after, and what was overwritten by a lost race becomes the present version again.
 """
 
 import logging
@@ -15,6 +15,7 @@ from mountfs.model.history import Version
 from mountfs.model.ids import NodeId, VersionId
 from mountfs.model.node import RemoteNode
 from mountfs.remotes.fastio import wire, wire_history
+from mountfs.remotes.fastio.capabilities import Capability
 from mountfs.remotes.fastio.error_map import accepted, error_of, refusal
 from mountfs.remotes.fastio.request import Ask
 from mountfs.remotes.fastio.tree import Tree
@@ -41,7 +42,12 @@ class Guard(Tree):
         """
         if await self._compares(node):
             ask = self._change(node, "update", {**fields, "if_version_id": base})
-            return await self._complete(ask, node, await send(ask))
+            try:
+                return await self._complete(ask, node, await send(ask))
+            except RequestRefused:
+                # It may be that very field.
+                self._capabilities.doubt(Capability.COMPARES_VERSIONS)
+                raise
         before = await self._one(node)
         if before.version != base:
             raise VersionMismatch(f"{node}: it has another version by now", current=before.version)
@@ -55,11 +61,13 @@ class Guard(Tree):
 
     async def _compares(self, node: NodeId) -> bool:
         async with self._probing:
-            if self.compares_versions is None:
-                self.compares_versions = await self._probe(node)
-                if not self.compares_versions:
+            known = self._capabilities.get(Capability.COMPARES_VERSIONS)
+            if known is None:
+                known = await self._probe(node)
+                self._capabilities.found(Capability.COMPARES_VERSIONS, known)
+                if not known:
                     log.info("the service compares no versions: they are compared before and after a change")
-        return self.compares_versions
+        return known
 
     async def _probe(self, node: NodeId) -> bool:
         here = await self._one(node)

@@ -9,6 +9,7 @@ from mountfs.model.errors import LeaseHeld, LeaseNotHeld, LeaseNotOverridable
 from mountfs.model.ids import LeaseToken, NodeId
 from mountfs.model.remote import Lease, LeaseHolder
 from mountfs.remotes.fastio import wire
+from mountfs.remotes.fastio.capabilities import Capabilities
 from mountfs.remotes.fastio.error_map import Answer, accepted
 from mountfs.remotes.fastio.http import Http
 from mountfs.remotes.fastio.request import Ask, Refusals, Repeat, form
@@ -22,8 +23,10 @@ CLOCK_ERROR_S: Final = 1.5
 
 
 class Leases(WorkspaceCalls):
-    def __init__(self, http: Http, workspace_id: str, client_info: Mapping[str, str]) -> None:
-        super().__init__(http, workspace_id, client_info)
+    def __init__(
+        self, http: Http, workspace_id: str, client_info: Mapping[str, str], capabilities: Capabilities
+    ) -> None:
+        super().__init__(http, workspace_id, client_info, capabilities)
         self._durations_s: dict[LeaseToken, float] = {}
 
     async def acquire_lease(self, node: NodeId, *, duration_s: float, holder: str) -> Lease:

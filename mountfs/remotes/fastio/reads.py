@@ -10,6 +10,7 @@ import trio
 
 from mountfs.model.errors import NodeNotFound, ProtocolViolation, RemoteUnavailable
 from mountfs.model.ids import NodeId, VersionId
+from mountfs.remotes.fastio.capabilities import Capability
 from mountfs.remotes.fastio.details import details_of
 from mountfs.remotes.fastio.error_map import Answer, accepted
 from mountfs.remotes.fastio.http import named
@@ -23,7 +24,6 @@ CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(?:\d+|\*)")
 
 
 class Reads(WorkspaceCalls):
-    _ranges_served = True
     _range_seen = False
     """From then on a page of somebody on the way does not pass for content."""
 
@@ -49,7 +49,7 @@ class Reads(WorkspaceCalls):
     def _read_ask(self, node: NodeId, version: VersionId | None, start: int, end: int) -> Ask:
         query = {"version_id": version} if version else {}
         headers = {"Accept-Encoding": "identity"}
-        if self._ranges_served:
+        if self._capabilities.get(Capability.RANGES) is not False:
             headers["Range"] = f"bytes={start}-{end - 1}"
         path = self._node_path(node, "read")
         return Ask("GET", path, dict(query), headers=headers, abroad=True)
@@ -72,9 +72,13 @@ class Reads(WorkspaceCalls):
         if response.status_code != PARTIAL:
             if self._range_seen and REQUEST_ID not in response.headers:
                 raise ProtocolViolation(f"{ask}: HTTP {response.status_code}, but not by the service")
-            self._ranges_served = REQUEST_ID not in response.headers
+            if REQUEST_ID in response.headers:
+                self._capabilities.found(Capability.RANGES, False)
+            else:
+                self._capabilities.doubt(Capability.RANGES)
             return 0
         self._range_seen = True
+        self._capabilities.found(Capability.RANGES, True)
         match = CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
         if match is None or int(match[1]) != start:
             raise ProtocolViolation(f"{ask}: the answer is not the range from {start}")

@@ -18,6 +18,7 @@ from mountfs.model.errors import (
 )
 from mountfs.model.remote import Workspace
 from mountfs.remotes.fastio import account, wire
+from mountfs.remotes.fastio.capabilities import Capabilities
 from mountfs.remotes.fastio.credential import Credential
 from mountfs.remotes.fastio.http import Http
 from mountfs.remotes.fastio.remote import FastioRemote
@@ -88,12 +89,10 @@ class FastioService:
         chosen = account.chosen(await account.organisations(self._http), organisation)
         return await account.create_workspace(self._http, chosen, new)
 
-    def remote(self, workspace_id: str, *, compares_versions: bool | None = None) -> FastioRemote:
-        """As the port says; `compares_versions`: whether a change may name the version that it is based on,
-        None where that is to be found out."""
-        remote = FastioRemote(self._http, workspace_id, self._client_info)
-        remote.compares_versions = compares_versions
-        return remote
+    def remote(self, workspace_id: str, *, capabilities: Capabilities | None = None) -> FastioRemote:
+        """As the port says; `capabilities`: what is known of the service, and takes what is found out."""
+        known = capabilities if capabilities is not None else Capabilities()
+        return FastioRemote(self._http, workspace_id, self._client_info, known)
 
     async def aclose(self) -> None:
         await self._http.aclose()

@@ -3,10 +3,17 @@ changed last. What the long poll loses shows in it."""
 
 from typing import Final
 
-from mountfs.model.errors import AccessDenied, NodeNotFound, ProtocolViolation, RequestRefused
+from mountfs.model.errors import (
+    AccessDenied,
+    NodeNotFound,
+    ProtocolViolation,
+    RemoteUnavailable,
+    RequestRefused,
+)
 from mountfs.model.ids import ChangeCursor, NodeId
 from mountfs.model.remote import Changes
 from mountfs.remotes.fastio import wire
+from mountfs.remotes.fastio.capabilities import Capability
 from mountfs.remotes.fastio.request import Ask, path_of
 from mountfs.remotes.fastio.workspace_calls import WorkspaceCalls
 
@@ -23,18 +30,21 @@ NOT_READABLE: Final = (AccessDenied, NodeNotFound, ProtocolViolation, RequestRef
 
 class Surveys(WorkspaceCalls):
     _organisation: str | None = None
-    _feed_is_readable = True
 
     def ask_again(self) -> None:
         self._http.ask_again()
 
     async def survey(self, cursor: ChangeCursor | None) -> Changes:
-        """As the port says; which source it is, is found out at the first call and kept."""
-        if cursor is None and self._feed_is_readable:
+        """As the port says; which source it is, is found out at the first call and remembered."""
+        if cursor is None and self._capabilities.get(Capability.CHANGE_FEED) is not False:
             try:
-                return Changes(_of_feed(await self._feed_page(None)), frozenset())
-            except NOT_READABLE:
-                self._feed_is_readable = False
+                begin = _of_feed(await self._feed_page(None))
+            except NOT_READABLE as error:
+                if not isinstance(error, RemoteUnavailable):  # a page of somebody on the way tells nothing
+                    self._capabilities.found(Capability.CHANGE_FEED, False)
+            else:
+                self._capabilities.found(Capability.CHANGE_FEED, True)
+                return Changes(begin, frozenset())
         if cursor is None or cursor.startswith(RECENT):
             return await self._recent(cursor)
         try:

@@ -8,6 +8,7 @@ import trio
 
 from mountfs.model.errors import LeaseHeld
 from mountfs.model.ids import LeaseToken, NodeId
+from mountfs.remotes.fastio.capabilities import Capabilities
 from mountfs.remotes.fastio.http import Http
 from mountfs.remotes.fastio.request import Ask, path_of
 
@@ -15,15 +16,16 @@ from mountfs.remotes.fastio.request import Ask, path_of
 class WorkspaceCalls:
     """Base of the parts that `FastioRemote` is made of. `client_info` is shown beside our locks."""
 
-    def __init__(self, http: Http, workspace_id: str, client_info: Mapping[str, str]) -> None:
+    def __init__(
+        self, http: Http, workspace_id: str, client_info: Mapping[str, str], capabilities: Capabilities
+    ) -> None:
         self._http = http
         self._workspace_id = workspace_id
         self._client_info = dict(client_info)
         self._held: dict[NodeId, LeaseToken] = {}
         self._locks_block = False
         self._probing = trio.Lock()
-        self.compares_versions: bool | None = None
-        """Whether the service refuses a change that is based on another version; None: not known yet."""
+        self._capabilities = capabilities
 
     def _node_path(self, node: NodeId | str, *action: str) -> str:
         return path_of("workspace", self._workspace_id, "storage", node, *action)

@@ -1,0 +1,144 @@
+"""What is found out of a service is remembered for a day, and doubted when it is contradicted."""
+
+import json
+from typing import Any
+
+import pytest
+
+from mountfs.model.errors import RequestRefused
+from mountfs.model.ids import NodeId, UploadId, VersionId
+from mountfs.remotes.fastio import FastioService, FastioSettings
+from mountfs.remotes.fastio.capabilities import DOUBTED_AFTER_S, Capabilities, Capability
+from mountfs.remotes.fastio.remote import FastioRemote
+
+FILE = NodeId("2aaaaaaaaaaaaaaaaaaaaaaaaaaaa")
+UPLOAD = UploadId("u1")
+OLD, NEW = VersionId("3aaaaaaaaaaaaaaaaaaaaaaaaaaaa"), VersionId("3bbbbbbbbbbbbbbbbbbbbbbbbbbbb")
+BY_SERVICE = {"x-ve-reqid": "1"}
+UPLOADED = {"result": True, "session": {"id": UPLOAD, "status": "complete", "new_file_id": None}}
+REFUSED = {"result": False, "error": {"code": 123, "text": "no such field"}}
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def service(scripted: Any) -> Any:
+    service = FastioService(scripted.url, "t", settings=FastioSettings(attempts=1))
+    yield service
+    await service.aclose()
+
+
+def _again(known: Capabilities, clock: Clock) -> Capabilities:
+    """Return what the next mount knows."""
+    return Capabilities(json.loads(json.dumps(known.told())), clock=clock)
+
+
+async def _read(remote: FastioRemote, start: int, end: int) -> bytes:
+    async with remote.read(FILE, None, start, end) as pieces:
+        return b"".join([piece async for piece in pieces])
+
+
+def _node(version: str) -> dict[str, Any]:
+    row = {"id": FILE, "type": "file", "name": "a", "parent": "root", "size": 1, "version": version}
+    return row | {"hash": "0" * 64, "hash_algo": "sha256"}
+
+
+def test_findings_are_known_for_a_day_and_over_mounts(clock: Clock) -> None:
+    known = Capabilities(clock=clock)
+    assert known.get(Capability.RANGES) is None
+    known.found(Capability.RANGES, False)
+    clock.now += DOUBTED_AFTER_S - 1
+    known.found(Capability.RANGES, False)  # what rests on being known already is no news
+    assert _again(known, clock).get(Capability.RANGES) is False
+    clock.now += 1
+    assert known.get(Capability.RANGES) is None
+    known.found(Capability.RANGES, True)
+    assert _again(known, clock).get(Capability.RANGES) is True
+    clock.now -= 10  # the clock of the machine was set back
+    assert known.get(Capability.RANGES) is None
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        *(None, [], "x", {"ranges": True}, {"ranges": [1, 1]}, {"ranges": [True]}, {"ranges": [True, "x"]}),
+        *({"ranges": [True, float("nan")]}, {"other": [True, 1_800_000_000.0]}),
+    ],
+)
+def test_what_is_no_finding_is_left_out(spoilt: object, clock: Clock) -> None:
+    known = Capabilities(spoilt, clock=clock)
+    assert known.told() == {}
+
+
+async def test_ranges_are_asked_for_again_after_a_day(
+    scripted: Any, service: FastioService, acts: Any, clock: Clock
+) -> None:
+    known = Capabilities(clock=clock)
+    scripted.plays(acts.reply(200, b"0123456789", BY_SERVICE))
+    assert await _read(service.remote("4", capabilities=known), 2, 4) == b"23"
+    known = _again(known, clock)
+    remote = service.remote("4", capabilities=known)
+    assert await _read(remote, 2, 4) == b"23"
+    clock.now += DOUBTED_AFTER_S
+    scripted.plays(acts.reply(206, b"23", {"Content-Range": "bytes 2-3/10"}))
+    assert await _read(remote, 2, 4) == b"23"
+    assert ["range" in request.headers for request in scripted.seen] == [True, False, True]
+    assert known.get(Capability.RANGES) is True
+
+
+async def test_comparing_versions_is_probed_once_a_day_and_doubted_when_refused(
+    scripted: Any, service: FastioService, acts: Any, clock: Clock
+) -> None:
+    known = Capabilities(clock=clock)
+    looked = acts.reply(200, {"result": True, "format": "multi", "nodes": [_node(OLD)]})
+    changed = acts.reply(200, {"result": True, "node": _node(NEW)})
+    mismatch = acts.reply(
+        409, {"result": False, "error": {"code": 1, "params": {"reason": "version_mismatch"}}}
+    )
+    scripted.plays(looked, mismatch, changed)
+    await service.remote("4", capabilities=known).commit(FILE, UPLOAD, OLD)
+    assert len(scripted.seen) == 3
+    known = _again(known, clock)
+    await service.remote("4", capabilities=known).commit(FILE, UPLOAD, OLD)
+    assert len(scripted.seen) == 4
+    upload = acts.reply(200, UPLOADED)
+    scripted.plays(acts.reply(406, REFUSED), looked, upload)
+    with pytest.raises(RequestRefused):
+        await service.remote("4", capabilities=known).commit(FILE, UPLOAD, OLD)
+    assert _again(known, clock).get(Capability.COMPARES_VERSIONS) is None
+
+
+async def test_feed_that_is_not_readable_is_not_asked_for_again(
+    scripted: Any, service: FastioService, acts: Any, clock: Clock
+) -> None:
+    known = Capabilities(clock=clock)
+    workspace = acts.reply(200, {"result": True, "workspace": {"id": "4", "org_domain": "o", "org_id": "5"}})
+    recent = acts.reply(200, {"result": True, "nodes": [], "next_cursor": None})
+    scripted.plays(workspace, acts.reply(406, REFUSED), recent)
+    await service.remote("4", capabilities=known).survey(None)
+    asked = len(scripted.seen)
+    assert known.get(Capability.CHANGE_FEED) is False
+    await service.remote("4", capabilities=_again(known, clock)).survey(None)
+    assert len(scripted.seen) == asked + 1
+
+
+async def test_page_of_somebody_on_the_way_tells_nothing_of_the_feed(
+    scripted: Any, service: FastioService, acts: Any, clock: Clock
+) -> None:
+    known = Capabilities(clock=clock)
+    workspace = acts.reply(200, {"result": True, "workspace": {"id": "4", "org_domain": "o", "org_id": "5"}})
+    recent = acts.reply(200, {"result": True, "nodes": [], "next_cursor": None})
+    scripted.plays(workspace, acts.reply(200, b"<html>sign in</html>"), recent)
+    await service.remote("4", capabilities=known).survey(None)
+    assert known.told() == {}
