@@ -25,6 +25,7 @@ from mountfs.rules.happenings import Detail, Kind
 from mountfs.rules.steps import Step, next_step
 from mountfs.sync.cached_range import ContentChanged
 from mountfs.sync.content import FileContent
+from mountfs.sync.places import Places
 from mountfs.sync.refresher import Refresher
 from mountfs.sync.setting_aside import SettingAside
 from mountfs.sync.step_outcome import Outcome, WaitFor
@@ -63,6 +64,7 @@ class ContentSteps:
         self._uploads = uploads
         self._aside = aside
         self._fence = fence
+        self.places = Places(tree)
         self.conflict = conflict
         self._lease_clock = lease_clock
 
@@ -75,6 +77,10 @@ class ContentSteps:
         rival = self._changes.rivals.pop(inode.ino, None)
         if rival is not None and await self._settle_rival(inode, rival):
             return Outcome.AGAIN
+        blocker = self.places.blocker(inode, parent, name)
+        if blocker is not None:
+            # On its way there since, while was looked at what is there.
+            return WaitFor(blocker)
         self._tree.unanswered[parent, name] = inode
         try:
             sent = await self._uploads.send(inode, NewFile(parent, name))
@@ -156,7 +162,20 @@ class ContentSteps:
         step = next_step(replace(situation, unsealed=False))
         base = inode.base
         if step is Step.UPLOAD_NEW and situation.parent_node is not None:
-            node = await self._remote.add_file(situation.parent_node, situation.name, sent.upload)
+            place = (situation.parent_node, situation.name)
+            # Nothing was created so far: nobody is to wait for that.
+            self.answered(inode)
+            blocker = self.places.blocker(inode, *place)
+            if blocker is not None:
+                return WaitFor(blocker)
+            self._tree.unanswered[place] = inode
+            try:
+                node = await self._remote.add_file(*place, sent.upload)
+            except RemoteUnavailable:
+                raise
+            except MountfsError:
+                self.answered(inode)
+                raise
             return self._confirm(inode, node, sent)
         if step is Step.UPLOAD_VERSION and base is not None and base.version is not None:
             window_s = self._fence.commit_window_s(inode.ino, self._lease_clock())

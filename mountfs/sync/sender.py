@@ -301,7 +301,7 @@ class Sender:
                 # It was moved there while it was on its way.
                 self._tree.mark_pending(inode)
                 return
-            if inode.ino in self._doubtful or inode.unanswered:
+            if inode.ino in self._doubtful or self._executor.is_doubtful(inode):
                 await self._executor.look(inode)
                 self._doubtful.discard(inode.ino)
             sends_content = inode.is_file_there and inode.content_dirty

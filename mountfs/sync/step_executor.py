@@ -7,10 +7,14 @@ from dataclasses import replace
 
 import trio
 
+from mountfs.model.entry import Base
 from mountfs.model.errors import (
+    MountfsError,
     NameRefused,
     NameTaken,
     NodeNotFound,
+    ProtocolViolation,
+    RemoteUnavailable,
 )
 from mountfs.model.ids import NodeId
 from mountfs.model.node import RemoteNode
@@ -25,7 +29,7 @@ from mountfs.sync.content_steps import ContentSteps
 from mountfs.sync.refresher import Refresher
 from mountfs.sync.step_outcome import Outcome, WaitFor
 from mountfs.sync.uploads import ContentUploads
-from mountfs.tree.inode import Inode
+from mountfs.tree.inode import NEVER, Inode
 from mountfs.tree.remote_changes import RemoteChanges
 from mountfs.tree.tree import Tree
 
@@ -58,6 +62,7 @@ class StepExecutor:
         self._uploads = uploads
         self._contents = contents
         self._fence = fence
+        self._places = contents.places
         self._trashed_folders: set[NodeId] = set()
         self._actions: dict[Step, Callable[[Inode, Situation], Awaitable[Outcome | WaitFor]]] = {
             Step.TRASH: self._trash,
@@ -84,10 +89,10 @@ class StepExecutor:
         if step is Step.WAIT_FOR_CLOSE:
             await self._uploads.check(inode)
             return Outcome.WAIT_FOR_CLOSE
-        if step is Step.WAIT_FOR_PARENT:
-            assert inode.parent is not None
-            return WaitFor(inode.parent)
         try:
+            if step is Step.WAIT_FOR_PARENT:
+                assert inode.parent is not None
+                return await self._make_way(inode) or WaitFor(inode.parent)
             return await self._actions[step](inode, situation)
         except NodeNotFound:
             # The node, or the folder it is to go to, is gone: merge that first.
@@ -98,6 +103,10 @@ class StepExecutor:
     def batch(self, folder: NodeId, inodes: Sequence[Inode]) -> AbstractAsyncContextManager[Batch]:
         """Let the steps within that create files in this folder do so together; see `ContentUploads`."""
         return self._uploads.batch(folder, inodes)
+
+    def is_doubtful(self, inode: Inode) -> bool:
+        """Tell whether a step of this entry ended with its outcome open: `look` first."""
+        return inode.unanswered or self._places.is_doubtful(inode)
 
     @property
     def has_open_uploads(self) -> bool:
@@ -134,15 +143,8 @@ class StepExecutor:
 
     # Places.
 
-    def _blocker(self, inode: Inode, parent: NodeId, name: str) -> Inode | None:
-        """Return another entry of ours that has this place on the remote, or may have got it just now."""
-        unanswered = self._tree.unanswered.get((parent, name))
-        if unanswered is not None and unanswered is not inode:
-            return unanswered
-        return self._tree.displaced.occupant((parent, name), besides=inode)
-
     def _is_occupied(self, inode: Inode, parent: NodeId, name: str) -> bool:
-        if self._blocker(inode, parent, name) is not None:
+        if self._places.blocker(inode, parent, name) is not None:
             return True
         folder = self._tree.by_node.get(parent)
         if folder is None:
@@ -169,25 +171,22 @@ class StepExecutor:
             following = self._tree.displaced.occupant((parent, name), besides=following)
         return False
 
-    def _lies_in(self, folder: NodeId, ancestor: Inode) -> bool:
-        """Tell whether the folder is `ancestor` or below it on the remote, as far as is known."""
-        known = self._tree.by_node.get(folder)
-        while known is not None and not known.is_root and known is not ancestor and known.base is not None:
-            known = self._tree.by_node.get(known.base.parent)
-        return known is ancestor
-
     async def _relocate(self, inode: Inode, situation: Situation) -> Outcome | WaitFor:
         base, parent, name = inode.base, situation.parent_node, situation.name
         assert base is not None
         assert parent is not None
-        if inode.is_directory and self._lies_in(parent, inode):
+        mover = self._places.mover_of(base.node)
+        if mover is not None:
+            # It had the node before. Which of two answers is the later one, nobody could tell.
+            return WaitFor(mover)
+        if inode.is_directory and self._places.lies_in(parent, inode):
             # The folder that it is to go to has to come out of it first.
             leaving = self._tree.by_node[parent]
             while not self._tree.is_displaced(leaving) and leaving.base is not None:
                 leaving = self._tree.by_node[leaving.base.parent]
             return WaitFor(leaving) if leaving is not inode else Outcome.LATER
         spare = spare_name(base)
-        blocker = self._blocker(inode, parent, name)
+        blocker = self._places.blocker(inode, parent, name)
         call = next_call(
             base,
             parent,
@@ -195,7 +194,7 @@ class StepExecutor:
             is_occupied=lambda folder, wanted: self._is_occupied(inode, folder, wanted),
             spare_name=spare,
         )
-        if blocker is not None and base.parent != parent and self._lies_in(base.parent, blocker):
+        if blocker is not None and base.parent != parent and self._places.lies_in(base.parent, blocker):
             # The blocker can only go when this has left it.
             occupied = self._is_occupied(inode, parent, base.name)
             call = RenameTo(spare) if occupied else MoveTo(parent)
@@ -204,29 +203,53 @@ class StepExecutor:
                 return WaitFor(blocker)
             call = RenameTo(spare)
         if isinstance(call, RenameTo):
-            await self._request(base.node, (base.parent, call.name))
             try:
-                node = await self._remote.rename(base.node, call.name)
+                node = await self._ask(inode, base, call)
             except NameTaken:
-                self._tree.end_request(base.node)
                 if names.folded_text(call.name) != names.folded_text(base.name):
                     return await self._settle_name_taken(inode, situation, base.parent, call.name)
                 # By itself, where names that differ only in case are one: by way of another one.
-                await self._request(base.node, (base.parent, spare))
-                node = await self._remote.rename(base.node, spare)
                 call = RenameTo(spare)
+                node = await self._ask(inode, base, call)
             if node.name != call.name:
+                self._tree.end_request(base.node)
                 raise NameRefused(f"the workspace keeps {call.name!r} as {node.name!r}")
         else:
-            await self._request(base.node, (call.parent, base.name))
-            node = await self._remote.move(base.node, call.parent)
+            node = await self._ask(inode, base, call)
         self._record_place(inode, node)
         return Outcome.AGAIN
 
-    async def _request(self, node: NodeId, place: tuple[NodeId, str]) -> None:
-        """On return the journal knows what is asked for."""
-        self._tree.note_request(node, place)
-        await self._tree.journal.committed()
+    async def _make_way(self, inode: Inode) -> Outcome | None:
+        """Give an entry another name for a time where the remote has it in the place of a new folder that it
+        lies in here: that one cannot be created before, and the entry not moved there before that."""
+        base, folder = inode.base, inode.parent
+        while folder is not None and folder.parent is not None and folder.parent.node is None:
+            folder = folder.parent
+        if base is None or folder is None or folder.parent is None or folder.parent.node != base.parent:
+            return None
+        if names.folded_text(self._tree.remote_name(folder)) != names.folded_text(base.name):
+            return None
+        if self._places.mover_of(base.node) is not None:
+            return Outcome.LATER
+        self._record_place(inode, await self._ask(inode, base, RenameTo(spare_name(base))))
+        return Outcome.AGAIN
+
+    async def _ask(self, inode: Inode, base: Base, call: RenameTo | MoveTo) -> RemoteNode:
+        """Let the remote do it; the journal knows of it before."""
+        place = (base.parent, call.name) if isinstance(call, RenameTo) else (call.parent, base.name)
+        with self._places.asking(inode, base.node, place):
+            self._tree.note_request(base.node, place)
+            await self._tree.journal.committed()
+            try:
+                if isinstance(call, RenameTo):
+                    return await self._remote.rename(base.node, call.name)
+                return await self._remote.move(base.node, call.parent)
+            except (ProtocolViolation, RemoteUnavailable):
+                # It may have been done.
+                raise
+            except MountfsError:
+                self._tree.end_request(base.node)
+                raise
 
     def _record_place(self, inode: Inode, node: RemoteNode) -> None:
         self._tree.end_request(node.id)
@@ -293,7 +316,7 @@ class StepExecutor:
     async def _upload_new(self, inode: Inode, situation: Situation) -> Outcome | WaitFor:
         parent = situation.parent_node
         assert parent is not None
-        blocker = self._blocker(inode, parent, situation.name)
+        blocker = self._places.blocker(inode, parent, situation.name)
         if blocker is not None:
             return WaitFor(blocker)
         return await self._contents.upload_new(inode, parent, situation.name)
@@ -304,11 +327,11 @@ class StepExecutor:
     async def _create_folder(self, inode: Inode, situation: Situation) -> Outcome | WaitFor:
         parent = situation.parent_node
         assert parent is not None
-        blocker = self._blocker(inode, parent, situation.name)
+        blocker = self._places.blocker(inode, parent, situation.name)
         if blocker is not None:
             return WaitFor(blocker)
         try:
-            node = await self._remote.create_folder(parent, situation.name)
+            node = await self._create_folder_at(inode, parent, situation.name)
         except NameTaken:
             return await self._settle_name_taken(inode, situation, parent, situation.name)
         owner = self._tree.by_node.get(node.id)
@@ -319,6 +342,19 @@ class StepExecutor:
             inode.touched_at = trio.current_time()
             self._tree.save(inode)
         return Outcome.AGAIN
+
+    async def _create_folder_at(self, inode: Inode, parent: NodeId, name: str) -> RemoteNode:
+        self._tree.unanswered[parent, name] = inode
+        try:
+            return await self._remote.create_folder(parent, name)
+        except RemoteUnavailable:
+            folder = self._tree.by_node.get(parent)
+            if folder is not None:
+                # What was told of it meanwhile was left to the answer.
+                folder.listed_at = NEVER
+            raise
+        finally:
+            self._contents.answered(inode)
 
     async def _trash(self, inode: Inode, _: Situation) -> Outcome | WaitFor:
         base = inode.base
@@ -333,6 +369,10 @@ class StepExecutor:
                 await self._refresher.look_at([base.node])
                 if inode.base is not base:
                     return Outcome.AGAIN
+            arriving = self._places.arriving_in(inode) if inode.is_directory else None
+            if arriving is not None:
+                # It left the folder here before it came there, and would be deleted with it.
+                return WaitFor(arriving)
             kept = await self._kept_below(base.node) if inode.is_directory else []
             for entry in kept:
                 if entry is not None and entry in self._tree.unanswered.values():

@@ -132,11 +132,12 @@ class RemoteChanges:
             self._tree.save(inode)
             return
         self._tree.happenings.tell(Kind.REMOVED, inode.path())
-        self._take_from_view(inode)
+        self._take_from_view(inode, base, "the remote deleted it")
 
-    def _take_from_view(self, inode: Inode) -> None:
+    def _take_from_view(self, inode: Inode, base: Base | None, reason: str) -> None:
         parent = inode.parent
         assert parent is not None
+        log.info("%r goes from view: %s (node %s)", inode.path(), reason, base.node if base else None)
         self._kernel.entry_changed(parent.ino, inode.name)
         self._tree.detach(inode)
         self.conflicts.touch(parent)
@@ -218,8 +219,9 @@ class RemoteChanges:
 
     def _replace(self, inode: Inode, node: RemoteNode) -> NodeId | None:
         """Put a new entry in the place of one that the kernel knows as something else."""
+        base = inode.base
         self._tree.set_base(inode, None)
-        self._take_from_view(inode)
+        self._take_from_view(inode, base, "it is of another kind now")
         return self._insert(node, self._tree.by_node.get(node.parent))
 
     def _note_rival(self, ours: Inode, node: RemoteNode) -> None:
@@ -258,9 +260,15 @@ class RemoteChanges:
         """The remote made this node of ours, though it was taken for somebody else's meanwhile."""
         echo = self._tree.by_node.get(node.id)
         if echo is not None and echo is not inode:
+            base = echo.base
             self._tree.set_base(echo, None)
-            if echo.is_linked:
-                self._take_from_view(echo)
+            if echo.is_linked and echo.children:
+                # Programs use it already: what they put there is not to go with it.
+                log.warning("%r stays, as a folder of its own", echo.path())
+                self._tree.mark_pending(echo)
+                self._tree.save(echo)
+            elif echo.is_linked:
+                self._take_from_view(echo, base, f"its node was made for {inode.path()!r}")
         self._tree.set_base(inode, base_of(node))
         self.rivals.pop(inode.ino, None)
 
