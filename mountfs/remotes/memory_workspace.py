@@ -1,8 +1,8 @@
-"""The state of one workspace in memory, and what each change means to it: synchronous, no clock of its own.
+"""The state of one workspace in memory, synchronous, without a clock. Long, as each rule of the service is one.
 
 The rules are those of the service: an upload onto a file makes a version in place, a move onto a file sends
 that file to the trash, a folder that meets its name is numbered, a rename makes a version, equal bytes do
-not. A method either changes everything it promises or raises and changes nothing. Long, as each rule is one.
+not. A method either changes everything it promises or raises and changes nothing.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""The client against a server that follows a script: what our own server would never answer."""
+"""The client against a server that follows a script, as ours would never answer. Long: a test an answer."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""The contract of a Remote, for every implementation alike: tree, uploads, commits, reading."""
+"""The contract of a Remote, for every implementation alike. Long, as the port has so many calls."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress

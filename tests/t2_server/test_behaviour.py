@@ -1,4 +1,4 @@
-"""Every switch of `mountfs serve --behave`: what the wire shows with it, and without."""
+"""Every switch of `mountfs serve --behave`, with it and without: long, as there are so many."""
 
 import json
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Every fault of the wire on every kind of operation: a real server behind a proxy that spoils requests.
+"""Every fault of the wire on every kind of operation (long, as there are many): a proxy spoils requests.
 
 The mounts have no kernel, and a clock twenty times as fast as the server's.
 """

@@ -1,4 +1,4 @@
-"""What programs do with files every day, on one mount and as another mount and the workspace see it."""
+"""What programs do with files every day, here and as another mount sees it. Long: a test for each habit."""
 
 import errno
 import mmap
