@@ -1,4 +1,4 @@
-"""The state of one workspace in memory, synchronous, without a clock. Long, as each rule of the service is one.
+"""The state of one workspace in memory, synchronous, without a clock. Long, as each rule of it is one.
 
 The rules are those of the service: an upload onto a file makes a version in place, a move onto a file sends
 that file to the trash, a folder that meets its name is numbered, a rename makes a version, equal bytes do
