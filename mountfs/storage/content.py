@@ -154,7 +154,12 @@ class ContentFiles:
 
     def save_sums(self, ino: Ino, coverage: Coverage) -> None:
         with _as_storage_error(f"index entry of inode {ino}"):
-            found = piece_sums.sums(str(self.path(ino)), coverage.ranges, self._sums(ino, coverage.version))
+            try:
+                found = piece_sums.sums(
+                    str(self.path(ino)), coverage.ranges, self._sums(ino, coverage.version)
+                )
+            except FileNotFoundError:
+                return  # evicted or removed since: its coverage is not believed without it
             entry = {
                 "version": coverage.version,
                 "sums": [[*piece, value] for piece, value in found.items()],

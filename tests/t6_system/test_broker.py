@@ -87,7 +87,7 @@ def test_the_daemon_has_no_rights_and_the_mount_serves(broker: "subprocess.Popen
     assert fields["Groups"].split() in ([], ["65534"])
     (folder / "mnt" / "a.txt").write_text("by root")
     assert _as_user("cat", str(folder / "mnt" / "a.txt")).stdout == "by root"
-    assert _as_user(*COMMAND, "sync", str(folder / "mnt")).returncode == 0
+    wait_until(lambda: _as_user(*COMMAND, "sync", str(folder / "mnt")).returncode == 0)
 
 
 def test_a_stop_sends_and_takes_the_mount_away(broker: "subprocess.Popen[str]", folder: Path) -> None:
