@@ -117,7 +117,8 @@ def test_directories_count_those_in_them(passthrough: bool, sides: dict[bool, Si
 @pytest.mark.parametrize("passthrough", [True, False])
 def test_blocks_are_those_of_the_cache_or_of_the_size(passthrough: bool, sides: dict[bool, Sides]) -> None:
     side = sides[passthrough]
-    sparse = side.mount / "sparse"
+    name = f"sparse-{passthrough}"  # both sides are mounts of one workspace
+    sparse = side.mount / name
     size = 8 * 1024 * 1024
     with side.world.bounded():
         with sparse.open("wb") as file:
@@ -129,7 +130,7 @@ def test_blocks_are_those_of_the_cache_or_of_the_size(passthrough: bool, sides: 
         assert 128 <= sparse.stat().st_blocks < 1024
         side.mount.sync()
         other = side.world.mount(f"other-{passthrough}")
-        assert (other / "sparse").stat().st_blocks == size // 512, "nothing of it is here"
-        assert (other / "sparse").read_bytes() == sparse.read_bytes()
+        assert (other / name).stat().st_blocks == size // 512, "nothing of it is here"
+        assert (other / name).read_bytes() == sparse.read_bytes()
         other.umount()
         sparse.unlink()
