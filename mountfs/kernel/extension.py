@@ -20,7 +20,7 @@ def _load() -> str:
     flags = sys.getdlopenflags()
     sys.setdlopenflags(flags | os.RTLD_GLOBAL)  # its functions have to be found before libfuse's own
     try:
-        import mountfs.kernel._extras  # noqa: F401
+        import mountfs.kernel._extras  # noqa: F401 - only whether it can be loaded
     except ImportError as error:
         return f"it cannot be loaded: {error}"
     finally:

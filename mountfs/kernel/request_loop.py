@@ -26,6 +26,7 @@ class EagerRequests:
     """Takes the place of pyfuse3's wait, until `restore`."""
 
     def __init__(self, device: int) -> None:
+        # pyfuse3 offers no other place for this; its stubs do not tell of the function.
         self._original = cast("Callable[[], Awaitable[bool]]", pyfuse3._wait_fuse_readable)  # type: ignore[attr-defined]
         self._poller = select.poll()
         self._poller.register(device, select.POLLIN)

@@ -1,5 +1,6 @@
 """What a workspace in memory consists of."""
 
+import hashlib
 import unicodedata
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -56,6 +57,17 @@ class Upload:
     message: str = ""
     chunks: dict[int, bytes] = field(default_factory=dict)
     node: NodeId | None = None
+
+    def flaw(self, chunk_min_bytes: int) -> str:
+        """Return why this content cannot be put together, "" where it can."""
+        sizes = self.state().chunks
+        if sum(sizes.values()) != self.size:
+            return f"{sum(sizes.values())} bytes arrived, {self.size} were announced"
+        if any(size < chunk_min_bytes for order, size in sizes.items() if order != max(sizes)):
+            return "a chunk other than the last is too small"
+        if hashlib.sha256(self.content()).hexdigest() != self.sha256:
+            return "the content does not match its hash"
+        return ""
 
     def content(self) -> bytes:
         return b"".join(self.chunks[order] for order in sorted(self.chunks))

@@ -1,4 +1,4 @@
-"""The state of one workspace in memory, synchronous, without a clock. Long, as each rule of it is one.
+"""The state of one workspace in memory, and what each change means to it: synchronous, no clock of its own.
 
 The rules are those of the service: an upload onto a file makes a version in place, a move onto a file sends
 that file to the trash, a folder that meets its name is numbered, a rename makes a version, equal bytes do
@@ -7,7 +7,7 @@ not. A method either changes everything it promises or raises and changes nothin
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 
 import trio
@@ -491,13 +491,7 @@ class MemoryWorkspace:
         self._wake()
 
     def _flaw(self, session: Upload) -> str:
-        sizes: Mapping[int, int] = session.state().chunks
-        if sum(sizes.values()) != session.size:
-            return f"{sum(sizes.values())} bytes arrived, {session.size} were announced"
-        if any(size < self.limits.chunk_min_bytes for order, size in sizes.items() if order != max(sizes)):
-            return "a chunk other than the last is too small"
-        if hashlib.sha256(session.content()).hexdigest() != session.sha256:
-            return "the content does not match its hash"
-        if isinstance(session.place, NewFile) and self._is_trashed(self._nodes[session.place.parent]):
+        place = session.place
+        if isinstance(place, NewFile) and self._is_trashed(self._nodes[place.parent]):
             return "the folder is gone"
-        return ""
+        return session.flaw(self.limits.chunk_min_bytes)

@@ -27,7 +27,7 @@ INDEX_LIMIT_BYTES: Final = 1 << 40
 """diskcache culls nothing of its own: what may go is decided by mountfs/rules/eviction.py."""
 
 
-class JsonDisk(diskcache.Disk):  # type: ignore[misc]
+class JsonDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
     """Keeps text keys and JSON values in the database itself, and refuses whatever else it finds there.
 
     diskcache's own Disk unpickles what a row says is a pickle: whoever can write the cache directory could

@@ -77,6 +77,7 @@ def keyring(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], str]:
     """A keyring of the system, as the library shows it."""
     kept: dict[tuple[str, str], str] = {}
     module = ModuleType("keyring")
+    # A stand-in for the library, whose names mypy does not expect of a module.
     module.get_password = lambda service, name: kept.get((service, name))  # type: ignore[attr-defined]
     module.set_password = lambda service, name, secret: kept.update({(service, name): secret})  # type: ignore[attr-defined]
     module.delete_password = lambda service, name: kept.pop((service, name))  # type: ignore[attr-defined]

@@ -48,7 +48,7 @@ async def _commit_a_group(
     occupied = asyncio.ensure_future(database.write(occupy))
     await asyncio.to_thread(busy.wait, 10)
     jobs = [
-        asyncio.ensure_future(database.write(lambda tx, name=name: record(tx, name)))  # type: ignore[misc]
+        asyncio.ensure_future(database.write(lambda tx, name=name: record(tx, name)))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
         for name in ("first", "second", "third")
     ]
     await asyncio.sleep(0)  # each job is in the writer's queue now, behind the busy one

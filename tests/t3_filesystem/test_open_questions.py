@@ -262,7 +262,7 @@ async def test_version_that_others_made_is_seen_or_kept_in_the_history(tmp_path:
         assert base is not None
         await stored(remote, "f", b"theirs")
         try:
-            await remote.commit(node, await drafted(remote, b"ours"), base)  # type: ignore[arg-type]
+            await remote.commit(node, await drafted(remote, b"ours"), base)  # type: ignore[arg-type]  # a draft is named as an upload
         except VersionMismatch:
             pass
         else:

@@ -65,7 +65,7 @@ class RcloneMount(System):
     def _is_queue_empty(self) -> bool:
         request = Request(f"http://127.0.0.1:{self._control}/vfs/stats", b"{}", method="POST")
         request.add_header("content-type", "application/json")
-        with urlopen(request, timeout=30) as answer:  # noqa: S310
+        with urlopen(request, timeout=30) as answer:  # noqa: S310 - an address of this machine
             cache = json.load(answer)["diskCache"]
         return not cache["uploadsInProgress"] and not cache["uploadsQueued"]
 
