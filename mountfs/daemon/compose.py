@@ -48,6 +48,7 @@ from mountfs.remotes.fastio.http import last_request_id
 from mountfs.remotes.fastio.remote import FastioRemote
 from mountfs.remotes.fastio.service import FastioService
 from mountfs.rules.fence import Fence
+from mountfs.rules.latency import Latencies
 from mountfs.rules.local_only import LocalOnly
 from mountfs.storage import recovery
 from mountfs.storage.content import ContentFiles
@@ -150,8 +151,17 @@ async def _run(
         if outage is not None:
             parts.connection.note_failure(outage)  # nobody waits for what is known not to answer
         apply = partial(_apply, parts, service)
+        latencies = Latencies()
+        service.tell_latencies(latencies.observe)
         state = MountState(
-            settings, workspace, parts, content_files, stopping=stopping, apply=apply, sent=service.sent
+            settings,
+            workspace,
+            parts,
+            content_files,
+            stopping=stopping,
+            apply=apply,
+            sent=service.sent,
+            latencies=latencies,
         )
         keep = partial(keep_capabilities, capabilities, settings, content_files)
         await _serve(settings, workspace, parts, state, ready, keep)
@@ -171,6 +181,7 @@ def _apply(parts: "Parts", service: FastioService, settings: MountSettings) -> N
     parts.contents.conflict = settings.conflict
     parts.filesystem.strict_opens.always_ask = settings.consistency == "open"
     parts.filesystem.publish_on_close = settings.durability == "remote"
+    parts.hooks.follow(settings.hooks)
     runtime_dir.note_drain_timeout(settings.mountpoint, settings.drain_timeout_s)
 
 
