@@ -1,32 +1,27 @@
-"""The requests of the control protocol about the past of the workspace, and their answers."""
+"""The requests of the control protocol about the past of the workspace."""
 
-from dataclasses import asdict
-from typing import Any, Literal
+from typing import Literal
 
-from mountfs.daemon.archive import Archive
-from mountfs.daemon.message import Message
+from mountfs.daemon.message import Below, Message, OnePath
 from mountfs.model.history import SearchIn
 
 
-class VersionsRequest(Message):
+class VersionsRequest(OnePath):
     ask: Literal["versions"] = "versions"
-    path: bytes
 
 
-class FetchVersionRequest(Message):
+class FetchVersionRequest(OnePath):
     """`file`: an existing file that the content is written into."""
 
     ask: Literal["fetch version"] = "fetch version"
-    path: bytes
     version: str
     file: bytes
 
 
-class RestoreRequest(Message):
+class RestoreRequest(OnePath):
     """`version` None: the one before the present."""
 
     ask: Literal["restore"] = "restore"
-    path: bytes
     version: str | None
 
 
@@ -53,9 +48,8 @@ class SearchRequest(Message):
     limit: int
 
 
-class EventsRequest(Message):
+class EventsRequest(Below):
     ask: Literal["events"] = "events"
-    path: bytes | None
     since_ns: int
     limit: int
 
@@ -70,26 +64,3 @@ ArchiveRequest = (
     | SearchRequest
     | EventsRequest
 )
-
-
-async def answer(archive: Archive, request: ArchiveRequest) -> Any:
-    """Do what is asked; the result is JSON."""
-    match request:
-        case VersionsRequest():
-            return [asdict(each) for each in await archive.versions(request.path)]
-        case FetchVersionRequest():
-            await archive.fetch_version(request.path, request.version, request.file)
-            return None
-        case RestoreRequest():
-            return asdict(await archive.restore(request.path, request.version))
-        case TrashRequest():
-            return [asdict(each) for each in await archive.trashed()]
-        case RestoreFromTrashRequest():
-            return asdict(await archive.restore_from_trash(request.which))
-        case PurgeRequest():
-            return [asdict(each) for each in await archive.purge(request.which)]
-        case SearchRequest():
-            return asdict(await archive.search(request.words, request.among, request.limit))
-        case EventsRequest():
-            told = await archive.events(request.path, since_ns=request.since_ns, limit=request.limit)
-            return [asdict(each) for each in told]
