@@ -69,7 +69,7 @@ def test_unknown_or_missing_arguments_are_one_line(machine: Machine, arguments: 
     machine.run(*arguments).refused(ExitCode.USAGE, "--help")
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="hiding them needs root")
+@pytest.mark.skipif(os.getuid() != 0, reason="NOT TESTED: hiding mounts needs root")
 def test_without_any_mount(machine: Machine) -> None:
     """The mounts that whoever runs this test may have are hidden."""
     hide = "mount -t tmpfs none /run"

@@ -188,7 +188,7 @@ def test_no_socket_and_an_answer_cut_short_are_told(tmp_path: Path) -> None:
         thread.join(10)
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="becoming another user needs root")
+@pytest.mark.skipif(os.getuid() != 0, reason="NOT TESTED: becoming another user needs root")
 async def test_other_users_are_not_admitted(tmp_path: Path) -> None:
     path = tmp_path / "s"
     os.chmod(tmp_path, 0o755)
