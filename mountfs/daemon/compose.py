@@ -10,7 +10,8 @@ from typing import Final
 
 import trio
 
-from mountfs.daemon import control, log_setup, runtime_dir, service_manager
+from mountfs.daemon import log_setup, runtime_dir, service_manager
+from mountfs.daemon.control import server as control
 from mountfs.daemon.control_files import overlaid
 from mountfs.daemon.identifying import (
     allowed,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mountfs.daemon.config_file import ConfigFile, MountKeys, examine, read_config
+from mountfs.daemon.config.file import ConfigFile, MountKeys, examine, read_config
 from mountfs.daemon.errors import ConfigurationRefused
 from mountfs.daemon.settings import MountSettings
 

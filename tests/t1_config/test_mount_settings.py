@@ -7,8 +7,8 @@ import click
 import pytest
 
 from mountfs.cli.mount_settings import checked_url, collect
-from mountfs.daemon import config_search
-from mountfs.daemon.config_file import Given
+from mountfs.daemon.config import search as config_search
+from mountfs.daemon.config.file import Given
 from mountfs.daemon.errors import ConfigurationRefused
 from mountfs.daemon.settings import MountSettings
 

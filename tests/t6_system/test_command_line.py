@@ -33,7 +33,7 @@ def test_exit_codes_are_in_the_help_and_in_the_readme(machine: Machine) -> None:
 
 
 def test_configuration_keys_are_in_the_readme() -> None:
-    from mountfs.daemon.config_file import ConfigFile
+    from mountfs.daemon.config.file import ConfigFile
 
     readme = (REPOSITORY / "README.md").read_text()
     for key in ConfigFile.model_fields:

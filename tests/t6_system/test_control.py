@@ -14,10 +14,11 @@ import trio
 
 from mountfs.cli import exit_codes
 from mountfs.cli.exit_codes import ExitCode
-from mountfs.daemon import control, messages
-from mountfs.daemon.control_client import ControlClient
+from mountfs.daemon.control import messages
+from mountfs.daemon.control import server as control
+from mountfs.daemon.control.client import ControlClient
+from mountfs.daemon.control.messages import Progress
 from mountfs.daemon.errors import DaemonSilent, ReportedError
-from mountfs.daemon.messages import Progress
 from mountfs.daemon.running import DrainProgress, FailedUpload, SyncOutcome
 from mountfs.model.errors import CacheInUse, LeaseNotOverridable, ReadOnlyCredential
 from tests.t6_system.stand_in import LOCKS, STATUS, StandInMount

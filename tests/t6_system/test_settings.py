@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mountfs.daemon.config_file import ConfigFile
+from mountfs.daemon.config.file import ConfigFile
 from mountfs.daemon.settings import MountSettings
 from tests.t6_system.machine import Machine, Server, wait_until
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import trio
 
 from mountfs.daemon.archive import Archive
-from mountfs.daemon.archive_messages import (
+from mountfs.daemon.control.archive_messages import (
     ArchiveRequest,
     EventsRequest,
     FetchVersionRequest,
@@ -20,7 +20,7 @@ from mountfs.daemon.archive_messages import (
     TrashRequest,
     VersionsRequest,
 )
-from mountfs.daemon.messages import (
+from mountfs.daemon.control.messages import (
     Answer,
     AuditRequest,
     ConflictsRequest,

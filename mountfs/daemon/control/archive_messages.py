@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from mountfs.daemon.message import Below, Message, OnePath
+from mountfs.daemon.control.message import Below, Message, OnePath
 from mountfs.model.history import SearchIn
 
 

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from mountfs.daemon.archive_messages import ArchiveRequest
-from mountfs.daemon.message import Below, Message, OnePath
+from mountfs.daemon.control.archive_messages import ArchiveRequest
+from mountfs.daemon.control.message import Below, Message, OnePath
 from mountfs.model.conflict import Keep
 
 MAX_LINE_BYTES = 16 * 1024 * 1024

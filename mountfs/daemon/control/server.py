@@ -12,9 +12,8 @@ import trio
 from pydantic import ValidationError
 
 from mountfs.daemon.audit_trail import ASKED_BY
-from mountfs.daemon.control_actions import Tell, perform
-from mountfs.daemon.errors import type_names
-from mountfs.daemon.messages import (
+from mountfs.daemon.control.actions import Tell, perform
+from mountfs.daemon.control.messages import (
     HEARTBEAT_S,
     MAX_LINE_BYTES,
     REQUEST,
@@ -24,6 +23,7 @@ from mountfs.daemon.messages import (
     Request,
     Result,
 )
+from mountfs.daemon.errors import type_names
 from mountfs.daemon.running import RunningMount, shown
 from mountfs.daemon.runtime_dir import short_socket_path
 from mountfs.model.errors import CacheInUse, MountfsError
