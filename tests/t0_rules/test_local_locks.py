@@ -23,16 +23,16 @@ def record(kind: LockKind, start: int, end: int) -> RecordRequest:
 
 def test_either_family_holds_the_file_and_neither_stands_against_the_other() -> None:
     table = LocalLocks(RecordOwners())
-    assert not table.is_held
+    assert (table.is_held, table.holders) == (False, set())
     table.ask(record(LockKind.EXCLUSIVE, 0, 10))
     assert len(table.admit()) == 1
     assert (table.is_held, table.holders) == (True, {RECORD})
     table.ask(FlockRequest(LockOwner(2), LockKind.EXCLUSIVE))
     assert len(table.admit()) == 1
     assert table.release(RECORD)
-    assert table.is_held
+    assert (table.is_held, len(table.holders)) == (True, 1)
     assert table.release(LockHolder(LockFamily.FLOCK, LockOwner(2)))
-    assert not table.is_held
+    assert (table.is_held, table.holders) == (False, set())
 
 
 def test_a_holder_of_record_locks_has_the_strongest_of_their_kinds() -> None:
@@ -53,10 +53,10 @@ def test_nothing_is_given_up_that_another_request_of_its_owner_was_granted() -> 
     table.admit()
     assert not table.release(RECORD, ByteSpan(0, 10), needed_by=[second])
     assert table.release(RECORD, ByteSpan(0, 8), needed_by=[second])
-    assert table.is_held
+    assert (table.is_held, len(table.holders)) == (True, 1)
     flock = FlockRequest(OWNER, LockKind.SHARED)
     assert table.release(RECORD, WHOLE_FILE, needed_by=[flock]), "that is of the other family"
-    assert not table.is_held
+    assert (table.is_held, table.holders) == (False, set())
     table.ask(flock)
     table.admit()
     assert not table.release(FLOCK, needed_by=[flock])

@@ -382,7 +382,7 @@ async def crash_under_lock(mount: WorkspaceMount, workspace: MemoryWorkspace) ->
     await program.file.write(b"ours")
     await program.file.fsync()
     await mount.crash()
-    assert workspace.lease_holder(node, trio.current_time()) == "here"
+    assert workspace.lease_holder(node, trio.current_time()) == mount.parts.holder
     return node
 
 

@@ -304,7 +304,13 @@ class WorkspaceMount(RemoteMount):
         self.remote = FaultyRemote(self.memory)
         self.history = MemoryHistory(workspace)
         super().__init__(
-            nursery, folder, self.remote, name, options, history=self.history, workspace_id=workspace.id
+            nursery,
+            folder,
+            self.remote,
+            name,
+            options,
+            history=self.history,  # type: ignore[arg-type]  # the rest of the port is not asked for
+            workspace_id=workspace.id,
         )
 
     def changing_calls(self) -> dict[str, int]:
