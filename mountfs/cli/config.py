@@ -12,8 +12,8 @@ import click
 from mountfs.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from mountfs.daemon.config_file import ConfiguredMount, Given
-    from mountfs.daemon.config_search import Configured
+    from mountfs.daemon.config.file import ConfiguredMount, Given
+    from mountfs.daemon.config.search import Configured
     from mountfs.daemon.errors import ConfigurationRefused
 
 
@@ -34,7 +34,7 @@ def show(config_path: Path | None, as_json: bool, name: str | None) -> int:
 
     The token is never shown, only where it comes from.
     """
-    from mountfs.daemon.config_layers import layered
+    from mountfs.daemon.config.layers import layered
 
     configured = _configured(config_path)
     mounts = [configured.named(name)] if name is not None else list(configured.mounts.values())
@@ -56,7 +56,7 @@ def show(config_path: Path | None, as_json: bool, name: str | None) -> int:
 @click.argument("file", type=Path, required=False)
 def check(file: Path | None) -> int:
     """Check FILE, or every file that is installed. Each fault is one line with file, line and key."""
-    from mountfs.daemon.config_file import examine
+    from mountfs.daemon.config.file import examine
 
     configured = None
     faults, _content = examine(file) if file is not None else ([], None)
@@ -73,7 +73,7 @@ def check(file: Path | None) -> int:
 
 
 def _configured(path: Path | None) -> "Configured":
-    from mountfs.daemon.config_search import in_file, search
+    from mountfs.daemon.config.search import in_file, search
 
     return in_file(path) if path is not None else search()
 
@@ -101,8 +101,8 @@ def _token_faults(mount: "ConfiguredMount") -> list[str]:
 
 
 def _hook_faults(mount: "ConfiguredMount") -> list[str]:
+    from mountfs.daemon.config.hook_secrets import complete_hook
     from mountfs.daemon.errors import ConfigurationRefused
-    from mountfs.daemon.hook_secrets import complete_hook
 
     given = mount.given.get("hooks")
     if given is None:
@@ -118,7 +118,7 @@ def _hook_faults(mount: "ConfiguredMount") -> list[str]:
 
 
 def _exposed(mount: "ConfiguredMount") -> list[str]:
-    from mountfs.daemon.exposure import ADDRESS_KEYS, REMEDY, is_exposed
+    from mountfs.daemon.config.exposure import ADDRESS_KEYS, REMEDY, is_exposed
 
     allowed = mount.given.get("listen_beyond_loopback")
     beyond = allowed is not None and bool(allowed.value)
@@ -135,7 +135,7 @@ def _at(given: "Given", error: "ConfigurationRefused") -> str:
 
 
 def _nothing_found(path: Path | None) -> str:
-    from mountfs.daemon.config_search import folders
+    from mountfs.daemon.config.search import folders
 
     if path is not None:
         return "sound; it names no mount"

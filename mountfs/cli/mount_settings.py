@@ -8,13 +8,13 @@ from typing import Any, Final
 import click
 
 from mountfs.cli.paths import default_cache_dir, logins_dir
-from mountfs.daemon import config_search
-from mountfs.daemon.config_file import ConfiguredMount, Given, read_config
-from mountfs.daemon.config_layers import layered
+from mountfs.daemon.config import search as config_search
+from mountfs.daemon.config.exposure import refuse_exposure
+from mountfs.daemon.config.file import ConfiguredMount, Given, read_config
+from mountfs.daemon.config.hook_secrets import complete_hook
+from mountfs.daemon.config.layers import layered
 from mountfs.daemon.credentials import find_token, from_environment, only_stored_url
 from mountfs.daemon.errors import ConfigurationRefused
-from mountfs.daemon.exposure import refuse_exposure
-from mountfs.daemon.hook_secrets import complete_hook
 from mountfs.daemon.mounted import resolve_mountpoint
 from mountfs.daemon.running import shown
 from mountfs.daemon.service_address import checked_url

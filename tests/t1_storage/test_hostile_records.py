@@ -13,10 +13,10 @@ from pydantic import ValidationError
 
 from mountfs.cli.log import as_line, is_shown
 from mountfs.daemon import runtime_dir
-from mountfs.daemon.config_file import MountKeys, examine
-from mountfs.daemon.config_layers import layered, parsed
+from mountfs.daemon.config.file import MountKeys, examine
+from mountfs.daemon.config.layers import layered, parsed
+from mountfs.daemon.control.messages import ANSWER, REQUEST
 from mountfs.daemon.errors import ConfigurationRefused
-from mountfs.daemon.messages import ANSWER, REQUEST
 from mountfs.model.errors import CredentialStoreUnusable, StorageError
 from mountfs.model.ids import Ino
 from mountfs.storage import effect_log, logins, redo_log, schema

@@ -58,7 +58,8 @@ def test_nothing_is_imported_where_it_is_off(tmp_path: Path) -> None:
 
 
 def test_missing_libraries_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
+    for name in {"opentelemetry", *(name for name in sys.modules if name.startswith("opentelemetry."))}:
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ConfigurationRefused, match="not installed"), traced(_settings(tmp_path, "http://x")):
         pass
 

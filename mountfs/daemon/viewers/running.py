@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from mountfs.daemon.exposure import refuse_exposure
+from mountfs.daemon.config.exposure import refuse_exposure
 from mountfs.daemon.settings import MountSettings
 from mountfs.rules.happenings import Happenings
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mountfs.daemon.config.key_types import HookKeys
 from mountfs.daemon.credentials import read_token_file
-from mountfs.daemon.key_types import HookKeys
 from mountfs.daemon.service_address import checked_url
 from mountfs.daemon.settings import HookSettings
 

@@ -2,8 +2,8 @@
 
 from typing import Final
 
+from mountfs.daemon.config.key_types import is_loopback_address
 from mountfs.daemon.errors import ConfigurationRefused
-from mountfs.daemon.key_types import is_loopback_address
 from mountfs.daemon.settings import MountSettings
 
 ADDRESS_KEYS: Final = ("metrics_listen", "web_listen")
