@@ -44,8 +44,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def installed(release: str, trees: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
     """Return a tree of the release with a copy of this repository, in which scripts/install has run as
     root."""
-    shared = tmp_path_factory.getbasetemp().parent  # of all processes of this run
-    middle = _installation(trees / release, shared / f"installed-{release}")
+    middle = installation(trees / release, tmp_path_factory)
     tree = Tree(trees / release, tmp_path_factory.mktemp(release), middle).open()
     try:
         yield tree
@@ -54,8 +53,10 @@ def installed(release: str, trees: Path, tmp_path_factory: pytest.TempPathFactor
         shutil.rmtree(tree.scratch, ignore_errors=True)
 
 
-def _installation(base: Path, scratch: Path) -> Path:
-    """Return the layer in which scripts/install has run; the first who asks makes it."""
+def installation(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the layer over `base` in which scripts/install has run; the first who asks makes it."""
+    # The folder is shared by all processes of this run.
+    scratch = tmp_path_factory.getbasetemp().parent / f"installed-{base.name}"
     tree = Tree(base, scratch)
     done = scratch / "done"
     with FileLock(f"{scratch}.lock"):

@@ -23,8 +23,7 @@ _NAMESPACES = ("--mount", "--uts", "--ipc", "--pid", "--cgroup")
 _GROUPS = Path("/sys/fs/cgroup")
 
 _IN_GROUP = 'mkdir -p "$1"; echo $$ > "$1/cgroup.procs"; shift; exec "$@"'
-"""Runs a command in a control group. systemd-nspawn makes groups of fixed names below its own, so machines
-that run at once must not share one."""
+"""Runs a command in a control group."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +64,9 @@ class Tree:
 
     @property
     def _group(self) -> Path:
-        unified = _GROUPS / "unified"
-        return (unified if unified.is_dir() else _GROUPS) / self.name
+        """systemd-nspawn makes groups of fixed names below its own: machines that run at once must not share
+        one."""
+        return _unified_groups() / self.name
 
     def open(self) -> Self:
         for name in ("root", "upper", "work"):
@@ -94,12 +94,14 @@ class Tree:
             f"--setenv={name}={value}" for name, value in os.environ.items() if name.startswith(_PASSED)
         ]
         binds = [f"--bind-ro={place}" for place in package_places()]
+        # What is built here is thrown away: built quickly is better than quick.
+        variables.append("--setenv=CFLAGS=-O1 -g0")
         for place in ("/root/.cache/pip", "/var/cache/apt/archives"):  # downloads, kept for the next run
             kept = self.base.with_name(f"{self.base.name}.downloads") / place.lstrip("/")
             (kept / "partial").mkdir(parents=True, exist_ok=True)
             binds.append(f"--bind={kept}:{place}")
         return [
-            *("/bin/sh", "-ec", _IN_GROUP, "sh", str(self._group)),
+            *_in_group(self._group),
             *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--capability=all"),
             *(f"--machine={self.name}", "--resolv-conf=replace-host", "--timezone=off", "--bind=/dev/fuse"),
             *(f"--directory={self.root}", *variables, *binds),
@@ -144,9 +146,11 @@ class Machine:
         inner = ["/bin/bash", "-ec", command]
         if user != "root":
             inner = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--reset-env", *inner]
-        return run_command(
-            ["nsenter", "--target", str(self._init), *_NAMESPACES, "--wdns=/", *inner], timeout_s
-        )
+        # A process from outside of its groups is nobody to a systemd.
+        group = re.search(r"^0::/(.*)$", Path(f"/proc/{self._init}/cgroup").read_text(), re.MULTILINE)
+        assert group is not None
+        entered = ["nsenter", "--target", str(self._init), *_NAMESPACES, "--wdns=/", *inner]
+        return run_command([*_in_group(_unified_groups() / group[1]), *entered], timeout_s)
 
     def wait(self, condition: str, *, limit_s: float = 60) -> None:
         """Return when this shell command succeeds."""
@@ -183,6 +187,16 @@ class Machine:
             with suppress(subprocess.TimeoutExpired):
                 self.power_off()
         self.kill()
+
+
+def _unified_groups() -> Path:
+    """Return where control groups of version 2 are: beside those of version 1, or alone."""
+    unified = _GROUPS / "unified"
+    return unified if unified.is_dir() else _GROUPS
+
+
+def _in_group(group: Path) -> list[str]:
+    return ["/bin/sh", "-ec", _IN_GROUP, "sh", str(group)]
 
 
 def package_places() -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.t6_system.machine import REPOSITORY, Server, wait_until
+from tests.t7_hosts.conftest import installation
 from tests.t7_hosts.manifests import Pod, Side, compose, kubernetes
 from tests.t7_hosts.podman import Podman
 
@@ -21,6 +22,8 @@ def podman(trees: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Po
     opened = Podman(tmp_path_factory.mktemp("podman") / "all", downloads).open()
     try:
         opened.import_tree(trees / "trixie", "localhost/base:test")
+        # For what it leaves in the cache of pip: the same would be built a second time.
+        installation(trees / "trixie", tmp_path_factory)
         opened.build("localhost/base:test", REPOSITORY, IMAGE)
         yield opened
     finally:
