@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import trio
@@ -12,6 +13,7 @@ from mountfs.model.errors import (
     ContentUnavailable,
     LeaseHeld,
     MountfsError,
+    NodeNotFound,
     OperationNotSupported,
     RateLimited,
     RemoteError,
@@ -28,6 +30,9 @@ logger = logging.getLogger(__name__)
 ACQUIRING: Final = Backoff(0.05, 2.0)
 PUBLISHING: Final = Backoff(1.0, 30.0)
 RELEASING: Final = Backoff(0.5, 5.0)
+
+GONE_TRIES: Final = 3
+"""How often a service may say that a file is not there which this mount still finds there."""
 
 PAUSE_S: Final = 0.1
 """At most this, and at least half, passes between giving a lease back and taking it again when the turn of
@@ -155,12 +160,23 @@ class LeaseAgent:
             except LeaseHeld as error:
                 lock.held_elsewhere(error.message)
                 attempt = await self._back_off(attempt, 0)
+            except NodeNotFound as error:
+                # Deleted, which is not known here yet: then the lock is one of this mount only.
+                if attempt >= GONE_TRIES:
+                    lock.refuse(error, patient_too=True)
+                await self._learn()
+                attempt = await self._back_off(attempt, 0)
             except LATER as error:
                 lock.refuse(error, patient_too=False)
                 attempt = await self._back_off(attempt, _asked_delay_s(error))
             except MountfsError as error:
                 lock.refuse(error, patient_too=True)
         lock.refused = False
+
+    async def _learn(self) -> None:
+        """Let what the remote has of the file by now be known here, as far as it tells."""
+        with self._lock.until(lambda: not self._lock.wanted), suppress(MountfsError):
+            await self._publishing.refresh(self._lock.ino)
 
     async def _try_acquire(self) -> None:
         lock = self._lock
