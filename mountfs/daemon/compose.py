@@ -391,6 +391,8 @@ async def _serve(
             await parts.hooks.finish()
             await parts.trail.flush()
         traffic.cancel_scope.cancel()
+    # What was being sent until now may have lost its name meanwhile.
+    await parts.content.upkeep.save_index()
 
 
 async def _serve_kernel(
