@@ -186,6 +186,8 @@ async def _serve(mounted: _Mount, keep_found: Callable[[], Awaitable[None]]) -> 
             await parts.hooks.finish()
             await parts.trail.flush()
         traffic.cancel_scope.cancel()
+    # What was being sent until now may have lost its name meanwhile.
+    await parts.content.upkeep.save_index()
 
 
 async def _serve_kernel(mounted: _Mount) -> None:
