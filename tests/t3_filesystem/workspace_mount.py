@@ -36,6 +36,7 @@ from mountfs.sync.open_files import OpenFiles
 from mountfs.sync.pinning import Pins
 from mountfs.sync.publisher import Publisher
 from mountfs.sync.ranges import ContentRanges
+from mountfs.sync.reconciler import Reconciler
 from mountfs.sync.refresher import Refresher
 from mountfs.sync.sealed_hashes import SealedHashes
 from mountfs.sync.sender import Sender
@@ -187,6 +188,7 @@ class Parts:
             remote,
             self.refresher,
             self.connection,
+            Reconciler(self.tree, remote, self.refresher),
             noticed=lambda node: self.locks.wake(node),
             locked_here=lambda node: self.locks.uses(node),
             kept_here=lambda node: self.locks.keeps(node),
