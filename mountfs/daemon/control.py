@@ -16,7 +16,6 @@ from pydantic import ValidationError
 
 from mountfs.daemon import archive_messages
 from mountfs.daemon.archive_messages import ArchiveRequest
-from mountfs.daemon.audit_trail import ASKED_BY
 from mountfs.daemon.errors import type_names
 from mountfs.daemon.messages import (
     HEARTBEAT_S,
@@ -46,6 +45,7 @@ from mountfs.daemon.messages import (
 )
 from mountfs.daemon.running import DrainProgress, Remedies, RunningMount, shown
 from mountfs.daemon.runtime_dir import short_socket_path
+from mountfs.model.effect import ASKED_BY
 from mountfs.model.errors import CacheInUse, MountfsError
 
 log = logging.getLogger(__name__)
