@@ -12,8 +12,8 @@ import click
 from mountfs.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from mountfs.daemon.config_file import ConfiguredMount, Given
-    from mountfs.daemon.config_search import Configured
+    from mountfs.daemon.config.file import ConfiguredMount, Given
+    from mountfs.daemon.config.search import Configured
 
 
 @click.group("config", short_help="Show and check the configuration of mounts.")
@@ -33,7 +33,7 @@ def show(config_path: Path | None, as_json: bool, name: str | None) -> int:
 
     The token is never shown, only where it comes from.
     """
-    from mountfs.daemon.config_layers import layered
+    from mountfs.daemon.config.layers import layered
 
     configured = _configured(config_path)
     mounts = [configured.named(name)] if name is not None else list(configured.mounts.values())
@@ -55,7 +55,7 @@ def show(config_path: Path | None, as_json: bool, name: str | None) -> int:
 @click.argument("file", type=Path, required=False)
 def check(file: Path | None) -> int:
     """Check FILE, or every file that is installed. Each fault is one line with file, line and key."""
-    from mountfs.daemon.config_file import examine
+    from mountfs.daemon.config.file import examine
 
     configured = None
     faults, _content = examine(file) if file is not None else ([], None)
@@ -72,7 +72,7 @@ def check(file: Path | None) -> int:
 
 
 def _configured(path: Path | None) -> "Configured":
-    from mountfs.daemon.config_search import in_file, search
+    from mountfs.daemon.config.search import in_file, search
 
     return in_file(path) if path is not None else search()
 
@@ -95,7 +95,7 @@ def _token_faults(configured: "Configured") -> list[str]:
 
 
 def _nothing_found(path: Path | None) -> str:
-    from mountfs.daemon.config_search import folders
+    from mountfs.daemon.config.search import folders
 
     if path is not None:
         return "sound; it names no mount"

@@ -96,7 +96,7 @@ class _Story:
 
     def _remote(self, since: datetime | None) -> list[dict[str, Any]]:
         from mountfs.cli.archive_access import ask
-        from mountfs.daemon.archive_messages import EventsRequest
+        from mountfs.daemon.control.archive_messages import EventsRequest
 
         since_ns = int(since.timestamp() * 10**9) if since is not None else 0
         request = EventsRequest(path=self._below, since_ns=since_ns, limit=self._limit)

@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 import click
 
 from mountfs.cli.paths import default_cache_dir, logins_dir
-from mountfs.daemon import config_search
-from mountfs.daemon.config_file import ConfiguredMount, Given, read_config
-from mountfs.daemon.config_layers import layered
+from mountfs.daemon.config import search as config_search
+from mountfs.daemon.config.file import ConfiguredMount, Given, read_config
+from mountfs.daemon.config.key_types import HookKeys
+from mountfs.daemon.config.layers import layered
 from mountfs.daemon.credentials import find_token, from_environment, only_stored_url, read_token_file
 from mountfs.daemon.errors import ConfigurationRefused
-from mountfs.daemon.key_types import HookKeys
 from mountfs.daemon.mounted import resolve_mountpoint
 from mountfs.daemon.running import shown
 from mountfs.daemon.settings import ConfigSource, HookSettings, MountSettings

@@ -8,9 +8,9 @@ from typing import Any, Final
 import trio
 
 from mountfs.daemon import service_manager
-from mountfs.daemon.config_file import MountKeys, read_config
+from mountfs.daemon.config.file import MountKeys, read_config
+from mountfs.daemon.config.key_types import HookKeys
 from mountfs.daemon.credentials import read_token_file
-from mountfs.daemon.key_types import HookKeys
 from mountfs.daemon.running import shown
 from mountfs.daemon.settings import MountSettings
 from mountfs.model.errors import MountfsError

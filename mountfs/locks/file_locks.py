@@ -437,6 +437,7 @@ class FileLocks:
             duration_s=self._duration_s,
             clock=self._clock,
             chance=CHANCE,
+            former_holder=self._former_holder,
         )
         known = self._remembered.pop(lock.ino, None)
         if known is not None:
@@ -447,6 +448,10 @@ class FileLocks:
         self._fence.forget(lock.ino)
         self._lost_before += lock.lease.lost
         self._note_idle()
+
+    def _former_holder(self, lock: FileLock) -> FileLock | None:
+        others = (other for other in self._locks.values() if other is not lock)
+        return next((other for other in others if other.lease.node == lock.lease.node), None)
 
     async def _run_agents(self, shield: trio.CancelScope, *, task_status: trio.TaskStatus[None]) -> None:
         with shield:

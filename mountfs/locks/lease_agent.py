@@ -52,7 +52,9 @@ class LeaseAgent:
         duration_s: float,
         clock: Callable[[], float],
         chance: Callable[[], float],
+        former_holder: Callable[[FileLock], FileLock | None],
     ) -> None:
+        """`former_holder` finds the lock of another file with a lease on the node that this one has now."""
         self._lock = lock
         self._remote = remote
         self._publishing = publishing
@@ -61,6 +63,7 @@ class LeaseAgent:
         self._duration_s = duration_s
         self._clock = clock
         self._chance = chance
+        self._former_holder = former_holder
 
     async def run(self) -> None:
         """Return when nobody uses the lock any more and the lease is given back; nothing suspends between
@@ -108,7 +111,7 @@ class LeaseAgent:
                 nursery.start_soon(keep_renewed, self._lock, self._remote, self._clock, self._chance)
                 await self._use()
                 nursery.cancel_scope.cancel()
-            if self._state is not LeaseState.RELEASING:
+            if self._state is not LeaseState.RELEASING and self._lock.lease.is_granted:
                 # Lost by our count: where the remote still keeps it, nobody need wait for its end.
                 await self._try_release()
                 self._memory.erase_lease(self._lock.ino)
@@ -168,6 +171,8 @@ class LeaseAgent:
             lock.lease.node = await self._publishing.ensure_remote(lock.ino)
         if scope.cancelled_caught:
             return
+        if self._take_over():
+            return
         # Not given up when nobody wants it any more: a request that was sent may have taken the lease, and
         # only its answer tells how to give that back.
         sent_at = self._clock()
@@ -177,6 +182,16 @@ class LeaseAgent:
             )
         self._memory.record_lease(KnownLease(lock.ino, self._node, answer.token))
         lock.acquired(answer, sent_at)
+
+    def _take_over(self) -> bool:
+        """Where another file here had the node when its lease was taken, that lease is this file's now."""
+        lock = self._lock
+        other = self._former_holder(lock)
+        if other is None or not lock.take_over(other):
+            return False
+        self._memory.record_lease(KnownLease(lock.ino, self._node, lock.lease.token))
+        self._memory.erase_lease(other.ino)
+        return True
 
     async def _back_off(self, attempt: int, at_least_s: float) -> int:
         """Wait before the next try, and return its number. News of the node start the count anew: the
@@ -207,7 +222,9 @@ class LeaseAgent:
             try:
                 with lock.until(lambda: not lock.wanted or not lock.lease.in_hand):
                     await self._publishing.refresh(lock.ino)
-                    lock.apply(LeaseEvent.REFRESHED)
+                    if self._state is LeaseState.REFRESHING:
+                        # Else it ended in the very moment in which this did.
+                        lock.apply(LeaseEvent.REFRESHED)
             except LATER as error:
                 lock.refuse(error, patient_too=False)
                 attempt = await self._back_off(attempt, _asked_delay_s(error))
@@ -222,7 +239,9 @@ class LeaseAgent:
                     await self._publishing.collect(lock.ino)
                     if self._publishing.has_unpublished(lock.ino):
                         await self._publishing.publish(lock.ino)
-                    lock.apply(LeaseEvent.PUBLISHED)
+                    if self._state is LeaseState.PUBLISHING:
+                        # Else it was taken into use, or ended, in the very moment in which this did.
+                        lock.apply(LeaseEvent.PUBLISHED)
             except MountfsError as error:
                 logger.info("inode %d stays locked, its content is not safe yet: %s", lock.ino, error)
                 lock.publish_failed(error, for_ever=not isinstance(error, LATER))

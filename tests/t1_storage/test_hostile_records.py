@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from mountfs.daemon import runtime_dir
-from mountfs.daemon.config_file import examine
-from mountfs.daemon.messages import ANSWER, REQUEST
+from mountfs.daemon.config.file import examine
+from mountfs.daemon.control.messages import ANSWER, REQUEST
 from mountfs.model.errors import StorageError
 from mountfs.model.ids import Ino
 from mountfs.storage import redo_log, schema

@@ -18,9 +18,10 @@ from typing import Any, Self
 
 import trio
 
-from mountfs.daemon.compose import Parts
+from mountfs.daemon.parts import Outside, Parts
 from mountfs.daemon.settings import MountSettings
 from mountfs.model.disk import DiskStep
+from mountfs.remotes.fastio.http import last_request_id
 from mountfs.remotes.fastio.service import FastioService
 from mountfs.storage import recovery
 from mountfs.storage.audit import audit
@@ -28,9 +29,8 @@ from mountfs.storage.content import ContentFiles
 from mountfs.storage.journal import SqliteJournal
 from mountfs.storage.layout import CacheDirectory
 from tests.t1_storage.faulty_disk import CrashPoint, FaultyDisk, Moment
-from tests.t4_crash.workload import WORKLOAD, BareMount, Contents
-
-LIMIT_S = 30.0
+from tests.t3_filesystem.recording_notifier import RecordingNotifier
+from tests.t4_crash.workload import LIMIT_S, WORKLOAD, BareMount, Contents
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,16 @@ async def bare_mount(settings: MountSettings, disk: FaultyDisk, *, direct: bool)
     journal = SqliteJournal(directory.layout.journal, workspace=workspace.id, disk=disk)
     recovery.recover(journal, content_files)
     journal.start()
-    parts = Parts(settings, service.remote(workspace.id), journal, content_files)
+    remote = service.remote(workspace.id)
+    outside = Outside(
+        remote=remote,
+        history=remote,
+        kernel=RecordingNotifier(),
+        host="here",
+        lease_clock=trio.current_time,
+        request_id=last_request_id,
+    )
+    parts = Parts(settings, outside, journal, content_files)
     parts.content.direct.is_possible = lambda: direct
     await parts.load()
     async with trio.open_nursery() as traffic:

@@ -8,15 +8,18 @@ from dataclasses import dataclass, field
 
 import trio
 
-from mountfs.daemon.compose import Parts
+from mountfs.daemon.parts import Parts
 from mountfs.filesystem.filesystem import WorkspaceFilesystem
 from mountfs.model.remote import Unplaced
 from tests.t3_filesystem.path_operations import PathOperations
+from tests.waiting import eventually
 
 Contents = dict[str, bytes | None]
 """Path to content; None for a folder."""
 
 IsPartial = Callable[[bytes | None], bool]
+
+LIMIT_S = 30.0
 
 FETCHED = random.Random(1).randbytes(300_000)
 """What the workspace has at the path `fetched` from the beginning."""
@@ -40,8 +43,7 @@ class BareMount(PathOperations):
             assert not failed, [(inode, inode.failure) for inode in failed]
 
     async def catch_up(self) -> None:
-        while self.parts.refresher.live_since is None:  # noqa: ASYNC110 - it has no event
-            await trio.sleep(0.01)
+        await eventually(lambda: self.parts.refresher.live_since is not None, limit_s=LIMIT_S)
         await self.parts.follower.catch_up()
 
     async def evict(self) -> None:

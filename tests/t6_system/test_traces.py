@@ -61,8 +61,9 @@ def test_nothing_is_imported_where_it_is_off(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.skipif(INSTALLED, reason="the libraries are installed here")
-def test_missing_libraries_are_told(tmp_path: Path) -> None:
+def test_missing_libraries_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in {"opentelemetry", *(name for name in sys.modules if name.startswith("opentelemetry."))}:
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ConfigurationRefused, match="not installed"), traced(_settings(tmp_path, "http://x")):
         pass
 

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
+from mountfs.daemon.config.key_types import is_loopback_address
 from mountfs.daemon.errors import ConfigurationRefused
-from mountfs.daemon.key_types import is_loopback_address
 from mountfs.daemon.settings import MountSettings
 from mountfs.rules.happenings import Happenings
 

@@ -12,8 +12,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import ErrorDetails
 
 from mountfs.daemon import ownership
+from mountfs.daemon.config.key_types import Address, DirectoryName, HookKeys, TracesUrl
 from mountfs.daemon.errors import ConfigurationRefused
-from mountfs.daemon.key_types import Address, DirectoryName, HookKeys, TracesUrl
 from mountfs.daemon.running import shown
 from mountfs.daemon.settings import (
     DEFAULT_CACHE_SIZE_BYTES,

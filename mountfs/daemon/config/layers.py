@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from mountfs.daemon.config_file import PATH_KEYS, ConfiguredMount, Given, MountKeys, check_value
+from mountfs.daemon.config.file import PATH_KEYS, ConfiguredMount, Given, MountKeys, check_value
 from mountfs.daemon.errors import ConfigurationRefused
 from mountfs.daemon.running import shown
 
