@@ -25,6 +25,11 @@ from mountfs.model.filesystem import CacheTimes
 from tests.t5_kernel.adapter.backed_filesystem import BackedFilesystem
 from tests.t5_kernel.adapter.memory_filesystem import MemoryFilesystem
 
+AT_ONCE = (
+    *("lookup", "attributes", "unlink", "create", "create_unnamed"),
+    *("open", "read", "write", "flush", "release"),
+)
+
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for what nothing tells of; the test fails if it does not come."""
@@ -43,6 +48,22 @@ def take_leaked_backing_ids(limit: int) -> list[int]:
             _extras.close_backing(backing_id)
             leaked.append(backing_id)
     return leaked
+
+
+def make_waiting(filesystem: MemoryFilesystem) -> None:
+    """Let each call that could be answered at once wait for other tasks, before and behind what it does."""
+    for name in AT_ONCE:
+        setattr(filesystem, name, waiting(getattr(filesystem, name)))
+
+
+def waiting(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def waited(*arguments: Any) -> Any:
+        await trio.lowlevel.checkpoint()
+        result = await call(*arguments)
+        await trio.lowlevel.checkpoint()
+        return result
+
+    return waited
 
 
 async def obey(names: dict[str, Any]) -> None:
@@ -100,4 +121,6 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
     extra = json.loads(sys.argv[2])
     double = BackedFilesystem() if extra.pop("backed", False) else MemoryFilesystem()
+    if extra.pop("waits", False):
+        make_waiting(double)
     print("ended:", trio.run(serve, MountOptions(sys.argv[1], **extra), double), flush=True)
