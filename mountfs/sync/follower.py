@@ -21,6 +21,10 @@ log = logging.getLogger(__name__)
 OWN_PAUSE_S: Final = 0.2
 """How long to wait with the next poll after one that told only of files that are locked here."""
 
+MADE_DELAY_S: Final = 1.0
+"""How long the news of a node waits that nothing here knows, while files are created on the remote: by then
+it has mostly turned out to be one of them."""
+
 SURVEY_S: Final = 600.0
 """How often another source is asked for what the feed may have lost."""
 
@@ -62,6 +66,7 @@ class Follower:
         self._kept_here = kept_here
         self._in_a_hurry = in_a_hurry
         self._own = OwnNews(refresher, connection)
+        self._made = OwnNews(refresher, connection, delay_s=MADE_DELAY_S)
         self._cursor: ChangeCursor | None = None
         self._pause = trio.CancelScope()
         self._survey_cursor: ChangeCursor | None = None
@@ -72,6 +77,7 @@ class Follower:
         """Follow until cancelled."""
         async with trio.open_nursery() as nursery:
             await nursery.start(self._own.run)
+            await nursery.start(self._made.run)
             nursery.start_soon(self._keep_following)
             task_status.started()
 
@@ -150,7 +156,10 @@ class Follower:
             self._noticed(node)
         own = frozenset(filter(self._locked_here, nodes))
         self._own.gather(own)
-        await self._refresher.look_at(nodes - own)
+        made = frozenset(filter(self._refresher.is_being_made, nodes - own))
+        self._made.gather(made)
+        self._refresher.lookup.heard(made)
+        await self._refresher.look_at(nodes - own - made)
 
     async def catch_up(self, node: NodeId | None = None) -> None:
         """Return when all that the remote had confirmed before the call is merged, and `node` in any case.
@@ -158,7 +167,9 @@ class Follower:
         Raises what the remote says.
         """
         told: frozenset[NodeId] = frozenset()
-        asked = self._own.gathered | (frozenset() if node is None else frozenset({node}))
+        asked = self._own.gathered | self._made.gathered
+        if node is not None:
+            asked |= {node}
 
         async def ask_feed() -> None:
             nonlocal told
