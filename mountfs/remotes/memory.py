@@ -34,7 +34,8 @@ from mountfs.model.remote import (
     UploadStatus,
     Workspace,
 )
-from mountfs.remotes.memory_workspace import DEFAULT_LIMITS, MemoryWorkspace
+from mountfs.remotes.memory_records import DEFAULT_LIMITS
+from mountfs.remotes.memory_workspace import MemoryWorkspace
 
 __all__ = ["DEFAULT_LIMITS", "MemoryRemote", "MemoryService", "MemoryWorkspace"]
 
@@ -92,9 +93,9 @@ class MemoryRemote:
         self.workspace.move(node, parent)
         return self._described(node)
 
-    async def trash(self, node: NodeId) -> None:
+    async def trash(self, node: NodeId) -> RemoteNode | None:
         await self._enter_writing("trash")
-        self.workspace.trash(node)
+        return self._described(node) if self.workspace.trash(node) else None
 
     @asynccontextmanager
     async def read(

@@ -34,24 +34,16 @@ from mountfs.model.remote import (
 )
 from mountfs.remotes.memory_feed import MemoryFeed
 from mountfs.remotes.memory_history import Past
-from mountfs.remotes.memory_records import FoldedNames, HeldLease, StoredNode, Upload, Version
-
-MIB = 1024 * 1024
-
-DEFAULT_LIMITS = UploadLimits(
-    single_call_bytes=4 * MIB,
-    chunk_min_bytes=MIB,
-    chunk_max_bytes=100 * MIB,
-    chunks_max=550,
-    file_max_bytes=25 * 1024 * MIB,
-    parallel_chunks=3,
-    batch_files=200,
-    batch_bytes=100 * MIB,
+from mountfs.remotes.memory_records import (
+    DEFAULT_LIMITS,
+    FoldedNames,
+    HeldLease,
+    StoredNode,
+    Upload,
+    Version,
+    is_ordinary_name,
+    numbered,
 )
-
-
-def is_ordinary_name(name: str) -> bool:
-    return 0 < len(name) <= 255 and name not in {".", ".."} and not set(name) & {"/", "\0"}
 
 
 class MemoryWorkspace(MemoryFeed):
@@ -175,7 +167,7 @@ class MemoryWorkspace(MemoryFeed):
         if there is not None and self._is_file(there) and self._is_file(node):
             self.trash(there)
         elif there is not None:
-            name = self._numbered(parent, name)
+            name = numbered(name, self._children[parent])
         self._relocate(stored, parent, name)
         self._note(stored, "moved")
 
@@ -185,15 +177,17 @@ class MemoryWorkspace(MemoryFeed):
             stored.text = text
             self._note(stored, "updated")
 
-    def trash(self, node: NodeId) -> None:
+    def trash(self, node: NodeId) -> bool:
+        """Return whether there was something to delete."""
         stored = self._nodes.get(node)
         if stored is None or self._is_trashed(stored):
-            return
+            return False
         if node == ROOT_NODE:
             raise RequestRefused("the root of a workspace cannot be deleted")
         del self._children[stored.parent][stored.name]
         stored.trashed, stored.trashed_ns = True, self._now_s()
         self._note(stored, "deleted")
+        return True
 
     def restore(self, node: NodeId) -> None:
         """Bring it back to where it was, under a number where its name is taken; to the top where that folder
@@ -205,7 +199,7 @@ class MemoryWorkspace(MemoryFeed):
         if there is not None and self._is_file(there) and self._is_file(node):
             self.trash(there)
         elif there is not None:
-            stored.name = self._numbered(stored.parent, stored.name)
+            stored.name = numbered(stored.name, self._children[stored.parent])
         stored.trashed = False
         self._children[stored.parent][stored.name] = node
         self._note(stored, "restored")
@@ -430,13 +424,6 @@ class MemoryWorkspace(MemoryFeed):
         self._children[parent][name] = stored.id
         stored.modified_ns = self._now_s()
 
-    def _numbered(self, parent: NodeId, name: str) -> str:
-        stem, dot, suffix = name.rpartition(".")
-        if not stem:
-            stem, dot, suffix = name, "", ""
-        candidates = (f"{stem} ({number}){dot}{suffix}" for number in count(2))
-        return next(one for one in candidates if one not in self._children[parent])
-
     def _add_version(self, stored: StoredNode, content: bytes) -> None:
         sha256 = hashlib.sha256(content).hexdigest()
         now_ns = self._now_s()
@@ -454,7 +441,7 @@ class MemoryWorkspace(MemoryFeed):
         if existing is not None and self._is_file(existing):
             self._replace(self._nodes[existing], content)
             return existing
-        name = place.name if existing is None else self._numbered(place.parent, place.name)
+        name = place.name if existing is None else numbered(place.name, self._children[place.parent])
         stored = self._add(NodeKind.FILE, place.parent, name)
         self._add_version(stored, content)
         return stored.id

@@ -7,6 +7,7 @@ import os
 import random
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import trio
@@ -27,6 +28,7 @@ from mountfs.model.ranges import RangeSet
 from mountfs.model.remote import Remote
 from mountfs.rules.backoff import Backoff
 from mountfs.rules.read_plan import WHOLE_FILE, ranges
+from mountfs.sync.running_digests import RunningDigests
 from mountfs.tree.inode import Inode
 
 log = logging.getLogger(__name__)
@@ -113,6 +115,7 @@ class Fetcher:
         self._active: dict[int, list[Fetch]] = {}
         self._queue: deque[Fetch] = deque()
         self._background_running = 0
+        self._digests = RunningDigests()
         self._nursery: trio.Nursery | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -221,6 +224,7 @@ class Fetcher:
         downloads = list(self._active.get(inode.ino, ()))
         if inode.opens != len(downloads):
             return
+        self._digests.forget(inode)
         for fetch in downloads:
             if not fetch.started:
                 self._queue.remove(fetch)
@@ -266,6 +270,7 @@ class Fetcher:
         try:
             with fetch.scope:
                 await self._download_with_retries(fetch)
+                self._hash_on(fetch)
         except MountfsError as error:
             fetch.error = error
             log.warning("reading %r: %s", fetch.inode.path(), error.message)
@@ -274,6 +279,18 @@ class Fetcher:
                 self._background_running -= 1
             self._ended(fetch)
             self._fill_slots()
+
+    def _hash_on(self, fetch: Fetch) -> None:
+        if self._nursery is not None and not fetch.at_once and not fetch.is_outdated():
+            self._nursery.start_soon(self._hash_beginning, fetch.inode)
+
+    async def _hash_beginning(self, inode: Inode) -> None:
+        if inode.descriptor is None or inode.content_dirty or inode.base is None or inode.has_whole_content():
+            return
+        if inode.base.sha256 is None:
+            return
+        with suppress(OSError):  # what cannot be read is found when all is hashed
+            await self._digests.advance(inode)
 
     async def _download_with_retries(self, fetch: Fetch) -> None:
         attempt = 0
@@ -332,8 +349,7 @@ class Fetcher:
         is_last = bool(missing) and start <= missing[0][0] and missing[-1][1] <= end
         if base.sha256 is None or not is_last:
             return
-        assert inode.descriptor is not None
-        digest = await trio.to_thread.run_sync(digest_of, inode.descriptor, inode.size)
+        digest = await self._digests.whole(inode)
         if fetch.is_outdated() or digest == base.sha256:
             return
         inode.present = RangeSet()
