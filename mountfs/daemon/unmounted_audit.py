@@ -62,7 +62,7 @@ def _recover(journal: SqliteJournal, content: ContentFiles) -> None:
 
 def _findings(journal: SqliteJournal, content: ContentFiles, *, deep: bool) -> list[str]:
     found = audit(journal, content)
-    if deep and not found:
+    if deep and not any(fault.startswith("journal: ") for fault in found):
         found += _damage(journal, content)
     return found + [
         f"damaged content is kept as {shown(str(path))}: take from it what is good, then remove it"
