@@ -6,6 +6,7 @@ import platform
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -15,6 +16,7 @@ from mountfs.daemon import control, log_setup, ownership, runtime_dir, service_m
 from mountfs.daemon.audit_trail import AuditTrail
 from mountfs.daemon.control_files import overlaid
 from mountfs.daemon.event_stream import EventStream
+from mountfs.daemon.handover import Handover, Passed
 from mountfs.daemon.hooks import Hooks
 from mountfs.daemon.identifying import (
     allowed,
@@ -27,9 +29,11 @@ from mountfs.daemon.mount_state import MountState
 from mountfs.daemon.running import StopReport
 from mountfs.daemon.settings import MountSettings
 from mountfs.daemon.signals import obey_signals
+from mountfs.daemon.upgrading import Upgrading
 from mountfs.daemon.viewers.running import viewers
 from mountfs.filesystem.filesystem import WorkspaceFilesystem
 from mountfs.filesystem.identities import Identities
+from mountfs.filesystem.overlay import OverlaidFilesystem
 from mountfs.filesystem.past_versions import PastVersions
 from mountfs.kernel import mounts
 from mountfs.kernel.notifier import Notifier
@@ -42,6 +46,7 @@ from mountfs.model.filesystem import Filesystem
 from mountfs.model.history import History
 from mountfs.model.ids import NodeId
 from mountfs.model.remote import Remote, Workspace
+from mountfs.model.succession import ConnectionState
 from mountfs.model.virtual import VirtualNode
 from mountfs.remotes.audited import AuditedRemote
 from mountfs.remotes.fastio.http import last_request_id
@@ -74,6 +79,7 @@ from mountfs.sync.step_executor import StepExecutor
 from mountfs.sync.unloader import Unloader
 from mountfs.sync.uploads import ContentUploads
 from mountfs.tree.conflicts import Conflicts
+from mountfs.tree.ino_set import InoSet
 from mountfs.tree.remote_changes import RemoteChanges
 from mountfs.tree.tree import Tree
 
@@ -91,39 +97,69 @@ async def run_mount(
     *,
     ready: Callable[[], None],
     stopping: Callable[[float], None],
+    replacing: Callable[[], None],
+    passed: Passed | None = None,
     disk: Disk = SYSTEM_DISK,
 ) -> StopReport:
-    """Mount, call `ready` when the mount answers, serve until it is stopped or unmounted.
+    """Mount, call `ready` when the mount answers, serve until it is stopped, unmounted or handed over.
 
-    `stopping` is called with the seconds for uploads whenever a stop is requested.
+    `stopping` is called with the seconds for uploads whenever a stop is requested, `replacing` when the mount
+    is handed over. `passed`: what the program before this one left in this process.
     Raises one of our errors for whatever goes wrong before `ready`.
     """
+    given = passed if isinstance(passed, Handover) else None
     if settings.device is None:
         mounts.clear_dead_mount(str(settings.mountpoint))
         # Before the cache is claimed: a second mount at this place would find it in use, which says less.
         check_mountpoint(str(settings.mountpoint))
-    directory = CacheDirectory.claim(settings.cache_dir)
+    if given is None:
+        directory = CacheDirectory.claim(settings.cache_dir)
+    else:
+        directory = CacheDirectory.claimed(settings.cache_dir, given.descriptors.cache)
     try:
         content_files = await trio.to_thread.run_sync(
             partial(ContentFiles, directory.layout.content, directory.layout.index, disk=disk)
         )
         try:
-            workspace, outage = await identify(settings, content_files)
+            if given is None:
+                workspace, outage = await identify(settings, content_files)
+            else:
+                workspace, outage = given.workspace, None
             settings = allowed(settings, workspace)
-            async with _journal(directory, content_files, workspace.id) as journal:
-                return await _run(settings, workspace, outage, journal, content_files, ready, stopping)
+            async with _journal(directory, content_files, workspace.id, given) as journal:
+                start = _Start(settings, workspace, outage, directory, passed, ready, stopping, replacing)
+                return await _run(start, journal, content_files)
         finally:
             content_files.close()
     finally:
         directory.release()
 
 
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """What a run begins with."""
+
+    settings: MountSettings
+    workspace: Workspace
+    outage: RemoteUnavailable | None
+    directory: CacheDirectory
+    passed: Passed | None
+    ready: Callable[[], None]
+    stopping: Callable[[float], None]
+    replacing: Callable[[], None]
+
+    @property
+    def given(self) -> Handover | None:
+        return self.passed if isinstance(self.passed, Handover) else None
+
+
 @asynccontextmanager
 async def _journal(
-    directory: CacheDirectory, content_files: ContentFiles, workspace_id: str
+    directory: CacheDirectory, content_files: ContentFiles, workspace_id: str, given: Handover | None
 ) -> AsyncIterator[SqliteJournal]:
     journal = SqliteJournal(directory.layout.journal, workspace=workspace_id, disk=content_files.disk)
-    await trio.to_thread.run_sync(recovery.recover, journal, content_files)
+    kept = frozenset() if given is None else frozenset(used.ino for used in given.open.inodes)
+    await trio.to_thread.run_sync(partial(recovery.recover, journal, content_files, kept=kept))
     journal.start()
     try:
         yield journal
@@ -132,30 +168,30 @@ async def _journal(
             await journal.aclose()
 
 
-async def _run(
-    settings: MountSettings,
-    workspace: Workspace,
-    outage: RemoteUnavailable | None,
-    journal: SqliteJournal,
-    content_files: ContentFiles,
-    ready: Callable[[], None],
-    stopping: Callable[[float], None],
-) -> StopReport:
+async def _run(start: _Start, journal: SqliteJournal, content_files: ContentFiles) -> StopReport:
+    settings, workspace = start.settings, start.workspace
     service = await reach_service(settings, READ_PATIENCE_S)
     try:
         capabilities = known_capabilities(settings, content_files)
         remote = service.remote(workspace.id, capabilities=capabilities)
         parts = Parts(settings, remote, journal, content_files)
-        await parts.load()
-        if outage is not None:
-            parts.connection.note_failure(outage)  # nobody waits for what is known not to answer
+        await parts.load(start.given)
+        if start.outage is not None:
+            parts.connection.note_failure(start.outage)  # nobody waits for what is known not to answer
         apply = partial(_apply, parts, service)
         state = MountState(
-            settings, workspace, parts, content_files, stopping=stopping, apply=apply, sent=service.sent
+            settings,
+            workspace,
+            parts,
+            content_files,
+            stopping=start.stopping,
+            apply=apply,
+            sent=service.sent,
+            passed=start.passed,
         )
         keep = partial(keep_capabilities, capabilities, settings, content_files)
-        await _serve(settings, workspace, parts, state, ready, keep)
-        return StopReport(left_in_journal=len(parts.tree.pending))
+        await _serve(start, parts, state, keep)
+        return StopReport(left_in_journal=len(parts.tree.pending), handover=state.handover())
     finally:
         with trio.CancelScope(shield=True):
             await service.aclose()
@@ -335,12 +371,18 @@ class Parts:
             publish_on_close=settings.durability == "remote",
         )
 
-    async def load(self) -> None:
-        """Bring what is pending into memory; the rest comes when it is used."""
+    async def load(self, given: Handover | None = None) -> None:
+        """Bring what is pending into memory, and what programs use where another process served them; the
+        rest comes when it is used."""
+        if given is not None:
+            self.tree.referred = InoSet(given.open.referred)
+            self.locks.take_over(given.locks)
         await self.tree.load(await self.journal.pending(), await self.journal.conflicts())
         self.uploads.load(await self.journal.open_uploads(), self.tree)
         self.locks.adopt(await self.journal.leases())
         await self.pins.load()
+        if given is not None:
+            await self.filesystem.take_over(given.open)
 
     async def remove_orphans(self) -> None:
         """Free what a crash left of deleted files, beside the traffic, and end. Cancelled between chunks."""
@@ -356,12 +398,7 @@ class Parts:
 
 
 async def _serve(
-    settings: MountSettings,
-    workspace: Workspace,
-    parts: Parts,
-    state: MountState,
-    ready: Callable[[], None],
-    keep_found: Callable[[], Awaitable[None]],
+    start: _Start, parts: Parts, state: MountState, keep_found: Callable[[], Awaitable[None]]
 ) -> None:
     async with trio.open_nursery() as traffic:
         traffic.start_soon(keep_found)
@@ -380,7 +417,7 @@ async def _serve(
         async with trio.open_nursery() as locking:
             await locking.start(parts.locks.run)
             try:
-                await _serve_kernel(settings, workspace, parts, state, ready)
+                await _serve_kernel(start, parts, state)
             finally:
                 with trio.CancelScope(shield=True):
                     await parts.locks.aclose()
@@ -393,28 +430,40 @@ async def _serve(
         traffic.cancel_scope.cancel()
 
 
-async def _serve_kernel(
-    settings: MountSettings,
-    workspace: Workspace,
-    parts: Parts,
-    state: MountState,
-    ready: Callable[[], None],
-) -> None:
-    options = MountOptions(
+def mount_options(
+    settings: MountSettings, *, source: str, predecessor: ConnectionState | None = None
+) -> MountOptions:
+    return MountOptions(
         str(settings.mountpoint),
-        source=f"mountfs:{workspace.name}",
+        source=source,
         read_only=settings.read_only,
         allow_other=settings.allow_other,
         passthrough=settings.passthrough,
         clears_set_id=True,
         device=settings.device,
+        predecessor=predecessor,
     )
+
+
+async def _serve_kernel(start: _Start, parts: Parts, state: MountState) -> None:
+    settings, given = start.settings, start.given
+    connection = None if given is None else given.connection
+    options = mount_options(settings, source=f"mountfs:{start.workspace.name}", predecessor=connection)
+    filesystem = _with_control_dir(settings, parts, state)
+    overlay = filesystem if isinstance(filesystem, OverlaidFilesystem) else None
+    if overlay is not None and given is not None and given.virtual is not None:
+        overlay.go_on(given.virtual, given.connection.directories)
     async with trio.open_nursery() as around:
         async with (
-            mount(_with_control_dir(settings, parts, state), parts.notifier, options) as session,
+            mount(filesystem, parts.notifier, options) as session,
             viewers(settings, state, parts.tree.happenings),
         ):
             state.session = session
+            state.upgrading = Upgrading(
+                parts, state, session, overlay, start.directory, start.workspace, start.passed
+            )
+            if given is not None:
+                parts.filesystem.doubt_kernel_caches()
             parts.sender.programs_idle_s = lambda: session.programs_idle_s
             parts.content.direct.is_possible = lambda: session.passthrough_refusal is None
             try:
@@ -423,13 +472,15 @@ async def _serve_kernel(
                 socket_path = runtime_dir.socket_path(settings.mountpoint)
                 await around.start(control.serve, state, socket_path)
                 await around.start(obey_signals, state)
-                ready()
+                start.ready()
                 around.start_soon(service_manager.give_signs_of_life, state.is_well)
                 around.start_soon(state.stop_when_unmounted)
                 await state.wait_drained_for_stop()
             finally:
                 # Also where something failed: from here on the end has a limit.
                 state.request_stop(drain_timeout_s=settings.drain_timeout_s)
+                if state.is_left:
+                    start.replacing()
                 parts.events.end()
         around.cancel_scope.cancel()
 

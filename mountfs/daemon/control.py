@@ -43,6 +43,7 @@ from mountfs.daemon.messages import (
     SyncRequest,
     UnlockRequest,
     UnpinRequest,
+    UpgradeRequest,
 )
 from mountfs.daemon.running import DrainProgress, Remedies, RunningMount, shown
 from mountfs.daemon.runtime_dir import short_socket_path
@@ -195,16 +196,22 @@ async def _perform(running: RunningMount, request: Request, tell: Tell) -> Any:
         case UnlockRequest():
             held = await running.unlock(request.path)
             return asdict(held) if held is not None else None
-        case StopRequest():
-            log.info("control: asked to stop")
-            running.request_stop(drain_timeout_s=request.drain_timeout_s)
-            return None
+        case StopRequest() | UpgradeRequest():
+            return await _let_go(running, request)
         case AuditRequest():
             return [shown(finding) for finding in await running.audit(deep=request.deep)]
         case _:
             if isinstance(request, ArchiveRequest):
                 return await archive_messages.answer(running.archive, request)
             return await _remedy(running.remedies, request)
+
+
+async def _let_go(running: RunningMount, request: StopRequest | UpgradeRequest) -> None:
+    if isinstance(request, UpgradeRequest):
+        log.info("control: asked to hand the mount over")
+        return await running.upgrade()
+    log.info("control: asked to stop")
+    return running.request_stop(drain_timeout_s=request.drain_timeout_s)
 
 
 async def _remedy(remedies: Remedies, request: Remedy) -> Any:

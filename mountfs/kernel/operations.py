@@ -5,9 +5,9 @@ import functools
 import logging
 import stat
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from time import perf_counter
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 import pyfuse3
 import trio
@@ -39,6 +39,11 @@ _R = TypeVar("_R")
 
 _log = logging.getLogger(__name__)
 
+REPEATABLE: Final = frozenset(
+    {"lookup", "getattr", "readlink", "read", "opendir", "readdir", "statfs", "getxattr", "listxattr"}
+)
+"""What may be cancelled while it waits and begun anew: it changes nothing before its last wait."""
+
 
 _Handler = Callable[Concatenate["Operations", _P], Coroutine[Any, Any, _R]]
 
@@ -51,10 +56,12 @@ def _answered(handler: _Handler[_P, _R]) -> _Handler[_P, _R]:
     """
 
     name = handler.__name__
+    lasting = name not in REPEATABLE
 
     @functools.wraps(handler)
     async def guarded(self: "Operations", /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         self.requests[name] += 1
+        self._lasting += lasting
         if self._on_begin is not None:
             self._on_begin()
         began = perf_counter()
@@ -70,6 +77,9 @@ def _answered(handler: _Handler[_P, _R]) -> _Handler[_P, _R]:
         finally:
             if not (self._streams and name == "read" and args[0] in self._streams):
                 self.latencies[name].observe(perf_counter() - began)
+            self._lasting -= lasting
+            if lasting and not self._lasting:
+                self._settled.unpark_all()
 
     return guarded
 
@@ -108,6 +118,26 @@ class Operations(pyfuse3.Operations):
         wait for something to happen, are left out."""
         self._streams: set[Handle] = set()
         self._directories: dict[Handle, Ino] = {}  # open ones: pyfuse3 tells no inode at fsyncdir
+        self._lasting = 0
+        self._settled = trio.lowlevel.ParkingLot()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether every request that is being served could be begun anew by another process."""
+        return not self._lasting
+
+    async def wait_settled(self) -> None:
+        """Return when it is so. Others that come meanwhile are waited for as well."""
+        await trio.lowlevel.checkpoint()
+        while self._lasting:
+            await self._settled.park()
+
+    def open_directories(self) -> tuple[tuple[Handle, Ino], ...]:
+        return tuple(self._directories.items())
+
+    def take_over(self, directories: Iterable[tuple[Handle, Ino]]) -> None:
+        """Go on with what programs opened while another process served them."""
+        self._directories.update(directories)
 
     @_answered
     async def lookup(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> EntryAttributes:

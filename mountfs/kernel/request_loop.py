@@ -32,6 +32,7 @@ class EagerRequests:
         self._poller.register(device, select.POLLIN)
         self._taken = 0
         self._last = -math.inf
+        self._held: trio.Event | None = None
         pyfuse3._wait_fuse_readable = self._wait  # type: ignore[attr-defined]
 
     @property
@@ -43,10 +44,25 @@ class EagerRequests:
         """Let every scheduled task begin before the next request is read."""
         self._taken = BURST
 
+    def hold(self) -> None:
+        """Read no request any more until `go_on`: they wait in the kernel."""
+        self._held = self._held or trio.Event()
+
+    def go_on(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            held.set()
+
     def restore(self) -> None:
         pyfuse3._wait_fuse_readable = self._original  # type: ignore[attr-defined]
 
     async def _wait(self) -> bool:
+        readable = await self._wait_readable()
+        while readable and self._held is not None:
+            await self._held.wait()
+        return readable
+
+    async def _wait_readable(self) -> bool:
         if self._taken >= BURST:
             self._taken = 0
             await trio.lowlevel.checkpoint()
