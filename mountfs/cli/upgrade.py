@@ -9,7 +9,7 @@ import click
 from mountfs.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from mountfs.daemon.control_client import ControlClient
+    from mountfs.daemon.control.client import ControlClient
     from mountfs.daemon.mounted import Mounted
     from mountfs.daemon.running import Status
 

@@ -119,7 +119,7 @@ def _rehearse(offer: Offer, settings: MountSettings) -> None:
 
     if not Path(settings.mountpoint).is_absolute():
         raise UpgradeRefused(f"{settings.mountpoint} is not absolute")
-    rehearse(compose.mount_options(settings, source="rehearsal"), offer.connection)
+    rehearse(compose.mount_options(settings, source="rehearsal", predecessor=None), offer.connection)
 
 
 def main(arguments: Sequence[str]) -> int:

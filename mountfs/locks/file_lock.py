@@ -15,7 +15,7 @@ from mountfs.model.errors import LeaseLost, MountfsError, WouldBlock, WouldDeadl
 from mountfs.model.filesystem import WHOLE_FILE, ByteSpan, LockHolder, LockKind
 from mountfs.model.ids import Ino, NodeId
 from mountfs.model.remote import Lease
-from mountfs.rules.lease import FileLease, LeaseEvent, LeaseState, Turn
+from mountfs.rules.lease import CEDABLE, FileLease, LeaseEvent, LeaseState, Turn
 from mountfs.rules.local_locks import LocalLocks, LockRequest, holder_of, span_of
 from mountfs.rules.record_table import RecordOwners, RecordRequest
 
@@ -86,6 +86,8 @@ class FileLock:
         """The node changed since this was last cleared."""
         self.refused = False
         """Somebody here waits for another mount to give the lease back."""
+        self.renewing = False
+        """The remote is being asked for more time; the answer may bring another token."""
         self.closed = False
         self._clock = clock
         self._owners = owners
@@ -238,6 +240,18 @@ class FileLock:
         self._when_granted()
         self.turn = self.turn or Turn(self._clock())
         self._advance()
+
+    def take_over(self, other: "FileLock") -> bool:
+        """A rename gave the node of the other file to this one: so comes its lease, with the turn that it is
+        held in. What is locked of the other is known on this mount only from now on. Return whether the
+        other had a lease that can be handed over just now."""
+        if other.renewing or other.lease.state not in CEDABLE or not other.lease.is_valid(self._clock()):
+            return False
+        self.turn, other.turn = other.turn, None
+        token, term = other.lease.cede()
+        self.acquired(Lease(token, term.duration_s), term.start)
+        other.end_turn()
+        return True
 
     def renewed(self, answer: Lease, sent_at: float) -> None:
         """Harmless when the lease is not in hand any more."""

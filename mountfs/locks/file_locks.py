@@ -10,7 +10,7 @@ import trio
 
 from mountfs.locks import succession
 from mountfs.locks.file_lock import Call, FileLock, GiveBack
-from mountfs.locks.lease_agent import LeaseAgent
+from mountfs.locks.lease_agent import LeaseAgent, MountSide
 from mountfs.locks.statistics import FileLockStatistics, LockStatistics, described
 from mountfs.model.errors import LeaseLost, MountEnding, RemoteUnavailable
 from mountfs.model.filesystem import (
@@ -65,12 +65,18 @@ class FileLocks:
         clock: Callable[[], float] = trio.current_time,
         when_refused: Callable[[], None] = lambda: None,
     ) -> None:
-        self._remote = remote
+        self._side = MountSide(
+            remote=remote,
+            publishing=publishing,
+            memory=memory,
+            holder=holder,
+            duration_s=duration_s,
+            clock=clock,
+            chance=CHANCE,
+            former_holder=self._former_holder,
+        )
         self._publishing = publishing
         self._fence = fence
-        self._memory = memory
-        self._holder = holder
-        self._duration_s = duration_s
         self._publish_patience_s = publish_patience_s
         self._close_patience_s = close_patience_s
         self._clock = clock
@@ -434,16 +440,7 @@ class FileLocks:
         return lock
 
     async def _tend(self, lock: FileLock) -> None:
-        agent = LeaseAgent(
-            lock,
-            self._remote,
-            self._publishing,
-            self._memory,
-            holder=self._holder,
-            duration_s=self._duration_s,
-            clock=self._clock,
-            chance=CHANCE,
-        )
+        agent = LeaseAgent(lock, self._side)
         with trio.CancelScope() as self._tending[lock.ino]:
             await self._work(agent, lock)
         del self._tending[lock.ino]
@@ -462,6 +459,10 @@ class FileLocks:
             self._taken_over.discard(lock.ino)
             await agent.go_on()
         await agent.run()
+
+    def _former_holder(self, lock: FileLock) -> FileLock | None:
+        others = (other for other in self._locks.values() if other is not lock)
+        return next((other for other in others if other.lease.node == lock.lease.node), None)
 
     async def _run_agents(self, shield: trio.CancelScope, *, task_status: trio.TaskStatus[None]) -> None:
         with shield:

@@ -167,8 +167,16 @@ class Remote(Protocol):
         """Set the free text of a node; makes no new version. Raises NodeNotFound."""
         ...
 
-    async def trash(self, node: NodeId) -> None:
-        """Send the node (of a folder: the subtree) to the trash. Absent or trashed already is success."""
+    async def trash(self, node: NodeId) -> RemoteNode | None:
+        """Send the node (of a folder: the subtree) to the trash. Absent or trashed already is success.
+
+        Returns what was deleted by this call, where the remote tells.
+        """
+        ...
+
+    async def restore(self, node: NodeId) -> RemoteNode:
+        """Bring the node back from the trash, with what lies below it; tells where it is then, and its name
+        there, which may differ. Raises NodeNotFound."""
         ...
 
     def read(

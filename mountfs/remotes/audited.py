@@ -91,9 +91,13 @@ class AuditedRemote:
         async with self.effect(Change("describe", node=node)) as outcome:
             return outcome.of_node(await self._inner.describe(node, text))
 
-    async def trash(self, node: NodeId) -> None:
+    async def trash(self, node: NodeId) -> RemoteNode | None:
         async with self.effect(Change("trash", node=node)):
-            await self._inner.trash(node)
+            return await self._inner.trash(node)
+
+    async def restore(self, node: NodeId) -> RemoteNode:
+        async with self.effect(Change("restore", node=node)) as outcome:
+            return outcome.of_node(await self._inner.restore(node))
 
     async def upload_small(self, place: Placement, content: bytes, sha256: str) -> UploadState:
         if not isinstance(place, NewFile):

@@ -30,7 +30,8 @@ from mountfs.model.remote import (
     UploadStatus,
     Workspace,
 )
-from mountfs.remotes.memory_workspace import DEFAULT_LIMITS, MemoryWorkspace
+from mountfs.remotes.memory_records import DEFAULT_LIMITS
+from mountfs.remotes.memory_workspace import MemoryWorkspace
 
 __all__ = ["DEFAULT_LIMITS", "MemoryRemote", "MemoryService", "MemoryWorkspace"]
 
@@ -82,9 +83,14 @@ class MemoryRemote:
         self.workspace.move(node, parent)
         return self._described(node)
 
-    async def trash(self, node: NodeId) -> None:
+    async def trash(self, node: NodeId) -> RemoteNode | None:
         await self._enter_writing("trash")
-        self.workspace.trash(node)
+        return self._described(node) if self.workspace.trash(node) else None
+
+    async def restore(self, node: NodeId) -> RemoteNode:
+        await self._enter_writing("restore")
+        self.workspace.restore(node)
+        return self._described(node)
 
     @asynccontextmanager
     async def read(

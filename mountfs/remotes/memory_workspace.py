@@ -35,24 +35,16 @@ from mountfs.model.remote import (
     UploadState,
     UploadStatus,
 )
-from mountfs.remotes.memory_records import FoldedNames, HeldLease, StoredNode, Upload, Version
-
-MIB = 1024 * 1024
-
-DEFAULT_LIMITS = UploadLimits(
-    single_call_bytes=4 * MIB,
-    chunk_min_bytes=MIB,
-    chunk_max_bytes=100 * MIB,
-    chunks_max=550,
-    file_max_bytes=25 * 1024 * MIB,
-    parallel_chunks=3,
-    batch_files=200,
-    batch_bytes=100 * MIB,
+from mountfs.remotes.memory_records import (
+    DEFAULT_LIMITS,
+    FoldedNames,
+    HeldLease,
+    StoredNode,
+    Upload,
+    Version,
+    is_ordinary_name,
+    numbered,
 )
-
-
-def is_ordinary_name(name: str) -> bool:
-    return 0 < len(name) <= 255 and name not in {".", ".."} and not set(name) & {"/", "\0"}
 
 
 class MemoryWorkspace:
@@ -174,7 +166,7 @@ class MemoryWorkspace:
         if there is not None and self._is_file(there) and self._is_file(node):
             self.trash(there)
         elif there is not None:
-            name = self._numbered(parent, name)
+            name = numbered(name, self._children[parent])
         self._relocate(stored, parent, name)
         self._note(stored)
 
@@ -184,14 +176,30 @@ class MemoryWorkspace:
             stored.text = text
             self._note(stored)
 
-    def trash(self, node: NodeId) -> None:
+    def trash(self, node: NodeId) -> bool:
+        """Return whether there was something to delete."""
         stored = self._nodes.get(node)
         if stored is None or self._is_trashed(stored):
-            return
+            return False
         if node == ROOT_NODE:
             raise RequestRefused("the root of a workspace cannot be deleted")
         del self._children[stored.parent][stored.name]
         stored.trashed = True
+        self._note(stored)
+        return True
+
+    def restore(self, node: NodeId) -> None:
+        stored = self._nodes.get(node)
+        if stored is None or not stored.trashed:
+            raise NodeNotFound(f"{node}: not in the trash")
+        parent = ROOT_NODE if self._is_trashed(self._nodes[stored.parent]) else stored.parent
+        there = self._children[parent].get(stored.name)
+        if there is not None and self._is_file(there) and self._is_file(node):
+            self.trash(there)
+        elif there is not None:
+            stored.name = numbered(stored.name, self._children[parent])
+        stored.trashed, stored.parent = False, parent
+        self._children[parent][stored.name] = node
         self._note(stored)
 
     def content(self, node: NodeId, version: VersionId | None) -> bytes:
@@ -439,13 +447,6 @@ class MemoryWorkspace:
         self._children[parent][name] = stored.id
         stored.modified_ns = self._now_s()
 
-    def _numbered(self, parent: NodeId, name: str) -> str:
-        stem, dot, suffix = name.rpartition(".")
-        if not stem:
-            stem, dot, suffix = name, "", ""
-        candidates = (f"{stem} ({number}){dot}{suffix}" for number in count(2))
-        return next(one for one in candidates if one not in self._children[parent])
-
     def _add_version(self, stored: StoredNode, content: bytes) -> None:
         sha256 = hashlib.sha256(content).hexdigest()
         stored.versions.append(Version(VersionId(self._new_id("3")), content, sha256))
@@ -462,7 +463,7 @@ class MemoryWorkspace:
         if existing is not None and self._is_file(existing):
             self._replace(self._nodes[existing], content)
             return existing
-        name = place.name if existing is None else self._numbered(place.parent, place.name)
+        name = place.name if existing is None else numbered(place.name, self._children[place.parent])
         stored = self._add(NodeKind.FILE, place.parent, name)
         self._add_version(stored, content)
         return stored.id

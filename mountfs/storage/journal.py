@@ -367,7 +367,7 @@ class SqliteJournal:
             for name, value in self._rows(schema.SELECT_PINS):
                 try:
                     found.append(schema.pin_record(name, value))
-                except (ValueError, AttributeError) as error:
+                except (ValueError, TypeError) as error:
                     log.error("the journal's record %r cannot be read: %s", name, error)
             return found
 

@@ -46,7 +46,13 @@ class Served:
         options = MountOptions()
         remote, workspace_id = await self._connected()
         mount = RemoteMount(
-            self._nursery, self._folder / name, remote, name, options, workspace_id=workspace_id
+            self._nursery,
+            self._folder / name,
+            remote,
+            name,
+            options,
+            history=remote,
+            workspace_id=workspace_id,
         )
         await mount.start()
         self._stack.push_async_callback(_stopped, mount)

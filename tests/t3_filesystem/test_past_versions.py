@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from mountfs.filesystem.past_versions import PastVersions
+from mountfs.daemon.parts import READ_PATIENCE_S
 from mountfs.filesystem.virtual_tree import TOP, VirtualTree
 from mountfs.model.errors import (
     ContentDamaged,
@@ -23,63 +23,22 @@ from mountfs.model.errors import (
     RemoteUnavailable,
 )
 from mountfs.model.filesystem import AttributeChange, Attributes
-from mountfs.model.history import Version
 from mountfs.model.ids import NodeId
 from mountfs.model.interruption import InterruptibleWaits, serving
 from mountfs.model.virtual import StaticDirectory
 from mountfs.remotes.memory import MemoryWorkspace
 from mountfs.sync.past_versions import BLOCK_BYTES, BLOCKS_KEPT
 from tests.t3_filesystem.conftest import Mounting
+from tests.t3_filesystem.memory_history import NOON
 from tests.t3_filesystem.workspace_mount import MountOptions, WorkspaceMount
-
-SECOND = 10**9
-NOON = 1_767_960_000 * SECOND  # 2026-01-09T12:00:00Z
-PATIENCE_S = 20.0
-
-
-class MemoryHistory:
-    """What the workspace in memory remembers of files; each version is a second younger than the last."""
-
-    def __init__(self, workspace: MemoryWorkspace) -> None:
-        self._workspace = workspace
-        self.calls = 0
-        self.error: RemoteError | None = None
-        self.tells_sizes = True
-        self.hangs = False
-        self.spoils_hashes = False
-
-    async def versions(self, node: NodeId) -> list[Version]:
-        self.calls += 1
-        if self.hangs:
-            await trio.sleep_forever()
-        if self.error is not None:
-            raise self.error
-        told = [
-            Version(
-                each.id,
-                size=len(each.content) if self.tells_sizes else None,
-                sha256="0" * 64 if self.spoils_hashes else each.sha256,
-                created_ns=NOON + number * SECOND,
-            )
-            for number, each in enumerate(self._workspace.versions(node))
-        ]
-        return told[::-1]
 
 
 class World:
     def __init__(self, mount: WorkspaceMount, workspace: MemoryWorkspace) -> None:
         self.mount = mount
         self.workspace = workspace
-        self.history = MemoryHistory(workspace)
-        parts = mount.parts
-        self.past = PastVersions(
-            parts.tree,
-            parts.refresher,
-            parts.connection,
-            self.history,  # type: ignore[arg-type]  # the rest of the port is not asked for
-            mount.remote,
-            patience_s=PATIENCE_S,
-        )
+        self.history = mount.history
+        self.past = mount.parts.past
         top = StaticDirectory({b"versions": self.past.top})
         self.tree = VirtualTree(top, name=b".mountfs", uid=0, gid=0)
 
@@ -113,11 +72,8 @@ class World:
 
 @pytest.fixture
 async def world(mounting: Mounting, workspace: MemoryWorkspace) -> AsyncIterator[World]:
-    async with mounting(options=MountOptions()) as mount, trio.open_nursery() as nursery:
-        made = World(mount, workspace)
-        await nursery.start(made.past.run)
-        yield made
-        nursery.cancel_scope.cancel()
+    async with mounting(options=MountOptions()) as mount:
+        yield World(mount, workspace)
 
 
 def _put(workspace: MemoryWorkspace, path: str, *contents: bytes) -> NodeId:
@@ -273,7 +229,7 @@ async def test_outage_is_an_error_at_once_and_known_lists_stay(world: World) -> 
 async def test_workspace_that_hangs_ends_in_an_error(world: World, what: str) -> None:
     _put(world.workspace, "a", b"one")
     await world.find("a")
-    with trio.fail_after(PATIENCE_S + 10), pytest.raises(ContentUnavailable):
+    with trio.fail_after(READ_PATIENCE_S + 10), pytest.raises(ContentUnavailable):
         await _hang(world, what)
     if what == "content":
         with trio.fail_after(5), pytest.raises(ContentUnavailable):

@@ -69,12 +69,14 @@ async def counted(tmp_path: Path) -> AsyncIterator[Counted]:
         try:
             workspace = (await client.find_workspace("main")).id
             async with trio.open_nursery() as nursery:
+                remote = client.remote(workspace)
                 mount = RemoteMount(
                     nursery,
                     tmp_path / "cache",
-                    client.remote(workspace),
+                    remote,
                     "here",
                     MountOptions(),
+                    history=remote,
                     workspace_id=workspace,
                 )
                 await mount.start()

@@ -89,6 +89,9 @@ class Http:
         self.rate_limit: RateLimit | None = None
         self.sent: Counter[str] = Counter()
         """How many requests went out, repeated ones too, by their routes."""
+        self.answered: Callable[[str, float], None] = lambda _route, _seconds: None
+        """Hears of each answer, refusals too: its route, and the seconds from the request to it. Not of those
+        that the service may hold."""
         self._base = base
         self._sleep = sleep
         self._jitter = jitter
@@ -224,9 +227,11 @@ class Http:
             return Fault(FaultKind.UNSENT, f"no connection ({named(error)})")
         except httpx.RequestError as error:
             return Fault(FaultKind.LOST, f"no complete answer ({named(error)})")
-        took_ms = (time.monotonic() - started) * 1000
+        took_s = time.monotonic() - started
+        if not ask.wait_s:
+            self.answered(ask.route, took_s)
         request_id = response.headers.get("x-ve-reqid", "-")
-        log.debug("%s: HTTP %d in %.0f ms, request %s", ask, response.status_code, took_ms, request_id)
+        log.debug("%s: HTTP %d in %.0f ms, request %s", ask, response.status_code, took_s * 1000, request_id)
         REQUEST_ID.set(request_id)
         self._note_limits(ask, response)
         return self._fault(ask, response) or response

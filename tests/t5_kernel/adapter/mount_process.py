@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import trio
@@ -24,13 +25,7 @@ from mountfs.kernel.session import MountOptions, mount
 from mountfs.model.filesystem import CacheTimes
 from tests.t5_kernel.adapter.backed_filesystem import BackedFilesystem
 from tests.t5_kernel.adapter.memory_filesystem import MemoryFilesystem
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what nothing tells of; the test fails if it does not come."""
-    with trio.fail_after(30):
-        while not condition():  # noqa: ASYNC110 -- some of it is changed by threads and the kernel
-            await trio.sleep(0.001)
+from tests.waiting import eventually
 
 
 def take_leaked_backing_ids(limit: int) -> list[int]:
@@ -71,7 +66,7 @@ async def serve(options: MountOptions, filesystem: MemoryFilesystem) -> str:
 
             names = {
                 "os": os,
-                "until": until,
+                "until": partial(eventually, limit_s=30),
                 "extension": extension,
                 "CacheTimes": CacheTimes,
                 "mounts": mounts,
