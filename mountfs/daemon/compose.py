@@ -36,6 +36,7 @@ from mountfs.model.filesystem import Filesystem
 from mountfs.model.remote import Workspace
 from mountfs.remotes.fastio.http import last_request_id
 from mountfs.remotes.fastio.service import FastioService
+from mountfs.rules.latency import Latencies
 from mountfs.storage import recovery
 from mountfs.storage.content import ContentFiles
 from mountfs.storage.journal import SqliteJournal
@@ -131,8 +132,17 @@ async def _run(
         if outage is not None:
             parts.connection.note_failure(outage)  # nobody waits for what is known not to answer
         apply = partial(_apply, parts, service)
+        latencies = Latencies()
+        service.tell_latencies(latencies.observe)
         state = MountState(
-            settings, workspace, parts, content_files, stopping=stopping, apply=apply, sent=service.sent
+            settings,
+            workspace,
+            parts,
+            content_files,
+            stopping=stopping,
+            apply=apply,
+            sent=service.sent,
+            latencies=latencies,
         )
         keep = partial(keep_capabilities, capabilities, settings, content_files)
         await _serve(_Mount(settings, workspace, parts, notifier, state, ready), keep)
@@ -152,6 +162,7 @@ def _apply(parts: Parts, service: FastioService, settings: MountSettings) -> Non
     parts.contents.conflict = settings.conflict
     parts.filesystem.strict_opens.always_ask = settings.consistency == "open"
     parts.filesystem.publish_on_close = settings.durability == "remote"
+    parts.hooks.follow(settings.hooks)
     runtime_dir.note_drain_timeout(settings.mountpoint, settings.drain_timeout_s)
 
 
@@ -175,6 +186,8 @@ async def _serve(mounted: _Mount, keep_found: Callable[[], Awaitable[None]]) -> 
             await parts.hooks.finish()
             await parts.trail.flush()
         traffic.cancel_scope.cancel()
+    # What was being sent until now may have lost its name meanwhile.
+    await parts.content.upkeep.save_index()
 
 
 async def _serve_kernel(mounted: _Mount) -> None:

@@ -7,6 +7,7 @@ import os
 import random
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import trio
@@ -27,6 +28,7 @@ from mountfs.model.ranges import RangeSet
 from mountfs.model.remote import Remote
 from mountfs.rules.backoff import Backoff
 from mountfs.rules.read_plan import WHOLE_FILE, ranges
+from mountfs.sync.running_digests import RunningDigests
 from mountfs.tree.inode import Inode
 
 log = logging.getLogger(__name__)
@@ -113,6 +115,7 @@ class Fetcher:
         self._active: dict[int, list[Fetch]] = {}
         self._queue: deque[Fetch] = deque()
         self._background_running = 0
+        self._digests = RunningDigests()
         self._nursery: trio.Nursery | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -147,12 +150,31 @@ class Fetcher:
     def demand(self, inode: Inode, start: int, end: int, fetch_end: int) -> None:
         """Begin, as `require` does, without waiting. The inode must be held open."""
         assert inode.present is not None
+        if not self._remote.serves_ranges:
+            self._demand_stream(inode)
+            return
         end = min(end, inode.size)
         for gap_start, gap_end in inode.present.missing(start, end):
             self._hasten(inode, gap_start, gap_end)
         for gap_start, gap_end in self._unclaimed(inode, start, max(end, fetch_end)):
             if gap_start < end:
                 self._start(self._add(Fetch(inode, gap_start, gap_end, background=False)))
+
+    def _demand_stream(self, inode: Inode) -> None:
+        """Whatever is wanted, the content comes from its first byte on: then once, and all of it."""
+        for fetch in list(self._active.get(inode.ino, ())):
+            if fetch.background and not fetch.is_outdated():
+                self._promote(fetch)
+        stream = self._stream(inode, background=False)
+        if stream is not None:
+            self._start(stream)
+
+    def _stream(self, inode: Inode, *, background: bool) -> Fetch | None:
+        """Return one download of all that neither is here nor about to come, with what lies between."""
+        parts = self._unclaimed(inode, 0, inode.size)
+        if not parts:
+            return None
+        return self._add(Fetch(inode, parts[0][0], parts[-1][1], background=background))
 
     def _hasten(self, inode: Inode, start: int, end: int) -> None:
         """Give precedence to the downloads that bring some of [start, end)."""
@@ -178,6 +200,11 @@ class Fetcher:
 
     def fetch_ahead(self, inode: Inode, start: int, end: int, range_bytes: int) -> None:
         """Bring [start, end) in the background, in ranges that end at multiples of `range_bytes`."""
+        if not self._remote.serves_ranges:
+            stream = self._stream(inode, background=True) if start < min(end, inode.size) else None
+            self._queue.extend([stream] if stream is not None else [])
+            self._fill_slots()
+            return
         for gap_start, gap_end in self._unclaimed(inode, start, end):
             for range_start, range_end in ranges(gap_start, gap_end, range_bytes):
                 self._queue.append(self._add(Fetch(inode, range_start, range_end, background=True)))
@@ -197,6 +224,7 @@ class Fetcher:
         downloads = list(self._active.get(inode.ino, ()))
         if inode.opens != len(downloads):
             return
+        self._digests.forget(inode)
         for fetch in downloads:
             if not fetch.started:
                 self._queue.remove(fetch)
@@ -242,6 +270,7 @@ class Fetcher:
         try:
             with fetch.scope:
                 await self._download_with_retries(fetch)
+                self._hash_on(fetch)
         except MountfsError as error:
             fetch.error = error
             log.warning("reading %r: %s", fetch.inode.path(), error.message)
@@ -250,6 +279,18 @@ class Fetcher:
                 self._background_running -= 1
             self._ended(fetch)
             self._fill_slots()
+
+    def _hash_on(self, fetch: Fetch) -> None:
+        if self._nursery is not None and not fetch.at_once and not fetch.is_outdated():
+            self._nursery.start_soon(self._hash_beginning, fetch.inode)
+
+    async def _hash_beginning(self, inode: Inode) -> None:
+        if inode.descriptor is None or inode.content_dirty or inode.base is None or inode.has_whole_content():
+            return
+        if inode.base.sha256 is None:
+            return
+        with suppress(OSError):  # what cannot be read is found when all is hashed
+            await self._digests.advance(inode)
 
     async def _download_with_retries(self, fetch: Fetch) -> None:
         attempt = 0
@@ -303,11 +344,12 @@ class Fetcher:
         """
         inode = fetch.inode
         assert inode.present is not None
-        last = (fetch.missing_from, fetch.position + count)
-        if base.sha256 is None or inode.present.missing(0, inode.size) != [last]:
+        start, end = fetch.missing_from, fetch.position + count
+        missing = inode.present.missing(0, inode.size)
+        is_last = bool(missing) and start <= missing[0][0] and missing[-1][1] <= end
+        if base.sha256 is None or not is_last:
             return
-        assert inode.descriptor is not None
-        digest = await trio.to_thread.run_sync(digest_of, inode.descriptor, inode.size)
+        digest = await self._digests.whole(inode)
         if fetch.is_outdated() or digest == base.sha256:
             return
         inode.present = RangeSet()

@@ -6,10 +6,11 @@ from pathlib import Path
 import click
 import pytest
 
-from mountfs.cli.mount_settings import checked_url, collect
+from mountfs.cli.mount_settings import collect
 from mountfs.daemon.config import search as config_search
 from mountfs.daemon.config.file import Given
 from mountfs.daemon.errors import ConfigurationRefused
+from mountfs.daemon.service_address import checked_url
 from mountfs.daemon.settings import MountSettings
 
 

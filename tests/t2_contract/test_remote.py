@@ -239,6 +239,21 @@ async def test_trashing_is_deletion_and_may_be_repeated(remote: Remote, folder: 
     assert await names(remote, folder) == set()
 
 
+async def test_what_was_trashed_is_told_where_it_can_be_and_comes_back(
+    remote: Remote, folder: NodeId, store: Store
+) -> None:
+    node = await store(folder, "f", b"x")
+    before = await one(remote, node)
+    gone = await remote.trash(node)
+    assert gone is None or (gone.id, gone.version, gone.sha256) == (node, before.version, before.sha256)
+    restored = await remote.restore(node)
+    assert (restored.id, restored.parent, restored.name) == (node, folder, "f")
+    assert (await one(remote, node)).version == before.version
+    assert await names(remote, folder) == {"f"}
+    with pytest.raises(NodeNotFound):
+        await remote.restore(NOBODY)
+
+
 # Uploads
 
 

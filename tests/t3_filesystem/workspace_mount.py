@@ -170,6 +170,8 @@ class RemoteMount(PathOperations):
         """Stop as an unmount whose time to send is over: what is pending stays in the journal."""
         await self.parts.content.upkeep.save_index()
         await self._end()
+        # What was being sent until now may have lost its name meanwhile.
+        await self.parts.content.upkeep.save_index()
         self._check_cache()
         self._close()
 

@@ -58,7 +58,7 @@ def parsed(key: str, text: str, origin: str) -> Given:
     if not _is_text(key):
         try:
             value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (tomllib.TOMLDecodeError, RecursionError):
             value = text
     if key in PATH_KEYS:
         value = os.path.abspath(Path(text).expanduser())

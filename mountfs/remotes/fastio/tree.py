@@ -85,16 +85,25 @@ class Tree(WorkspaceCalls):
         ask = self._change(node, "move", {"parent": parent})
         return wire.changed_node(await self._changed(node, ask)) or await self._after(ask, node)
 
-    async def trash(self, node: NodeId) -> None:
+    async def trash(self, node: NodeId) -> RemoteNode | None:
         try:
-            await self._changed(node, Ask("DELETE", self._node_path(node, "delete")))
+            payload = await self._changed(node, Ask("DELETE", self._node_path(node, "delete")))
         except (NodeNotFound, RequestRefused) as refused:
             told = await self.nodes([node])
             if node not in told or told[node].trashed:
-                return
+                return None
             if isinstance(refused, NodeNotFound):
                 raise RemoteUnavailable(f"{refused.message}; but it is there") from refused
             raise
+        try:
+            return wire.changed_node(payload)
+        except ProtocolViolation:
+            # It is deleted, whatever the answer tells beside that.
+            return None
+
+    async def restore(self, node: NodeId) -> RemoteNode:
+        ask = self._change(node, "restore", {})
+        return wire.changed_node(await self._http.payload(ask)) or await self._after(ask, node)
 
     def _details_path(self, group: Sequence[NodeId]) -> str:
         """Name one id twice: that asks for the layout of many, which tells absence from other refusals."""
