@@ -35,12 +35,6 @@ enum { MAX_READAHEAD = 1 << 20 };
 /* A cache may lie on an ordinary file system, not on a stacked one such as overlayfs. */
 enum { MAX_STACK_DEPTH = 1 };
 
-struct wire_request {
-    uint32_t length, opcode;
-    uint64_t unique, node;
-    uint32_t uid, gid, pid, padding;
-};
-
 /* The beginnings of what follows the header. */
 struct wire_setattr_request {
     uint32_t fields;
@@ -57,12 +51,6 @@ struct wire_write_request {
 
 struct wire_init_request {
     uint32_t major, minor, max_readahead, flags, flags2;
-};
-
-struct wire_reply {
-    uint32_t length;
-    int32_t error;
-    uint64_t unique;
 };
 
 struct wire_init_reply {

@@ -70,6 +70,8 @@ class Refresher:
         """When the calls under way began whose answers are to be merged."""
         self._merged = trio.Event()
         self._nursery: trio.Nursery | None = None
+        self._hidden: dict[tuple[NodeId, str], set[NodeId]] = {}
+        """By folder and name: nodes whose name another one has here, too."""
         self.lookup = NodeLookup(remote)
         self.live_since: float | None = None
         self._made: dict[NodeId, float] = {}
@@ -294,7 +296,7 @@ class Refresher:
                             overtaken.append(node)
                         else:
                             await self._adopt(present[node], asked)
-            wanted = overtaken
+            wanted = overtaken or list(self._no_longer_hidden())
 
     async def _remove(self, node: NodeId, asked: float) -> bool:
         """Merge that the node is gone; return False, with nothing done, where that answer is overtaken."""
@@ -330,7 +332,7 @@ class Refresher:
                 # They trade names: one has to let go of its own before any can take another.
                 self._changes.vacate(in_the_way)
             elif in_the_way in seen:
-                log.warning("the remote has two nodes named %r in one folder: one is hidden", merging.name)
+                self._hide(merging)
                 return
             else:
                 seen.add(in_the_way)
@@ -341,6 +343,24 @@ class Refresher:
                 else:
                     await self._load_parent(answer)
                     chain.append((answer, now))
+
+    def _hide(self, node: RemoteNode) -> None:
+        hidden = self._hidden.setdefault((node.parent, node.name), set())
+        if node.id not in hidden:
+            log.warning("the remote has two nodes named %r in one folder: one is hidden", node.name)
+        hidden.add(node.id)
+
+    def _no_longer_hidden(self) -> set[NodeId]:
+        """Return, once, the nodes whose names nobody else has any more."""
+        free = [place for place in self._hidden if not self._is_taken(*place)]
+        return {node for place in free for node in self._hidden.pop(place)}
+
+    def _is_taken(self, parent: NodeId, name: str) -> bool:
+        folder = self._tree.by_node.get(parent)
+        return folder is not None and any(
+            child.base is not None and (child.base.parent, child.base.name) == (parent, name)
+            for child in folder.children.values()
+        )
 
     async def _load_parent(self, node: RemoteNode, *, on_the_way: bool = False) -> None:
         """Have the folder of the node ready for it, where that is known; `on_the_way`: or has to be."""

@@ -191,8 +191,7 @@ class RemoteChanges:
         else:
             kind, mode = EntryKind.FILE, _executable(FILE_MODE) if told.executable else FILE_MODE
         when = told.mtime_ns or node.modified_ns or time.time_ns()
-        return replace(
-            self._tree.new_record(self._tree.journal.new_ino(), parent.ino, name, kind, mode),
+        return self._tree.new_record(self._tree.journal.new_ino(), parent.ino, name, kind, mode)._replace(
             size=node.size,
             mtime_ns=when,
             ctime_ns=when,
