@@ -63,7 +63,7 @@ class CachedRange:
         return content
 
     def _read_at_once(self, offset: int, size: int) -> bytes | None:
-        """Return the bytes where the operating system has them in memory, as it has of a file just written."""
+        """Return the bytes where the operating system has them in memory, as of a file just written."""
         buffer = bytearray(size)
         try:
             count = os.preadv(self._descriptor(), [buffer], self._start + offset, os.RWF_NOWAIT)
