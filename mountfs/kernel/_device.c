@@ -29,6 +29,9 @@ enum {
 /* Enough requests on their way to keep a copy with read-ahead busy, and fewer than pyfuse3 serves at once. */
 enum { MAX_BACKGROUND = 64, CONGESTION_THRESHOLD = 48 };
 
+/* More than the kernel offers: what it reads ahead is decided by the mount's own setting, see mounts.py. */
+enum { MAX_READAHEAD = 1 << 20 };
+
 /* A cache may lie on an ordinary file system, not on a stacked one such as overlayfs. */
 enum { MAX_STACK_DEPTH = 1 };
 
@@ -160,6 +163,7 @@ static void amend_init(struct wire_init_reply *reply)
         reply->max_background = MAX_BACKGROUND;
         reply->congestion_threshold = CONGESTION_THRESHOLD;
     }
+    reply->max_readahead = MAX_READAHEAD;
     reply->time_gran = 1;
     if (set_id_is_cleared)
         reply->flags |= init_flags_offered & INIT_HANDLE_KILLPRIV_V2;

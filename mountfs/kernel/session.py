@@ -156,6 +156,8 @@ class Session:
             hint = "run it again in a terminal: libfuse has told the reason on standard error"
             raise FuseUnavailable(f"{place}: mounting failed ({error})", hint=hint) from error
         self._mount = mounts.mount_at(place)
+        if self._mount is not None and extension.AVAILABLE:
+            mounts.widen_read_ahead(self._mount)
         device = None
         if extension.AVAILABLE:
             device = _extras.session_fd()
