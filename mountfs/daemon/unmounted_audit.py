@@ -18,7 +18,7 @@ from mountfs.storage.journal import SqliteJournal
 from mountfs.storage.journal_database import workspace_of
 from mountfs.storage.layout import CacheDirectory, CacheLayout
 from mountfs.sync.damage import unsent_fault
-from mountfs.sync.fetcher import digest_of
+from mountfs.sync.running_hash import digest_of
 
 
 async def audit_unmounted(root: Path, *, deep: bool) -> list[str]:

@@ -160,6 +160,13 @@ class Remote(Protocol):
         """Return every live child: version known, sha256 where it is told at once. Raises NodeNotFound."""
         ...
 
+    async def newest(self, folder: NodeId, most: int) -> list[RemoteNode]:
+        """Return about `most` of the live children of a folder, those that changed last, in few calls.
+
+        Who is missing may be there all the same. Raises as `list_folder`.
+        """
+        ...
+
     async def nodes(self, ids: Sequence[NodeId]) -> dict[NodeId, RemoteNode]:
         """Return what the remote knows of each id, sha256 included; ids that it does not know are absent.
 

@@ -45,6 +45,7 @@ class AuditedRemote:
         self._request_id = request_id
         self.upload_limits = inner.upload_limits
         self.list_folder = inner.list_folder
+        self.newest = inner.newest
         self.nodes = inner.nodes
         self.read = inner.read
         self.open_upload = inner.open_upload

@@ -116,6 +116,9 @@ class FaultyRemote:
     async def list_folder(self, folder: NodeId) -> list[RemoteNode]:
         return await self._pass("list_folder", lambda: self.inner.list_folder(folder))
 
+    async def newest(self, folder: NodeId, most: int) -> list[RemoteNode]:
+        return await self._pass("newest", lambda: self.inner.newest(folder, most))
+
     async def nodes(self, ids: Sequence[NodeId]) -> dict[NodeId, RemoteNode]:
         return await self._pass("nodes", lambda: self.inner.nodes(ids))
 

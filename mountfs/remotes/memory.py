@@ -68,6 +68,13 @@ class MemoryRemote:
         await self._enter("list_folder")
         return self.workspace.listing(folder, trio.current_time())
 
+    async def newest(self, folder: NodeId, most: int) -> list[RemoteNode]:
+        await self._enter("newest")
+        now = trio.current_time()
+        told = [self.workspace.describe(child.id, now) for child in self.workspace.listing(folder, now)]
+        children = [child for child in told if child is not None]
+        return sorted(children, key=lambda child: (child.modified_ns, child.id), reverse=True)[:most]
+
     async def nodes(self, ids: Sequence[NodeId]) -> dict[NodeId, RemoteNode]:
         await self._enter("nodes")
         now = trio.current_time()

@@ -24,6 +24,10 @@ log = logging.getLogger(__name__)
 OWN_PAUSE_S: Final = 0.2
 """How long to wait with the next poll after one that told only of files that are locked here."""
 
+MADE_DELAY_S: Final = 1.0
+"""How long the news of a node waits that nothing here knows, while files are created on the remote: by then
+it has mostly turned out to be one of them."""
+
 SURVEY_S: Final = 600.0
 """How often another source is asked for what the feed may have lost."""
 
@@ -74,6 +78,7 @@ class Follower:
         self._kept_here = kept_here
         self._in_a_hurry = in_a_hurry
         self._own = OwnNews(refresher, connection)
+        self._made = OwnNews(refresher, connection, delay_s=MADE_DELAY_S)
         self._reconciler = reconciler
         self._channel = PushChannel(remote, connection, told=self._hear)
         self._heard: set[NodeId] = set()
@@ -95,6 +100,7 @@ class Follower:
         """Follow until cancelled."""
         async with trio.open_nursery() as nursery:
             await nursery.start(self._own.run)
+            await nursery.start(self._made.run)
             nursery.start_soon(self._keep_following)
             nursery.start_soon(self._keep_asking)
             nursery.start_soon(self._channel.run)
@@ -202,7 +208,10 @@ class Follower:
         repeated = self._twice_told.repeated(nodes, source, trio.current_time())
         later = repeated | frozenset(filter(self._locked_here, nodes))
         self._own.gather(later)
-        return nodes - later
+        made = frozenset(filter(self._refresher.is_being_made, nodes - later))
+        self._made.gather(made)
+        self._refresher.lookup.heard(made)
+        return nodes - later - made
 
     async def _merge(self, nodes: frozenset[NodeId], *, everything: bool) -> None:
         if everything:
@@ -216,7 +225,9 @@ class Follower:
         Raises what the remote says.
         """
         told: frozenset[NodeId] = frozenset()
-        asked = self._own.gathered | (frozenset() if node is None else frozenset({node}))
+        asked = self._own.gathered | self._made.gathered
+        if node is not None:
+            asked |= {node}
 
         async def ask_feed() -> None:
             nonlocal told

@@ -38,6 +38,11 @@ ROWS_AT_ONCE: Final = 500
 """So many rows are merged before other work gets its turn."""
 
 
+MADE_MOST: Final = 1000
+MADE_S: Final = 10.0
+"""How many of the nodes made here are remembered before those go that were made so long ago."""
+
+
 class _Comparison:
     """One listing under way."""
 
@@ -69,6 +74,9 @@ class Refresher:
         """By folder and name: nodes whose name another one has here, too."""
         self.lookup = NodeLookup(remote)
         self.live_since: float | None = None
+        self._made: dict[NodeId, float] = {}
+        """Nodes that were made by this mount lately, and when (trio's clock) was asked what the tree has."""
+        self._confirming: set[NodeId] = set()
         self._distrusted_at = -inf
         self.when_feed_lost: Callable[[], None] = lambda: None
         """Called when what the kernel was told to trust for long can be trusted no more."""
@@ -241,6 +249,33 @@ class Refresher:
         known = self._tree.by_node.get(node)
         merged_at = self._tree.gone_at.get(node, -inf) if known is None else known.touched_at
         return merged_at >= asked
+
+    def is_being_made(self, node: NodeId) -> bool:
+        """Tell whether an unknown node may be one that this mount creates just now."""
+        return bool(self._tree.unanswered) and node not in self._tree.by_node
+
+    @contextmanager
+    def confirming(self, node: NodeId) -> Iterator[None]:
+        """Within, what became of a node that this mount has made is asked for and recorded."""
+        self._confirming.add(node)
+        try:
+            yield
+        finally:
+            self._confirming.discard(node)
+
+    def is_confirming(self, node: NodeId) -> bool:
+        return node in self._confirming
+
+    def note_made(self, node: NodeId, asked: float) -> None:
+        """This mount has made the node, and then asked for it, at that time, what the tree has of it."""
+        if len(self._made) >= MADE_MOST:
+            least = trio.current_time() - MADE_S
+            self._made = {made: when for made, when in self._made.items() if when >= least}
+        self._made[node] = asked
+
+    def was_asked_since(self, node: NodeId, at: float) -> bool:
+        """Tell whether what the tree has of a node that was made here was asked for at that time or later."""
+        return self._made.get(node, -inf) >= at
 
     async def look_at(self, nodes: Iterable[NodeId]) -> None:
         """Ask for the nodes by id and merge what the remote says; absent means deleted."""

@@ -176,7 +176,8 @@ async def test_lock_that_another_host_gives_back_is_taken_when_that_is_pushed(
             await until(lambda: is_true(mount.memory.calls["acquire_lease"] > 0))
             await wait_all_tasks_blocked(0.05)
             await other.release_lease(node, theirs.token)
-            await until(lambda: is_true(workspace.lease_holder(node, trio.current_time()) == "here"))
+            ours = mount.parts.holder
+            await until(lambda: is_true(workspace.lease_holder(node, trio.current_time()) == ours))
             # What the lock makes fresh is the feed's matter.
             mount.remote.release("changes")
         await done(lambda: mount.parts.locks.flock(file.ino, file.handle, owner, None, wait=True))

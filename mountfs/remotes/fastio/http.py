@@ -11,6 +11,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import urlencode
 
+import httpcore
 import httpx
 import trio
 
@@ -47,6 +48,11 @@ log = logging.getLogger("mountfs.remotes.fastio")
 # Both write whole addresses into their logs, and those may carry lock tokens.
 logging.getLogger("httpx").setLevel(logging.WARNING)
 logging.getLogger("httpcore").setLevel(logging.WARNING)
+
+RECEIVE_BYTES: Final = 512 * 1024
+"""How much of what has arrived is taken at once: each piece costs as much as a small request."""
+
+httpcore.AsyncHTTP11Connection.READ_NUM_BYTES = RECEIVE_BYTES  # httpx has no setting for it
 
 REDIRECT_STATUSES: Final = frozenset({301, 302, 303, 307, 308})
 REDIRECTS_MAX: Final = 3
