@@ -43,6 +43,7 @@ from mountfs.sync.open_files import OpenFiles
 from mountfs.sync.pinning import Pins
 from mountfs.sync.publisher import Publisher
 from mountfs.sync.ranges import ContentRanges
+from mountfs.sync.reconciler import Reconciler
 from mountfs.sync.refresher import Refresher
 from mountfs.sync.sealed_hashes import SealedHashes
 from mountfs.sync.sender import Sender
@@ -171,6 +172,7 @@ class Parts:
             remote,
             self.refresher,
             self.connection,
+            Reconciler(self.tree, remote, self.refresher),
             noticed=self._noticed,
             locked_here=lambda node: self.locks.uses(node),
             kept_here=lambda node: self.locks.keeps(node),

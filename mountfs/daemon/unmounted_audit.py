@@ -18,7 +18,7 @@ from mountfs.storage.journal import SqliteJournal
 from mountfs.storage.journal_database import workspace_of
 from mountfs.storage.layout import CacheDirectory, CacheLayout
 from mountfs.sync.damage import unsent_fault
-from mountfs.sync.fetcher import digest_of
+from mountfs.sync.running_hash import digest_of
 
 
 async def audit_unmounted(root: Path, *, deep: bool) -> list[str]:
@@ -62,7 +62,7 @@ def _recover(journal: SqliteJournal, content: ContentFiles) -> None:
 
 def _findings(journal: SqliteJournal, content: ContentFiles, *, deep: bool) -> list[str]:
     found = audit(journal, content)
-    if deep and not found:
+    if deep and not any(fault.startswith("journal: ") for fault in found):
         found += _damage(journal, content)
     return found + [
         f"damaged content is kept as {shown(str(path))}: take from it what is good, then remove it"

@@ -29,6 +29,7 @@ from mountfs.rules.latency import Histogram
 if extension.AVAILABLE:
     from mountfs.kernel import _extras, connection
     from mountfs.kernel.deferred_requests import DeferredRequests
+    from mountfs.kernel.immediate_requests import ImmediateRequests
     from mountfs.kernel.lock_requests import LockRequests
     from mountfs.kernel.passthrough import PassthroughFiles
     from mountfs.kernel.range_requests import RangeRequests
@@ -108,12 +109,12 @@ class Session:
     @property
     def requests(self) -> Mapping[str, int]:
         """How many requests of the kernel reached the daemon, by operation."""
-        return self._operations.requests if self._operations else {}
+        return self._operations.requests.counts if self._operations else {}
 
     @property
     def latencies(self) -> Mapping[str, Histogram]:
         """How long these requests took, by operation."""
-        return self._operations.latencies if self._operations else {}
+        return self._operations.requests.latencies if self._operations else {}
 
     @property
     def backing_ids(self) -> int:
@@ -141,10 +142,12 @@ class Session:
         place = os.path.abspath(self._options.mountpoint)
         self.begin(place)
         self._mount = mounts.mount_at(place)
+        if self._mount is not None and extension.AVAILABLE:
+            mounts.widen_read_ahead(self._mount)
         device = None
         if extension.AVAILABLE:
             device = _extras.session_fd()
-            self._eager = EagerRequests(device)
+            self._eager = EagerRequests()
             if self._options.predecessor is not None:
                 self._take_over(self._options.predecessor, device)
         self._notifier.arm(device)
@@ -165,6 +168,8 @@ class Session:
             self._open_files = PassthroughFiles(wanted=self._options.passthrough)
         begin = self._served.note_served if self._served else None
         self._operations = Operations(self._filesystem, self._open_files, begin)
+        if extension.AVAILABLE:
+            ImmediateRequests(self._filesystem, self._operations)
         try:
             pyfuse3.init(self._operations, self._target(place), _fuse_options(self._options))
         except RuntimeError as error:
@@ -201,8 +206,8 @@ class Session:
             return extension.REASON
         self._eager.hold()
         with trio.move_on_after(limit_s):
-            while not (self._operations.is_settled and self._deferred.is_settled):
-                await self._operations.wait_settled()
+            while not (self._operations.requests.are_settled and self._deferred.is_settled):
+                await self._operations.requests.wait_settled()
                 await self._deferred.wait_settled()
             if await self._notifier.hold():
                 return None

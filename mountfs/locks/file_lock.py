@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import trio
 
+from mountfs.model.effect import ASKED_BY
 from mountfs.model.errors import LeaseLost, MountfsError, WouldBlock, WouldDeadlock
 from mountfs.model.filesystem import WHOLE_FILE, ByteSpan, LockHolder, LockKind
 from mountfs.model.ids import Ino, NodeId
@@ -33,6 +34,7 @@ class Call:
         self.told = False
         """Whoever called knows that the lock is his: it can only be unlocked now."""
         self.when_granted: Callable[[], None] = lambda: None
+        self.program = ASKED_BY.get()
 
     def grant(self) -> None:
         self.done.set()
@@ -101,6 +103,8 @@ class FileLock:
         """Have the local lock, and wait for the lease and for what others wrote."""
         self._give_back: GiveBack | None = None
         self._last_holder: LockHolder | None = None
+        self.unlocked_by: int | None = None
+        """The program that gave up a lock last, None where it closed the file, or ended."""
         self._watch: tuple[Callable[[], bool], trio.CancelScope] | None = None
 
     # What holds now
@@ -120,6 +124,11 @@ class FileLock:
     def wanted(self) -> bool:
         """Somebody waits for the lease to be acquired or filled."""
         return bool(self._granted)
+
+    @property
+    def first_program(self) -> int | None:
+        """Who of those that want the lease came first, as far as that is known."""
+        return next((call.program for call in self._granted.values()), None)
 
     @property
     def in_a_hurry(self) -> bool:
@@ -188,6 +197,7 @@ class FileLock:
         Returns what its caller has to wait for: the lease was in use by nobody else. Repeating it, after a
         wait that was interrupted, returns the same.
         """
+        self.unlocked_by = ASKED_BY.get()
         self._release(holder, span)
         self._advance()
         back = self._give_back

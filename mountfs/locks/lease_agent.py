@@ -10,6 +10,7 @@ import trio
 
 from mountfs.locks.file_lock import FileLock
 from mountfs.locks.heartbeat import keep_renewed
+from mountfs.model.effect import ASKED_BY, asked_by
 from mountfs.model.errors import (
     ContentUnavailable,
     LeaseHeld,
@@ -71,6 +72,8 @@ class LeaseAgent:
     async def run(self) -> None:
         """Return when nobody uses the lock any more and the lease is given back; nothing suspends between
         that finding and the return. Cancelled, it leaves a lease to its expiry."""
+        # It is begun by the request of one program, and works for all.
+        ASKED_BY.set(None)
         while await self._wait_wanted():
             self._lock.apply(LeaseEvent.DEMANDED)
             await self._acquire()
@@ -194,9 +197,10 @@ class LeaseAgent:
         # Not given up when nobody wants it any more: a request that was sent may have taken the lease, and
         # only its answer tells how to give that back.
         sent_at = self._side.clock()
-        answer = await self._side.remote.acquire_lease(
-            self._node, duration_s=self._side.duration_s, holder=self._side.holder
-        )
+        with asked_by(lock.first_program):
+            answer = await self._side.remote.acquire_lease(
+                self._node, duration_s=self._side.duration_s, holder=self._side.holder
+            )
         self._side.memory.record_lease(KnownLease(lock.ino, self._node, answer.token))
         lock.acquired(answer, sent_at)
 
@@ -281,7 +285,7 @@ class LeaseAgent:
     async def _try_release(self) -> bool:
         """Say whether the lease is settled with the remote; one that refuses is left to the expiry."""
         try:
-            with trio.move_on_after(self._side.duration_s * TRY_MOST):
+            with trio.move_on_after(self._side.duration_s * TRY_MOST), asked_by(self._lock.unlocked_by):
                 await self._side.remote.release_lease(self._node, self._lock.lease.token)
                 return True
         except RemoteUnavailable as error:

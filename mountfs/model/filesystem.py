@@ -22,8 +22,7 @@ LockOwner = NewType("LockOwner", int)
 locks, the descriptors of a process (its table of them) for the other record locks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(NamedTuple):
     """What `stat` shows. `mode` includes the file type; times are in nanoseconds since the epoch.
 
     `blocks` are of 512 bytes, whatever the file system allocates at once.

@@ -15,6 +15,7 @@ from mountfs.model.node import RemoteNode
 from mountfs.model.remote import (
     BatchFile,
     Changes,
+    InventoryPage,
     Lease,
     LeaseHolder,
     Placement,
@@ -66,8 +67,8 @@ class FaultyRemote:
     ) -> None:
         """Let the next `times` calls raise `error` (None: all until `heal`).
 
-        With `after_effect` the call happens first, and its answer is lost; a read then breaks off behind
-        its first piece. The methods of `then_hang` hang from such a failure on.
+        With `after_effect` the call happens first, and its answer is lost; a read, or a channel, then breaks
+        off behind its first piece. The methods of `then_hang` hang from such a failure on.
         """
         self._failures[_known(method)].append(_Failure(error, times, after_effect, tuple(then_hang)))
 
@@ -105,11 +106,18 @@ class FaultyRemote:
         """Return as soon as a call of the method waits; `hang` must have been called."""
         await self._gates[method].reached.wait()
 
+    @property
+    def serves_ranges(self) -> bool:
+        return self.inner.serves_ranges
+
     async def upload_limits(self) -> UploadLimits:
         return await self._pass("upload_limits", lambda: self.inner.upload_limits())
 
     async def list_folder(self, folder: NodeId) -> list[RemoteNode]:
         return await self._pass("list_folder", lambda: self.inner.list_folder(folder))
+
+    async def newest(self, folder: NodeId, most: int) -> list[RemoteNode]:
+        return await self._pass("newest", lambda: self.inner.newest(folder, most))
 
     async def nodes(self, ids: Sequence[NodeId]) -> dict[NodeId, RemoteNode]:
         return await self._pass("nodes", lambda: self.inner.nodes(ids))
@@ -202,6 +210,19 @@ class FaultyRemote:
     async def survey(self, cursor: ChangeCursor | None) -> Changes:
         return await self._pass("survey", lambda: self.inner.survey(cursor))
 
+    async def inventory(self, following: str | None) -> InventoryPage:
+        return await self._pass("inventory", lambda: self.inner.inventory(following))
+
+    @asynccontextmanager
+    async def pushed(self) -> AsyncIterator[AsyncIterator[frozenset[NodeId]]]:
+        failure = await self._before("pushed")
+        async with self.inner.pushed() as told:
+            if failure is None:
+                yield told
+                return
+            async with aclosing(_broken_off(told, failure.error)) as broken:
+                yield broken
+
     async def _pass(self, method: str, call: Callable[[], Awaitable[T]]) -> T:
         failure = await self._before(method)
         answer = await call()
@@ -248,7 +269,7 @@ def _known(method: str) -> str:
     return method
 
 
-async def _broken_off(pieces: AsyncIterator[bytes], error: RemoteError) -> AsyncGenerator[bytes, None]:
+async def _broken_off(pieces: AsyncIterator[T], error: RemoteError) -> AsyncGenerator[T, None]:
     async for piece in pieces:
         yield piece
         break

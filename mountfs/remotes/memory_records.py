@@ -44,6 +44,8 @@ class Version:
     id: VersionId
     content: bytes
     sha256: str
+    name: str
+    created_ns: int
 
 
 @dataclass(slots=True)
@@ -65,6 +67,7 @@ class StoredNode:
     modified_ns: int
     versions: list[Version] = field(default_factory=list)
     trashed: bool = False
+    trashed_ns: int = 0
     text: str = ""
     lease: HeldLease | None = None
 

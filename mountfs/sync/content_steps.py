@@ -93,8 +93,22 @@ class ContentSteps:
             raise
         if sent.node is None:
             return await self._place(inode, sent)
-        node = await self._refresher.lookup.node(sent.node)
-        return self._confirm(inode, node, sent)
+        with self._refresher.confirming(sent.node):
+            return await self._confirm_new(inode, sent.node, parent, sent)
+
+    async def _confirm_new(self, inode: Inode, made: NodeId, parent: NodeId, sent: Sent) -> Outcome:
+        lookup = self._refresher.lookup
+        if sent.together and self._refresher.live_since is not None:
+            await lookup.wait_heard(made)
+        asked = trio.current_time()
+        node = await lookup.node(made, new_in=parent)
+        if node is None or not _has(node, sent):
+            # What the folder lists may be older than the node.
+            node = await lookup.node(made)
+        outcome = self._confirm(inode, node, sent)
+        if inode.node == made:
+            self._refresher.note_made(made, asked)
+        return outcome
 
     async def upload_version(self, inode: Inode) -> Outcome | WaitFor:
         if self._fence.is_condemned(inode.ino):

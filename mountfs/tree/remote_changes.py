@@ -75,6 +75,8 @@ class RemoteChanges:
         self._content = content
         self.conflicts = conflicts
         self.rivals: dict[Ino, RemoteNode] = {}
+        self._used_before: set[Ino] = set()
+        """Folders that programs used here before it was known what the remote has in them."""
         self.when_taken: Callable[[Inode], None] = lambda inode: None
         """Called when a file gets content of the remote's in place of what it had."""
 
@@ -174,7 +176,9 @@ class RemoteChanges:
         self._tree.save(inode)
         if parent.listed:
             self._tree.happenings.tell(Kind.CREATED, inode.path())
-        self._kernel.entry_changed(parent.ino, name)
+        if parent.listed or parent.ino in self._used_before:
+            # Of any other folder nobody was told anything yet: not a name, and no lack of one.
+            self._kernel.entry_changed(parent.ino, name)
         self.conflicts.touch(parent)
         return None
 
@@ -187,8 +191,7 @@ class RemoteChanges:
         else:
             kind, mode = EntryKind.FILE, _executable(FILE_MODE) if told.executable else FILE_MODE
         when = told.mtime_ns or node.modified_ns or time.time_ns()
-        return replace(
-            self._tree.new_record(self._tree.journal.new_ino(), parent.ino, name, kind, mode),
+        return self._tree.new_record(self._tree.journal.new_ino(), parent.ino, name, kind, mode)._replace(
             size=node.size,
             mtime_ns=when,
             ctime_ns=when,
@@ -263,6 +266,7 @@ class RemoteChanges:
     def _unite_folders(self, ours: Inode, node: RemoteNode) -> None:
         self._tree.set_base(ours, base_of(node))
         ours.listed = False
+        self._used_before.add(ours.ino)
         self._tree.mark_pending(ours)
         self._tree.save(ours)
 

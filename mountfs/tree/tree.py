@@ -5,7 +5,6 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Final
 
 import trio
@@ -97,7 +96,7 @@ class Tree:
         record = await self.journal.by_ino(ROOT_INO)
         if record is None:
             record = self.new_record(ROOT_INO, None, b"", EntryKind.DIRECTORY, stat.S_IFDIR | 0o755)
-            record = replace(record, base=Base(node=ROOT_NODE, parent=ROOT_NODE, name=""))
+            record = record._replace(base=Base(node=ROOT_NODE, parent=ROOT_NODE, name=""))
             self.journal.record(record)
         else:
             self.knows_more_nodes = True

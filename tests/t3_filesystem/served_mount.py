@@ -15,7 +15,7 @@ from mountfs.remotes.fastio.remote import FastioRemote
 from tests.t2_server.serving import Api, ServerThread
 from tests.t3_filesystem.workspace_mount import PATIENCE_S, MountOptions, RemoteMount
 
-SETTINGS: Final = FastioSettings(patience_s=400, read_s=100)
+SETTINGS: Final = FastioSettings(patience_s=400, read_s=100, socket_quiet_s=300, socket_answer_s=200)
 """By the fast clock."""
 
 

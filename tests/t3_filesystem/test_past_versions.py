@@ -27,7 +27,7 @@ from mountfs.model.ids import NodeId
 from mountfs.model.interruption import InterruptibleWaits, serving
 from mountfs.model.virtual import StaticDirectory
 from mountfs.remotes.memory import MemoryWorkspace
-from mountfs.sync.past_versions import BLOCK_BYTES, BLOCKS_KEPT
+from mountfs.sync.past_versions import BLOCK_BYTES, BLOCKS_KEPT, STREAM_IDLE_S
 from tests.t3_filesystem.conftest import Mounting
 from tests.t3_filesystem.memory_history import NOON
 from tests.t3_filesystem.workspace_mount import MountOptions, WorkspaceMount
@@ -169,6 +169,42 @@ async def test_large_versions_come_in_blocks_that_readers_share(world: World) ->
     assert sorted(found) == sorted(content[offset : offset + 4096] for offset in range(0, 16 * 4096, 4096))
     assert await world.read("large/~1", BLOCK_BYTES - 10, 5000) == content[BLOCK_BYTES - 10 :]
     assert world.reads == 2
+
+
+async def _whole(world: World, path: str, step: int = 1 << 20) -> bytes:
+    parts: list[bytes] = []
+    while part := await world.read(path, step * len(parts), step):
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def test_version_of_a_service_without_ranges_is_sent_once(world: World) -> None:
+    world.mount.memory.serves_ranges = False
+    content = os.urandom(3 * BLOCK_BYTES + 1000)
+    _put(world.workspace, "large", content, b"")
+    _put(world.workspace, "other", content, b"")
+    assert await _whole(world, "large/~1") == content
+    assert (world.reads, world.mount.memory.bytes_read) == (1, len(content))
+    # A reader that comes elsewhere, and one that comes late, begin again.
+    assert await world.read("other/~1", 2 * BLOCK_BYTES, 10) == content[2 * BLOCK_BYTES :][:10]
+    assert await world.read("other/~1", 0, 10) == content[:10]
+    await trio.sleep(2 * STREAM_IDLE_S)
+    assert await world.read("other/~1", BLOCK_BYTES, 10) == content[BLOCK_BYTES:][:10]
+    assert world.reads == 4
+
+
+@pytest.mark.parametrize("way", ["fails", "is damaged"])
+async def test_version_of_a_service_without_ranges_that_breaks_off(world: World, way: str) -> None:
+    world.mount.memory.serves_ranges = False
+    content = os.urandom(BLOCK_BYTES - 10 if way == "is damaged" else 2 * BLOCK_BYTES)
+    _put(world.workspace, "large", content, b"")
+    if way == "fails":
+        world.mount.remote.fail("read", RemoteUnavailable("the network broke"), after_effect=True)
+        assert await _whole(world, "large/~1") == content
+        return
+    world.history.spoils_hashes = True
+    with pytest.raises(ContentDamaged):
+        await world.read("large/~1")
 
 
 async def test_memory_is_bounded(world: World) -> None:

@@ -1,7 +1,6 @@
 """Whatever was acknowledged before a stop or a crash is there after the next start, and goes on."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 import pytest
 
@@ -49,7 +48,7 @@ async def test_everything_is_as_it_was_and_then_sent(
 
 def _lasting(attributes: Attributes) -> Attributes:
     """Return what does not depend on whether the children of a directory are known."""
-    return replace(attributes, nlink=0)
+    return attributes._replace(nlink=0)
 
 
 Operation = Callable[[WorkspaceMount], Awaitable[None]]

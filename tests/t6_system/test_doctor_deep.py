@@ -78,8 +78,10 @@ def test_damage_of_what_was_not_sent_is_told_and_left_to_the_next_mount(
     assert not (cache / "damaged").exists()
 
 
-def test_folder_that_is_no_cache_is_left_alone(machine: Machine, tmp_path: Path) -> None:
-    told = machine.run("doctor", "--cache", tmp_path)
+def test_folder_that_is_no_cache_is_left_alone(machine: Machine) -> None:
+    folder = machine.folder / "no-cache"
+    folder.mkdir()
+    told = machine.run("doctor", "--cache", folder)
     assert told.code == ExitCode.FINDINGS
     assert "is no cache of mountfs" in told.stdout
-    assert not list(tmp_path.iterdir())
+    assert not list(folder.iterdir())

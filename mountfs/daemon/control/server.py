@@ -11,7 +11,6 @@ from pathlib import Path
 import trio
 from pydantic import ValidationError
 
-from mountfs.daemon.audit_trail import ASKED_BY
 from mountfs.daemon.control.actions import Tell, perform
 from mountfs.daemon.control.messages import (
     HEARTBEAT_S,
@@ -26,6 +25,7 @@ from mountfs.daemon.control.messages import (
 from mountfs.daemon.errors import type_names
 from mountfs.daemon.running import RunningMount, shown
 from mountfs.daemon.runtime_dir import short_socket_path
+from mountfs.model.effect import ASKED_BY
 from mountfs.model.errors import CacheInUse, MountfsError
 
 log = logging.getLogger(__name__)

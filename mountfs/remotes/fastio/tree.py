@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 from mountfs.model.errors import (
     NameRefused,
@@ -21,6 +22,9 @@ from mountfs.remotes.fastio.request import Ask, Repeat, form
 from mountfs.remotes.fastio.workspace_calls import WorkspaceCalls
 
 log = logging.getLogger(__name__)
+
+PAGE_SIZES: Final = (100, 250, 500)
+"""What the service offers."""
 
 
 class Tree(WorkspaceCalls):
@@ -42,6 +46,12 @@ class Tree(WorkspaceCalls):
                 raise ProtocolViolation(f"GET {path}: the listing turns in circles")
             cursors.add(page.next_cursor)
             query["cursor"] = page.next_cursor
+
+    async def newest(self, folder: NodeId, most: int) -> list[RemoteNode]:
+        size = next((size for size in PAGE_SIZES if size >= most), PAGE_SIZES[-1])
+        query = {"sort_by": "updated", "sort_dir": "desc", "page_size": str(size), "output": "full"}
+        ask = Ask("GET", self._node_path(folder, "list"), query)
+        return [node for node in wire.page(await self._http.payload(ask)).nodes if not node.trashed]
 
     async def nodes(self, ids: Sequence[NodeId]) -> dict[NodeId, RemoteNode]:
         found: dict[NodeId, RemoteNode] = {}

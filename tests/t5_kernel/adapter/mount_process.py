@@ -27,6 +27,11 @@ from tests.t5_kernel.adapter.backed_filesystem import BackedFilesystem
 from tests.t5_kernel.adapter.memory_filesystem import MemoryFilesystem
 from tests.waiting import eventually
 
+AT_ONCE = (
+    *("lookup", "attributes", "unlink", "create", "create_unnamed"),
+    *("open", "read", "write", "flush", "release"),
+)
+
 
 def take_leaked_backing_ids(limit: int) -> list[int]:
     """Close every backing id up to `limit` that the kernel still holds for this mount, and return them."""
@@ -38,6 +43,22 @@ def take_leaked_backing_ids(limit: int) -> list[int]:
             _extras.close_backing(backing_id)
             leaked.append(backing_id)
     return leaked
+
+
+def make_waiting(filesystem: MemoryFilesystem) -> None:
+    """Let each call that could be answered at once wait for other tasks, before and behind what it does."""
+    for name in AT_ONCE:
+        setattr(filesystem, name, waiting(getattr(filesystem, name)))
+
+
+def waiting(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def waited(*arguments: Any) -> Any:
+        await trio.lowlevel.checkpoint()
+        result = await call(*arguments)
+        await trio.lowlevel.checkpoint()
+        return result
+
+    return waited
 
 
 async def obey(names: dict[str, Any]) -> None:
@@ -95,4 +116,6 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
     extra = json.loads(sys.argv[2])
     double = BackedFilesystem() if extra.pop("backed", False) else MemoryFilesystem()
+    if extra.pop("waits", False):
+        make_waiting(double)
     print("ended:", trio.run(serve, MountOptions(sys.argv[1], **extra), double), flush=True)
