@@ -266,7 +266,9 @@ class WorkspaceFilesystem(LockOperations):
     # Attributes.
 
     async def attributes(self, ino: Ino) -> Attributes:
-        return self._attributes(await self._inode(ino))
+        # Asked for most of all: what is in memory costs no further coroutine.
+        inode = self._tree.inodes.get(ino)
+        return self._attributes(inode if inode is not None else await self._tree.bring(ino))
 
     async def set_attributes(self, ino: Ino, change: AttributeChange, handle: Handle | None) -> Attributes:
         if self._read_only:

@@ -6,7 +6,7 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Iterable
 from time import perf_counter
-from typing import Final, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import trio
 
@@ -26,12 +26,6 @@ from mountfs.model.ids import Ino
 from mountfs.rules.latency import Latencies
 
 _log = logging.getLogger(__name__)
-
-
-REPEATABLE: Final = frozenset(
-    {"lookup", "getattr", "readlink", "read", "opendir", "readdir", "statfs", "getxattr", "listxattr"}
-)
-"""What may be cancelled while it waits and begun anew: it changes nothing before its last wait."""
 
 
 class OpenReply(NamedTuple):
@@ -88,24 +82,10 @@ class Requests:
         """How long each took from its begin to its answer, by operation; reads of streams, which wait for
         something to happen, are left out."""
         self._streams: set[Handle] = set()
-        self._lasting = 0
-        self._settled = trio.lowlevel.ParkingLot()
-
-    @property
-    def are_settled(self) -> bool:
-        """Whether every request that is being served could be begun anew by another process."""
-        return not self._lasting
-
-    async def wait_settled(self) -> None:
-        """Return when it is so. Others that come meanwhile are waited for as well."""
-        await trio.lowlevel.checkpoint()
-        while self._lasting:
-            await self._settled.park()
 
     def begin(self, name: str) -> float:
         """A request of this kind begins; return when, for `end`."""
         self.counts[name] += 1
-        self._lasting += name not in REPEATABLE
         if self._on_begin is not None:
             self._on_begin()
         return perf_counter()
@@ -121,10 +101,6 @@ class Requests:
         """A request is answered, whose first argument was `argument`."""
         if not (self._streams and name == "read" and argument in self._streams):
             self.latencies[name].observe(perf_counter() - began)
-        if name not in REPEATABLE:
-            self._lasting -= 1
-            if not self._lasting:
-                self._settled.unpark_all()
 
     async def lookup(self, parent: Ino, name: bytes) -> Found:
         """Raises FileNotFound where the kernel is not to remember that there is no such name."""

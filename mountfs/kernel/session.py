@@ -142,12 +142,12 @@ class Session:
         place = os.path.abspath(self._options.mountpoint)
         self.begin(place)
         self._mount = mounts.mount_at(place)
-        if self._mount is not None and extension.AVAILABLE:
-            mounts.widen_read_ahead(self._mount)
         device = None
         if extension.AVAILABLE:
             device = _extras.session_fd()
             self._eager = EagerRequests()
+            if self._mount is not None:
+                mounts.widen_read_ahead(self._mount)
             if self._options.predecessor is not None:
                 self._take_over(self._options.predecessor, device)
         self._notifier.arm(device)
@@ -206,8 +206,8 @@ class Session:
             return extension.REASON
         self._eager.hold()
         with trio.move_on_after(limit_s):
-            while not (self._operations.requests.are_settled and self._deferred.is_settled):
-                await self._operations.requests.wait_settled()
+            while not (self._operations.is_settled and self._deferred.is_settled):
+                await self._operations.wait_settled()
                 await self._deferred.wait_settled()
             if await self._notifier.hold():
                 return None
