@@ -7,7 +7,7 @@ a bound.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, NamedTuple, NewType, Protocol
 
@@ -26,7 +26,8 @@ locks, the descriptors of a process (its table of them) for the other record loc
 class Attributes:
     """What `stat` shows. `mode` includes the file type; times are in nanoseconds since the epoch.
 
-    `blocks` are of 512 bytes, whatever the file system allocates at once.
+    `blocks` are of 512 bytes, whatever the file system allocates at once. `volatile`: they may change without
+    anybody telling the kernel, which has to ask each time.
     """
 
     ino: Ino
@@ -40,6 +41,7 @@ class Attributes:
     mtime_ns: int
     ctime_ns: int
     blocks: int = 0
+    volatile: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
