@@ -29,12 +29,14 @@ setup(
             sources=[
                 "mountfs/kernel/_extras.c",
                 "mountfs/kernel/_device.c",
+                "mountfs/kernel/_immediate.c",
                 "mountfs/kernel/_locks.c",
                 "mountfs/kernel/_ranges.c",
                 "mountfs/kernel/_set_id.c",
             ],
             depends=[
                 "mountfs/kernel/_device.h",
+                "mountfs/kernel/_immediate.h",
                 "mountfs/kernel/_locks.h",
                 "mountfs/kernel/_ranges.h",
                 "mountfs/kernel/_set_id.h",

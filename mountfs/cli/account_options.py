@@ -45,9 +45,9 @@ def insecure_option(command: Command) -> Command:
 
 def chosen_url(url: str | None, *, allow_insecure: bool) -> str:
     """Return the address that the command is about. Raises ConfigurationRefused."""
-    from mountfs.cli.mount_settings import checked_url
     from mountfs.cli.paths import logins_dir
     from mountfs.daemon.credentials import only_stored_url
+    from mountfs.daemon.service_address import checked_url
 
     wanted = url or os.environ.get("MOUNTFS_URL") or only_stored_url(logins_dir()) or DEFAULT_URL
     return checked_url(wanted, allow_insecure=allow_insecure)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from mountfs.daemon.archive_messages import ArchiveRequest
+    from mountfs.daemon.control.archive_messages import ArchiveRequest
     from mountfs.daemon.mounted import Mounted
 
 

@@ -22,7 +22,7 @@ def command(path_and_version: str) -> int:
     """
     from mountfs.cli.archive_access import ask
     from mountfs.cli.targets import target
-    from mountfs.daemon.archive_messages import FetchVersionRequest
+    from mountfs.daemon.control.archive_messages import FetchVersionRequest
     from mountfs.rules.version_names import split
 
     path, version = split(path_and_version)

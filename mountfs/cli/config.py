@@ -12,8 +12,9 @@ import click
 from mountfs.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from mountfs.daemon.config_file import ConfiguredMount, Given
-    from mountfs.daemon.config_search import Configured
+    from mountfs.daemon.config.file import ConfiguredMount, Given
+    from mountfs.daemon.config.search import Configured
+    from mountfs.daemon.errors import ConfigurationRefused
 
 
 @click.group("config", short_help="Show and check the configuration of mounts.")
@@ -33,7 +34,7 @@ def show(config_path: Path | None, as_json: bool, name: str | None) -> int:
 
     The token is never shown, only where it comes from.
     """
-    from mountfs.daemon.config_layers import layered
+    from mountfs.daemon.config.layers import layered
 
     configured = _configured(config_path)
     mounts = [configured.named(name)] if name is not None else list(configured.mounts.values())
@@ -55,13 +56,13 @@ def show(config_path: Path | None, as_json: bool, name: str | None) -> int:
 @click.argument("file", type=Path, required=False)
 def check(file: Path | None) -> int:
     """Check FILE, or every file that is installed. Each fault is one line with file, line and key."""
-    from mountfs.daemon.config_file import examine
+    from mountfs.daemon.config.file import examine
 
     configured = None
     faults, _content = examine(file) if file is not None else ([], None)
     if not faults:
         configured = _configured(file)
-        faults = [*configured.faults, *_token_faults(configured)]
+        faults = [*configured.faults, *_unusable(configured)]
     for fault in faults:
         click.echo(f"mountfs: {fault}", err=True)
     if faults:
@@ -72,30 +73,69 @@ def check(file: Path | None) -> int:
 
 
 def _configured(path: Path | None) -> "Configured":
-    from mountfs.daemon.config_search import in_file, search
+    from mountfs.daemon.config.search import in_file, search
 
     return in_file(path) if path is not None else search()
 
 
-def _token_faults(configured: "Configured") -> list[str]:
-    """Tell of token files that cannot be used. One that is not there yet, or not for this user, is no fault
-    of the configuration where its folder may not be entered."""
+def _unusable(configured: "Configured") -> list[str]:
+    """Tell of what a mount would be refused for: files of tokens and secrets that cannot be read, addresses
+    that would show it to other machines."""
+    return [
+        fault
+        for mount in configured.mounts.values()
+        for fault in (*_token_faults(mount), *_hook_faults(mount), *_exposed(mount))
+    ]
+
+
+def _token_faults(mount: "ConfiguredMount") -> list[str]:
     from mountfs.daemon.credentials import read_token_file
     from mountfs.daemon.errors import ConfigurationRefused
 
+    if given := mount.given.get("token_file"):
+        try:
+            read_token_file(Path(str(given.value)))
+        except ConfigurationRefused as error:
+            return [_at(given, error)]
+    return []
+
+
+def _hook_faults(mount: "ConfiguredMount") -> list[str]:
+    from mountfs.daemon.config.hook_secrets import complete_hook
+    from mountfs.daemon.errors import ConfigurationRefused
+
+    given = mount.given.get("hooks")
+    if given is None:
+        return []
+    assert isinstance(given.value, list)
     faults = []
-    for mount in configured.mounts.values():
-        if given := mount.given.get("token_file"):
-            try:
-                read_token_file(Path(str(given.value)))
-            except ConfigurationRefused as error:
-                line = f"{given.origin}: {error.message}"
-                faults.append(f"{line}; {error.hint}" if error.hint else line)
+    for hook in given.value:
+        try:
+            complete_hook(hook)
+        except ConfigurationRefused as error:
+            faults.append(_at(given, error))
     return faults
 
 
+def _exposed(mount: "ConfiguredMount") -> list[str]:
+    from mountfs.daemon.config.exposure import ADDRESS_KEYS, REMEDY, is_exposed
+
+    allowed = mount.given.get("listen_beyond_loopback")
+    beyond = allowed is not None and bool(allowed.value)
+    return [
+        f"{given.origin}: {key} = {given.value} would show the mount to other machines; {REMEDY}"
+        for key in ADDRESS_KEYS
+        if (given := mount.given.get(key)) and is_exposed(str(given.value), beyond_loopback=beyond)
+    ]
+
+
+def _at(given: "Given", error: "ConfigurationRefused") -> str:
+    line = f"{given.origin}: {error.message}"
+    return f"{line}; {error.hint}" if error.hint else line
+
+
 def _nothing_found(path: Path | None) -> str:
-    from mountfs.daemon.config_search import folders
+    from mountfs.daemon.config.search import folders
 
     if path is not None:
         return "sound; it names no mount"

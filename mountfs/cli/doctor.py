@@ -18,19 +18,36 @@ _OPTIONAL = frozenset({"locks across hosts", "abort of a connection", "passthrou
 @click.command("doctor", short_help="Tell what this machine lacks, and audit caches.")
 @click.argument("mountpoint", type=Path, required=False)
 @click.option("--deep", is_flag=True, help="Compare all cached content with its hashes, and repair it.")
-def command(mountpoint: Path | None, *, deep: bool) -> int:
+@click.option(
+    "caches",
+    "--cache",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    multiple=True,
+    help="Audit the cache in DIR, which is not mounted, instead; may be repeated.",
+)
+def command(mountpoint: Path | None, *, deep: bool, caches: tuple[Path, ...]) -> int:
     """Tell what is missing on this machine, and audit the cache of MOUNTPOINT, or of all mounts found.
 
     Changes nothing without --deep. With it, all content that nobody has open is read and compared with its
     hash: what is damaged and in the workspace is fetched again when it is used; what was not sent yet is
     kept apart for you to look at, and the file has its last confirmed content again.
 
+    With --cache a cache that is not mounted is brought in order, as its next mount would do it, and then
+    audited, without the workspace. What --deep finds damaged there of content that was not sent yet is told,
+    and kept apart by the next mount.
+
     The exit code is 0 when nothing that is needed is missing and every cache is sound, else 15.
     """
     from mountfs.daemon.mounted import all_mounted, find
 
+    if caches and mountpoint is not None:
+        raise click.UsageError("name a MOUNTPOINT or a --cache, not both")
     sound = _check_machine()
-    for mounted in [find(mountpoint)] if mountpoint is not None else all_mounted():
+    for cache in caches:
+        sound = _check_cache(cache, deep=deep) and sound
+    mounts = [find(mountpoint)] if mountpoint is not None else [] if caches else all_mounted()
+    for mounted in mounts:
         sound = _check_mount(mounted, deep=deep) and sound
     return ExitCode.OK if sound else ExitCode.FINDINGS
 
@@ -47,6 +64,30 @@ def _check_machine() -> bool:
     return sound
 
 
+def _check_cache(cache: Path, *, deep: bool) -> bool:
+    import trio
+
+    from mountfs.daemon.running import shown
+    from mountfs.daemon.unmounted_audit import audit_unmounted
+
+    place = shown(str(cache))
+    try:
+        findings = trio.run(lambda: audit_unmounted(cache.absolute(), deep=deep))
+    except MountfsError as error:
+        _line("FAULT", place, shown(error.message), shown(error.hint))
+        return False
+    return _tell(place, findings, deep=deep)
+
+
+def _tell(place: str, findings: list[str], *, deep: bool) -> bool:
+    for finding in findings:
+        _line("FAULT", place, finding)
+    if not findings:
+        content = ", and all content that nobody has open" if deep else ""
+        _line("ok", place, f"the cache and its journal are sound{content}")
+    return not findings
+
+
 def _check_mount(mounted: "Mounted", *, deep: bool) -> bool:
     from mountfs.daemon.errors import DaemonSilent
     from mountfs.daemon.running import shown
@@ -61,12 +102,7 @@ def _check_mount(mounted: "Mounted", *, deep: bool) -> bool:
     except MountfsError as error:
         _line("FAULT", place, shown(error.message), shown(error.hint))
         return False
-    for finding in findings:
-        _line("FAULT", place, finding)
-    if not findings:
-        content = ", and all content that nobody has open" if deep else ""
-        _line("ok", place, f"the cache and its journal are sound{content}")
-    return not findings
+    return _tell(place, findings, deep=deep)
 
 
 def _line(mark: str, name: str, detail: str, hint: str = "") -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -49,11 +49,11 @@ def command(follow: bool, as_json: bool, limit: int, path: Path | None) -> int:
     os.chdir("/")
     story = _Story(mounted, below, limit)
     for row in story.so_far():
-        click.echo(_line(row, as_json=as_json))
+        click.echo(as_line(row, as_json=as_json))
     while follow:
         time.sleep(_LOOK_EVERY_S)
         for row in story.news():
-            click.echo(_line(row, as_json=as_json))
+            click.echo(as_line(row, as_json=as_json))
     return ExitCode.OK
 
 
@@ -88,7 +88,8 @@ class _Story:
     def _own(self) -> Iterator[dict[str, Any]]:
         """Yield what the mount wrote since the last look."""
         for row in self._reader.new_rows() if self._reader is not None else ():
-            yield {"source": "mount", **row}
+            if is_shown(row):
+                yield {**row, "source": "mount"}
 
     def _is_about_path(self, row: dict[str, Any]) -> bool:
         path = row.get("path") or ""
@@ -96,7 +97,7 @@ class _Story:
 
     def _remote(self, since: datetime | None) -> list[dict[str, Any]]:
         from mountfs.cli.archive_access import ask
-        from mountfs.daemon.archive_messages import EventsRequest
+        from mountfs.daemon.control.archive_messages import EventsRequest
 
         since_ns = int(since.timestamp() * 10**9) if since is not None else 0
         request = EventsRequest(path=self._below, since_ns=since_ns, limit=self._limit)
@@ -112,7 +113,19 @@ class _Story:
         return [{"source": "workspace", **event} for event in events]
 
 
-def _line(row: dict[str, Any], *, as_json: bool) -> str:
+_KINDS: Final[dict[str, Any]] = {
+    **dict.fromkeys(("at", "effect"), str),
+    **dict.fromkeys(("path", "name", "node"), str | None),
+    "who": dict | None,
+}
+
+
+def is_shown(row: dict[str, Any]) -> bool:
+    """Tell a row that a mount wrote from whatever else may lie in a damaged cache."""
+    return all(isinstance(row.get(key), kind) for key, kind in _KINDS.items())
+
+
+def as_line(row: dict[str, Any], *, as_json: bool) -> str:
     if as_json:
         return json.dumps(row)
     from mountfs.daemon.running import shown

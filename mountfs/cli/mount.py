@@ -14,7 +14,7 @@ from mountfs.daemon.settings import MountSettings
 from mountfs.model.errors import MountfsError
 
 if TYPE_CHECKING:
-    from mountfs.daemon.config_file import Given
+    from mountfs.daemon.config.file import Given
 
 log = logging.getLogger(__name__)
 
@@ -87,8 +87,8 @@ def command(
 def _options(
     given: Mapping[str, str | Path | None], assignments: tuple[str, ...], no_passthrough: bool
 ) -> "dict[str, Given]":
-    from mountfs.daemon.config_file import Given
-    from mountfs.daemon.config_layers import from_assignments, parsed
+    from mountfs.daemon.config.file import Given
+    from mountfs.daemon.config.layers import from_assignments, parsed
 
     options = from_assignments(assignments, "--set")
     for key, value in given.items():

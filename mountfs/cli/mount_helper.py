@@ -67,7 +67,7 @@ def translate(
 
     Raises WrongOption for an option that is unknown, unless `sloppy`.
     """
-    from mountfs.daemon.config_file import MountKeys
+    from mountfs.daemon.config.file import MountKeys
 
     config = None
     assignments = []
@@ -106,7 +106,7 @@ def mount(arguments: Sequence[str] | None = None) -> int:
 
 def _mount(given: argparse.Namespace, options: str) -> int:
     from mountfs.cli.main import main
-    from mountfs.daemon.config_search import search
+    from mountfs.daemon.config.search import search
 
     try:
         wanted = translate(given.source, given.directory, options, list(search().mounts), sloppy=given.sloppy)

@@ -1,24 +1,24 @@
 """Chooses which mount is meant, and makes checked settings of what is given for it."""
 
-import ipaddress
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import click
 
 from mountfs.cli.paths import default_cache_dir, logins_dir
-from mountfs.daemon import config_search
-from mountfs.daemon.config_file import ConfiguredMount, Given, read_config
-from mountfs.daemon.config_layers import layered
-from mountfs.daemon.credentials import find_token, from_environment, only_stored_url, read_token_file
+from mountfs.daemon.config import search as config_search
+from mountfs.daemon.config.exposure import refuse_exposure
+from mountfs.daemon.config.file import ConfiguredMount, Given, read_config
+from mountfs.daemon.config.hook_secrets import complete_hook
+from mountfs.daemon.config.layers import layered
+from mountfs.daemon.credentials import find_token, from_environment, only_stored_url
 from mountfs.daemon.errors import ConfigurationRefused
-from mountfs.daemon.key_types import HookKeys
 from mountfs.daemon.mounted import resolve_mountpoint
 from mountfs.daemon.running import shown
-from mountfs.daemon.settings import ConfigSource, HookSettings, MountSettings
+from mountfs.daemon.service_address import checked_url
+from mountfs.daemon.settings import ConfigSource, MountSettings
 
 MACHINE_CACHES: Final = Path("/var/cache/mountfs")
 
@@ -48,13 +48,15 @@ def collect(target: str | None, options: Mapping[str, Given], config_path: Path 
         "cache_dir": resolved_outside(cache_dir, mountpoint),
         "cache_size_bytes": values.pop("cache_size"),
         "local_only": tuple(values["local_only"]),
-        "hooks": tuple(map(_hook, values["hooks"])),
+        "hooks": tuple(map(complete_hook, values["hooks"])),
         "token": token,
         "logins": logins,
         "token_file": None if from_environment() else token_file,
         "config": source_of(mount, given),
     }
-    return MountSettings(**values)
+    settings = MountSettings(**values)
+    refuse_exposure(settings)
+    return settings
 
 
 def _default_cache(mount: ConfiguredMount | None, url: str, workspace: str, mountpoint: Path) -> Path:
@@ -123,46 +125,6 @@ def _needed(given: Mapping[str, Given], key: str, remedy: str) -> str:
         what = {"url": "address"}.get(key, key)
         raise click.UsageError(f"no {what}: {remedy}, MOUNTFS_{key.upper()}, or {key} in the configuration")
     return str(given[key].value)
-
-
-def _hook(given: HookKeys | dict[str, Any]) -> HookSettings:
-    """Raises ConfigurationRefused for a secret or an address that cannot be used."""
-    keys = HookKeys.model_validate(given)
-    if not keys.url:
-        return keys.settings(None)
-    checked_url(keys.url, allow_insecure=False)
-    return keys.settings(read_token_file(Path(keys.secret_file).expanduser()))
-
-
-def checked_url(url: str, *, allow_insecure: bool) -> str:
-    """Return the address without a slash at its end. Raises ConfigurationRefused where it is no address of a
-    service, carries a password, or would send the token in clear over a network."""
-    try:
-        parts = urlsplit(url)
-        host, _port = parts.hostname, parts.port
-    except ValueError as error:
-        raise ConfigurationRefused(f"the address is malformed: {error}") from error
-    if parts.username is not None or parts.password is not None:
-        raise ConfigurationRefused("the address holds a user name or password", hint="use a token instead")
-    if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
-        raise ConfigurationRefused(
-            f"the address {url!r} is not one of a service", hint="for example https://api.fast.io/current"
-        )
-    if parts.scheme == "http" and not allow_insecure and not _is_loopback(host):
-        raise ConfigurationRefused(
-            f"{url} would carry the token without encryption",
-            hint="use https, or allow_insecure = true in the configuration",
-        )
-    return url.rstrip("/")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def resolved_outside(cache: Path, mountpoint: Path) -> Path:

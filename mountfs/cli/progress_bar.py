@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mountfs.daemon.messages import Progress
+    from mountfs.daemon.control.messages import Progress
 
 
 @contextmanager

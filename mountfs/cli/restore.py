@@ -18,7 +18,7 @@ def command(path: Path, version: str | None) -> int:
     """
     from mountfs.cli.archive_access import ask
     from mountfs.cli.targets import target
-    from mountfs.daemon.archive_messages import RestoreRequest
+    from mountfs.daemon.control.archive_messages import RestoreRequest
     from mountfs.daemon.running import shown
 
     mounted, below = target(path)

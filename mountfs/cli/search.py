@@ -30,7 +30,7 @@ def command(
     The service's index trails what was written, by seconds to minutes; what waits to be sent is not in it.
     """
     from mountfs.cli.archive_access import ask, the_mount
-    from mountfs.daemon.archive_messages import SearchRequest
+    from mountfs.daemon.control.archive_messages import SearchRequest
     from mountfs.daemon.running import shown
     from mountfs.model.history import SearchIn
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def place_of(target: str) -> Path:
     """Return the mountpoint: where the mount configured by this name belongs, else the path itself."""
-    from mountfs.daemon.config_search import search
+    from mountfs.daemon.config.search import search
 
     if "/" not in target and not os.path.lexists(target):
         mount = search().mounts.get(target)

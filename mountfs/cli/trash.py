@@ -28,7 +28,7 @@ def command() -> int:
 def list_trash(mount: Path | None, as_json: bool) -> int:
     """List what is in the trash, the last deleted first."""
     from mountfs.cli.archive_access import ask, the_mount
-    from mountfs.daemon.archive_messages import TrashRequest
+    from mountfs.daemon.control.archive_messages import TrashRequest
 
     rows = ask(the_mount(mount), TrashRequest())
     if as_json:
@@ -46,7 +46,7 @@ def list_trash(mount: Path | None, as_json: bool) -> int:
 def restore_from_trash(mount: Path | None, which: str) -> int:
     """Bring back WHICH: an id of mountfs trash list, the path that it had in the mount, or its name."""
     from mountfs.cli.archive_access import ask, the_mount
-    from mountfs.daemon.archive_messages import RestoreFromTrashRequest
+    from mountfs.daemon.control.archive_messages import RestoreFromTrashRequest
     from mountfs.daemon.running import shown
 
     mounted = the_mount(mount)
@@ -62,7 +62,7 @@ def restore_from_trash(mount: Path | None, which: str) -> int:
 def purge(mount: Path | None, everything: bool, which: str | None) -> int:
     """Remove WHICH from the trash for good, with all of its versions. Nothing brings it back."""
     from mountfs.cli.archive_access import ask, the_mount
-    from mountfs.daemon.archive_messages import PurgeRequest
+    from mountfs.daemon.control.archive_messages import PurgeRequest
 
     if everything == (which is not None):
         raise click.UsageError("name what goes, or give --all")

@@ -18,7 +18,7 @@ def command(as_json: bool, path: Path) -> int:
     """
     from mountfs.cli.archive_access import ask
     from mountfs.cli.targets import target
-    from mountfs.daemon.archive_messages import VersionsRequest
+    from mountfs.daemon.control.archive_messages import VersionsRequest
     from mountfs.daemon.running import shown
 
     mounted, below = target(path)

@@ -2,7 +2,6 @@
 EffectRecorder."""
 
 import logging
-from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -11,7 +10,7 @@ import trio
 
 from mountfs.daemon.running import shown
 from mountfs.filesystem.identities import Identities
-from mountfs.model.effect import Change, Effect, Identity
+from mountfs.model.effect import ASKED_BY, Change, Effect, Identity
 from mountfs.model.errors import MountfsError
 from mountfs.model.ids import NodeId
 from mountfs.rules import names
@@ -26,11 +25,11 @@ GATHER_S: Final = 0.1
 
 WAITING_MOST: Final = 100_000
 
+LOCK: Final = "lock"
+UNLOCK: Final = "unlock"
+
 NAMED: Final = ("rename", "restore", "purge")
 """Changes whose name says more than their path."""
-
-ASKED_BY: Final[ContextVar[int | None]] = ContextVar("asked_by", default=None)
-"""The program behind the request of the control socket that this task serves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +48,8 @@ class AuditTrail:
         self._tree = tree
         self._identities = identities
         self._effects = effects
+        self._lockers: dict[NodeId, Identity] = {}
+        """For each lock that this mount has, as far as it is known."""
         self._waiting: list[dict[str, Any]] = []
         self._arrived = trio.Event()
         self._failed = False
@@ -71,15 +72,20 @@ class AuditTrail:
             folder = self._tree.by_node.get(change.parent) if change.parent is not None else None
             place = (_path(self._tree, folder), names.from_remote(change.name or ""))
             return Origin(
-                shown(b"/".join(filter(None, place))) if folder is not None else None, self._identity(None)
+                shown(b"/".join(filter(None, place))) if folder is not None else None,
+                self._identity(change, None),
             )
-        return Origin(shown(_path(self._tree, inode)), self._identity(inode))
+        return Origin(shown(_path(self._tree, inode)), self._identity(change, inode))
 
-    def _identity(self, inode: Inode | None) -> Identity | None:
-        """Return who asked for it at the control socket, else who changed the entry last."""
+    def _identity(self, change: Change, inode: Inode | None) -> Identity | None:
+        """Return on whose behalf it is done, where that is told, else who changed the entry last."""
         program = ASKED_BY.get()
-        if program is not None:
-            return self._identities.of_program(program)
+        asker = self._identities.of_program(program) if program is not None else None
+        if change.kind == UNLOCK and change.node is not None and (asker is None or not asker.program):
+            # Nobody unlocked: who had locked closed the file, or ended.
+            return self._lockers.get(change.node, asker)
+        if asker is not None:
+            return asker
         return self._identities.of(inode.ino) if inode is not None else None
 
     def _entry(self, change: Change) -> Inode | None:
@@ -93,6 +99,7 @@ class AuditTrail:
     def record(self, effect: Effect, origin: object) -> None:
         assert isinstance(origin, Origin)
         change = effect.change
+        self._note_locker(change, origin.identity)
         self._write(
             {
                 "at": _now(),
@@ -108,6 +115,15 @@ class AuditTrail:
                 "who": asdict(origin.identity) if origin.identity is not None else None,
             }
         )
+
+    def _note_locker(self, change: Change, identity: Identity | None) -> None:
+        """Remember who locked: when the lock is given back he may have ended."""
+        if change.node is None:
+            return
+        if change.kind == LOCK and identity is not None:
+            self._lockers[change.node] = identity
+        elif change.kind == UNLOCK:
+            self._lockers.pop(change.node, None)
 
     def _folder(self, change: Change) -> str | None:
         folder = self._tree.by_node.get(change.parent or NodeId(""))

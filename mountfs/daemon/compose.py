@@ -1,21 +1,18 @@
-"""The wiring: the one place where the concrete classes meet, and the order of start and stop."""
+"""A mount from start to end: what lies around its parts, and the order of start and stop."""
 
-import logging
-import os
 import platform
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 import trio
 
-from mountfs.daemon import control, log_setup, ownership, runtime_dir, service_manager
-from mountfs.daemon.audit_trail import AuditTrail
+from mountfs.daemon import log_setup, runtime_dir, service_manager
+from mountfs.daemon.control import server as control
 from mountfs.daemon.control_files import overlaid
-from mountfs.daemon.event_stream import EventStream
-from mountfs.daemon.hooks import Hooks
 from mountfs.daemon.identifying import (
     allowed,
     identify,
@@ -24,66 +21,42 @@ from mountfs.daemon.identifying import (
     reach_service,
 )
 from mountfs.daemon.mount_state import MountState
+from mountfs.daemon.parts import READ_PATIENCE_S, Outside, Parts
 from mountfs.daemon.running import StopReport
 from mountfs.daemon.settings import MountSettings
 from mountfs.daemon.signals import obey_signals
 from mountfs.daemon.viewers.running import viewers
-from mountfs.filesystem.filesystem import WorkspaceFilesystem
-from mountfs.filesystem.identities import Identities
-from mountfs.filesystem.past_versions import PastVersions
 from mountfs.kernel import mounts
 from mountfs.kernel.notifier import Notifier
 from mountfs.kernel.preflight import check_mountpoint
 from mountfs.kernel.session import MountOptions, mount
-from mountfs.locks.file_locks import FileLocks
 from mountfs.model.disk import Disk
-from mountfs.model.errors import FuseUnavailable, MountfsError, RemoteUnavailable
+from mountfs.model.errors import FuseUnavailable, RemoteUnavailable
 from mountfs.model.filesystem import Filesystem
-from mountfs.model.history import History
-from mountfs.model.ids import NodeId
-from mountfs.model.remote import Remote, Workspace
-from mountfs.model.virtual import VirtualNode
-from mountfs.remotes.audited import AuditedRemote
+from mountfs.model.remote import Workspace
 from mountfs.remotes.fastio.http import last_request_id
-from mountfs.remotes.fastio.remote import FastioRemote
 from mountfs.remotes.fastio.service import FastioService
-from mountfs.rules.fence import Fence
-from mountfs.rules.local_only import LocalOnly
+from mountfs.rules.latency import Latencies
 from mountfs.storage import recovery
 from mountfs.storage.content import ContentFiles
-from mountfs.storage.effect_log import EffectLog
 from mountfs.storage.journal import SqliteJournal
-from mountfs.storage.layout import CacheDirectory, CacheLayout
-from mountfs.storage.saved_copies import SavedFiles
+from mountfs.storage.layout import CacheDirectory
 from mountfs.storage.system_disk import SYSTEM_DISK
-from mountfs.sync.conflict_resolution import ConflictResolution
-from mountfs.sync.connection import Connection
-from mountfs.sync.content import FileContent
-from mountfs.sync.content_steps import ContentSteps
-from mountfs.sync.follower import Follower
-from mountfs.sync.giving_up import GivingUp
-from mountfs.sync.open_files import OpenFiles
-from mountfs.sync.pinning import Pins
-from mountfs.sync.publisher import Publisher
-from mountfs.sync.ranges import ContentRanges
-from mountfs.sync.refresher import Refresher
-from mountfs.sync.sealed_hashes import SealedHashes
-from mountfs.sync.sender import Sender
-from mountfs.sync.setting_aside import SettingAside
-from mountfs.sync.step_executor import StepExecutor
-from mountfs.sync.unloader import Unloader
-from mountfs.sync.uploads import ContentUploads
-from mountfs.tree.conflicts import Conflicts
-from mountfs.tree.remote_changes import RemoteChanges
-from mountfs.tree.tree import Tree
-
-log = logging.getLogger(__name__)
-
-READ_PATIENCE_S: Final = 30.0
-"""How long a read waits while nothing arrives."""
 
 LEASE_CLOCK: Final = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 """It goes on while the host sleeps, as the workspace's does: a sleep must not stretch a lease."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Mount:
+    """What serves one mount. `ready` is to be called when it answers."""
+
+    settings: MountSettings
+    workspace: Workspace
+    parts: Parts
+    notifier: Notifier
+    state: MountState
+    ready: Callable[[], None]
 
 
 async def run_mount(
@@ -145,23 +118,41 @@ async def _run(
     try:
         capabilities = known_capabilities(settings, content_files)
         remote = service.remote(workspace.id, capabilities=capabilities)
-        parts = Parts(settings, remote, journal, content_files)
+        notifier = Notifier()
+        outside = Outside(
+            remote=remote,
+            history=remote,
+            kernel=notifier,
+            host=platform.node() or "host",
+            lease_clock=LEASE_CLOCK,
+            request_id=last_request_id,
+        )
+        parts = Parts(settings, outside, journal, content_files)
         await parts.load()
         if outage is not None:
             parts.connection.note_failure(outage)  # nobody waits for what is known not to answer
         apply = partial(_apply, parts, service)
+        latencies = Latencies()
+        service.tell_latencies(latencies.observe)
         state = MountState(
-            settings, workspace, parts, content_files, stopping=stopping, apply=apply, sent=service.sent
+            settings,
+            workspace,
+            parts,
+            content_files,
+            stopping=stopping,
+            apply=apply,
+            sent=service.sent,
+            latencies=latencies,
         )
         keep = partial(keep_capabilities, capabilities, settings, content_files)
-        await _serve(settings, workspace, parts, state, ready, keep)
+        await _serve(_Mount(settings, workspace, parts, notifier, state, ready), keep)
         return StopReport(left_in_journal=len(parts.tree.pending))
     finally:
         with trio.CancelScope(shield=True):
             await service.aclose()
 
 
-def _apply(parts: "Parts", service: FastioService, settings: MountSettings) -> None:
+def _apply(parts: Parts, service: FastioService, settings: MountSettings) -> None:
     """Make the running mount follow these settings; see `reloading.LIVE_KEYS`."""
     log_setup.follow(settings.log_level, settings.token)
     if settings.logins is None:
@@ -171,247 +162,39 @@ def _apply(parts: "Parts", service: FastioService, settings: MountSettings) -> N
     parts.contents.conflict = settings.conflict
     parts.filesystem.strict_opens.always_ask = settings.consistency == "open"
     parts.filesystem.publish_on_close = settings.durability == "remote"
+    parts.hooks.follow(settings.hooks)
     runtime_dir.note_drain_timeout(settings.mountpoint, settings.drain_timeout_s)
 
 
-class Parts:
-    """The objects of one mount, inner to outer."""
-
-    def __init__(
-        self,
-        settings: MountSettings,
-        service: FastioRemote,
-        journal: SqliteJournal,
-        content_files: ContentFiles,
-    ) -> None:
-        # Long: each part needs those above it, and no order is clearer than one beneath the other.
-        host = platform.node() or "host"
-        self.history: History = service
-        self.holder = f"{host}:{os.getpid()}"
-        """How the workspace names this mount to others as the holder of a lock."""
-        self.journal = journal
-        self._content_files = content_files
-        self.orphans_removed = trio.Event()
-        self.connection = Connection()
-        self.notifier = Notifier()
-        uid, gid = ownership.ids(settings.owner)
-        self.tree = Tree(journal, uid=uid, gid=gid)
-        self.events = EventStream(self.tree.happenings)
-        self.hooks = Hooks(settings.hooks, self.tree.happenings, mountpoint=settings.mountpoint)
-        self.tree.shares_attributes = settings.share_attributes
-        self.tree.links_may_leave = settings.outside_links
-        self.tree.local_only = LocalOnly(settings.local_only)
-        self.identities = Identities()
-        self.trail = AuditTrail(self.tree, self.identities, EffectLog(settings.cache_dir))
-        self.audited = AuditedRemote(service, self.trail, last_request_id)
-        self.remote: Remote = self.audited
-        remote = self.remote
-        self.content = FileContent(
-            self.tree,
-            content_files,
-            remote,
-            limit_bytes=settings.cache_size_bytes,
-            patience_s=READ_PATIENCE_S,
-        )
-        self.content.when_set_back = lambda inode: self.notifier.attributes_changed(inode.ino)
-        self.conflicts = Conflicts(self.tree, self.notifier, host=host)
-        self.changes = RemoteChanges(self.tree, self.notifier, self.content, self.conflicts)
-        self.refresher = Refresher(self.tree, remote, self.changes, self.connection)
-        self.past = PastVersions(
-            self.tree, self.refresher, self.connection, self.history, remote, patience_s=READ_PATIENCE_S
-        )
-        self.branches: dict[bytes, VirtualNode] = {b"versions": self.past.top}
-        """What the control directory has besides its files, by name."""
-        self.pins = Pins(self.tree, self.content, self.refresher, limit_bytes=settings.cache_size_bytes)
-        self.unloader = Unloader(self.tree, self.refresher)
-        self.uploads = ContentUploads(self.tree, remote, self.content)
-        self.sealed_hashes = SealedHashes(self.tree, self.content)
-        self.fence = Fence()
-        aside = SettingAside(
-            self.tree,
-            content_files,
-            self.content,
-            self.refresher,
-            self.changes,
-            self.uploads,
-            self.fence,
-            self.notifier,
-        )
-        self.contents = ContentSteps(
-            self.tree,
-            remote,
-            self.changes,
-            self.refresher,
-            self.content,
-            self.uploads,
-            aside,
-            self.fence,
-            conflict=settings.conflict,
-            lease_clock=LEASE_CLOCK,
-        )
-        executor = StepExecutor(
-            self.tree,
-            remote,
-            self.changes,
-            self.refresher,
-            self.content,
-            self.uploads,
-            self.contents,
-            self.fence,
-        )
-        self.sender = Sender(
-            self.tree, executor, self.content, self.connection, delay_s=settings.upload_delay_s
-        )
-        self.content.room.wait_progress = self.sender.wait_progress
-        self.follower = Follower(
-            remote,
-            self.refresher,
-            self.connection,
-            noticed=self._noticed,
-            locked_here=lambda node: self.locks.uses(node),
-            kept_here=lambda node: self.locks.keeps(node),
-            in_a_hurry=lambda: self.locks.awaiting_others,
-        )
-        self.publisher = Publisher(
-            self.tree,
-            self.sender,
-            self.refresher,
-            self.follower,
-            self.connection,
-            self.content,
-            self.fence,
-            self.notifier,
-        )
-        self.locks = FileLocks(
-            remote,
-            self.publisher,
-            self.fence,
-            journal,
-            holder=self.holder,
-            duration_s=settings.lease_duration_s,
-            clock=LEASE_CLOCK,
-            when_refused=self.follower.hurry,
-        )
-        self.trail.hear()
-        self.open_files = OpenFiles(
-            self.tree,
-            self.content,
-            self.sender,
-            interval_s=settings.open_file_interval_s,
-            is_locked=lambda inode: self.locks.is_held(inode.ino),
-        )
-        self.filesystem = self._filesystem(settings)
-        copies = SavedFiles(CacheLayout(settings.cache_dir).saved, disk=content_files.disk)
-        self.giving_up = GivingUp(
-            self.tree, self.content, self.refresher, self.changes, self.uploads, self.notifier, copies
-        )
-        self.resolution = ConflictResolution(
-            self.tree,
-            remote,
-            self.content,
-            content_files,
-            self.conflicts,
-            self.notifier,
-            self.giving_up,
-            copies,
-        )
-
-    def _noticed(self, node: NodeId) -> None:
-        self.locks.wake(node)
-        self.sender.noticed(node)
-
-    def _filesystem(self, settings: MountSettings) -> WorkspaceFilesystem:
-        return WorkspaceFilesystem(
-            self.tree,
-            self.content,
-            ContentRanges(self.content, self._content_files.disk),
-            self.refresher,
-            self.publisher,
-            self.locks,
-            self.notifier,
-            cache_dir=settings.cache_dir,
-            read_only=settings.read_only,
-            always_ask=settings.consistency == "open",
-            publish_on_close=settings.durability == "remote",
-        )
-
-    async def load(self) -> None:
-        """Bring what is pending into memory; the rest comes when it is used."""
-        await self.tree.load(await self.journal.pending(), await self.journal.conflicts())
-        self.uploads.load(await self.journal.open_uploads(), self.tree)
-        self.locks.adopt(await self.journal.leases())
-        await self.pins.load()
-
-    async def remove_orphans(self) -> None:
-        """Free what a crash left of deleted files, beside the traffic, and end. Cancelled between chunks."""
-        chunks = recovery.orphans(self.journal, self._content_files)
-        try:
-            while (inos := await trio.to_thread.run_sync(next, chunks, None)) is not None:
-                self.content.remove_orphans(inos)
-            await self.content.upkeep.save_index()
-        except MountfsError as error:
-            log.warning("search for content that no entry has: %s", error.message)
-        finally:
-            self.orphans_removed.set()
-
-
-async def _serve(
-    settings: MountSettings,
-    workspace: Workspace,
-    parts: Parts,
-    state: MountState,
-    ready: Callable[[], None],
-    keep_found: Callable[[], Awaitable[None]],
-) -> None:
+async def _serve(mounted: _Mount, keep_found: Callable[[], Awaitable[None]]) -> None:
+    parts = mounted.parts
     async with trio.open_nursery() as traffic:
         traffic.start_soon(keep_found)
-        await traffic.start(parts.trail.run)
-        await traffic.start(parts.content.run)
-        await traffic.start(parts.refresher.run)
-        await traffic.start(parts.past.run)
-        await traffic.start(parts.unloader.run)
-        await traffic.start(parts.sealed_hashes.run)
-        await traffic.start(parts.open_files.run)
-        await traffic.start(parts.sender.run)
-        await traffic.start(parts.follower.run)
-        await traffic.start(parts.pins.run)
-        await traffic.start(parts.hooks.run)
+        await parts.start_traffic(traffic)
         traffic.start_soon(parts.remove_orphans)
         async with trio.open_nursery() as locking:
             await locking.start(parts.locks.run)
             try:
-                await _serve_kernel(settings, workspace, parts, state, ready)
+                await _serve_kernel(mounted)
             finally:
                 with trio.CancelScope(shield=True):
                     await parts.locks.aclose()
         with trio.CancelScope(shield=True):
             # The last closes came with the unmount.
-            await state.drain_for_stop()
+            await mounted.state.drain_for_stop()
             await parts.content.upkeep.save_index()
             await parts.hooks.finish()
             await parts.trail.flush()
         traffic.cancel_scope.cancel()
+    # What was being sent until now may have lost its name meanwhile.
+    await parts.content.upkeep.save_index()
 
 
-async def _serve_kernel(
-    settings: MountSettings,
-    workspace: Workspace,
-    parts: Parts,
-    state: MountState,
-    ready: Callable[[], None],
-) -> None:
-    options = MountOptions(
-        str(settings.mountpoint),
-        source=f"mountfs:{workspace.name}",
-        read_only=settings.read_only,
-        allow_other=settings.allow_other,
-        passthrough=settings.passthrough,
-        clears_set_id=True,
-        device=settings.device,
-    )
+async def _serve_kernel(mounted: _Mount) -> None:
+    settings, parts, state = mounted.settings, mounted.parts, mounted.state
     async with trio.open_nursery() as around:
         async with (
-            mount(_with_control_dir(settings, parts, state), parts.notifier, options) as session,
+            mount(_with_control_dir(mounted), mounted.notifier, _options(mounted)) as session,
             viewers(settings, state, parts.tree.happenings),
         ):
             state.session = session
@@ -423,7 +206,7 @@ async def _serve_kernel(
                 socket_path = runtime_dir.socket_path(settings.mountpoint)
                 await around.start(control.serve, state, socket_path)
                 await around.start(obey_signals, state)
-                ready()
+                mounted.ready()
                 around.start_soon(service_manager.give_signs_of_life, state.is_well)
                 around.start_soon(state.stop_when_unmounted)
                 await state.wait_drained_for_stop()
@@ -434,7 +217,21 @@ async def _serve_kernel(
         around.cancel_scope.cancel()
 
 
-def _with_control_dir(settings: MountSettings, parts: Parts, state: MountState) -> Filesystem:
+def _options(mounted: _Mount) -> MountOptions:
+    settings = mounted.settings
+    return MountOptions(
+        str(settings.mountpoint),
+        source=f"mountfs:{mounted.workspace.name}",
+        read_only=settings.read_only,
+        allow_other=settings.allow_other,
+        passthrough=settings.passthrough,
+        clears_set_id=True,
+        device=settings.device,
+    )
+
+
+def _with_control_dir(mounted: _Mount) -> Filesystem:
+    settings, parts, state = mounted.settings, mounted.parts, mounted.state
     return overlaid(
         parts.filesystem,
         name=settings.control_dir,

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mountfs.daemon import runtime_dir, watchdog
+from mountfs.daemon.control.messages import Progress
 from mountfs.daemon.errors import DaemonSilent, DataLeft, MountpointBusy
-from mountfs.daemon.messages import Progress
 from mountfs.daemon.mounted import Mounted
 from mountfs.daemon.processes import users_of
 from mountfs.daemon.running import shown

@@ -50,17 +50,38 @@ class Hooks:
     """Those of one mount. Owns a task for each."""
 
     def __init__(self, settings: Sequence[HookSettings], happenings: Happenings, *, mountpoint: Path) -> None:
-        self._hooks = [
-            _Hook(each, happenings.listen(most_waiting=MOST_WAITING), _receiver(each, mountpoint))
-            for each in settings
-        ]
+        self._happenings = happenings
+        self._mountpoint = mountpoint
+        self._nursery: trio.Nursery | None = None
+        self._hooks = list(map(self._made, settings))
+
+    def _made(self, settings: HookSettings) -> "_Hook":
+        listener = self._happenings.listen(most_waiting=MOST_WAITING)
+        return _Hook(settings, listener, _receiver(settings, self._mountpoint))
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Tell of what happens, until cancelled."""
-        async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as self._nursery:
             for hook in self._hooks:
-                nursery.start_soon(hook.run)
+                self._nursery.start_soon(hook.run)
             task_status.started()
+            await trio.sleep_forever()
+
+    def follow(self, settings: Sequence[HookSettings]) -> None:
+        """Have these hooks from now on, while `run` does. One that stays as it was goes on; one that is given
+        up tells first what happened before; a new one hears of what happens from now on."""
+        assert self._nursery is not None, "run has not begun"
+        before, self._hooks = self._hooks, []
+        for wanted in settings:
+            kept = next((hook for hook in before if hook.settings == wanted), None)
+            if kept is not None:
+                before.remove(kept)
+            else:
+                kept = self._made(wanted)
+                self._nursery.start_soon(kept.run)
+            self._hooks.append(kept)
+        for given_up in before:
+            given_up.end()
 
     async def finish(self) -> None:
         """Return when all that happened was told, or after a bound."""
@@ -71,6 +92,7 @@ class Hooks:
 
 class _Hook:
     def __init__(self, settings: HookSettings, listener: Listener, receiver: Receiver) -> None:
+        self.settings = settings
         self._kinds = {Kind(word) for word in settings.on}
         self._match = LocalOnly(settings.match)
         self._name = settings.run[0] if settings.run else settings.url
@@ -84,11 +106,18 @@ class _Hook:
         self._idle = trio.Event()
         self._news.set()
 
+    def end(self) -> None:
+        """Hear of nothing any more; `run` ends when what happened before was told."""
+        self._listener.end()
+
     async def run(self) -> None:
+        """Tell of one event after the other, until cancelled or `end`."""
         try:
             while True:
                 await self._tell_all()
                 self._idle.set()
+                if self._listener.ended:
+                    return
                 await self._news.wait()
                 self._news = trio.Event()
         finally:

@@ -41,6 +41,7 @@ from mountfs.model.filesystem import LockKind
 from mountfs.model.ids import ROOT_INO
 from mountfs.model.remote import Workspace
 from mountfs.rules.back_pressure import Pressure
+from mountfs.rules.latency import Histogram
 from mountfs.storage.content import ContentFiles
 from mountfs.storage.journal import SqliteJournal
 from mountfs.sync.conflict_resolution import ConflictResolution
@@ -83,7 +84,8 @@ class MountParts(ArchiveParts, Protocol):
 
 class MountState:
     """`session` is set once the mount is made. `stopping` hears of every stop request and its seconds.
-    `apply` makes the parts follow settings that changed. `sent` counts the requests to the workspace."""
+    `apply` makes the parts follow settings that changed. `sent` counts the requests to the workspace, and
+    `latencies` tells how long they took, both by their routes."""
 
     def __init__(
         self,
@@ -95,6 +97,7 @@ class MountState:
         stopping: Callable[[float], None],
         apply: Callable[[MountSettings], None],
         sent: Mapping[str, int],
+        latencies: Mapping[str, Histogram],
     ) -> None:
         self._reloading = Reloading(settings, apply)
         self._workspace = workspace
@@ -104,6 +107,7 @@ class MountState:
         self._audits = Audits(parts, content_files)
         self._tell_stopping = stopping
         self._sent = sent
+        self.workspace_latencies = latencies
         self._stopping = trio.Event()
         self._drain_scope = trio.CancelScope()
         self.session: Session | None = None

@@ -13,7 +13,7 @@ from mountfs.kernel import mounts
 from mountfs.kernel.mounts import Mount
 
 if TYPE_CHECKING:
-    from mountfs.daemon.control_client import ControlClient
+    from mountfs.daemon.control.client import ControlClient
 
 _MAX_SYMLINKS = 40
 
@@ -38,7 +38,7 @@ class Mounted:
                 f"no daemon of this user serves {shown(str(self.mountpoint))}",
                 hint=f"if its daemon was killed, clear it: mountfs umount {shown(str(self.mountpoint))}",
             )
-        from mountfs.daemon.control_client import ControlClient  # heavy, and a probe does without
+        from mountfs.daemon.control.client import ControlClient  # heavy, and a probe does without
 
         return ControlClient(self.socket)
 

@@ -8,9 +8,9 @@ from typing import Any, Final
 import trio
 
 from mountfs.daemon import service_manager
-from mountfs.daemon.config_file import MountKeys, read_config
+from mountfs.daemon.config.file import MountKeys, read_config
+from mountfs.daemon.config.hook_secrets import complete_hook
 from mountfs.daemon.credentials import read_token_file
-from mountfs.daemon.key_types import HookKeys
 from mountfs.daemon.running import shown
 from mountfs.daemon.settings import MountSettings
 from mountfs.model.errors import MountfsError
@@ -24,19 +24,20 @@ LIVE_KEYS: Final = frozenset(
         "consistency",
         "drain_timeout_s",
         "durability",
+        "hooks",
         "log_level",
         "token_file",
         "upload_delay_s",
     }
 )
-"""What counts from the reload on, without a new mount. Of `token_file` it is what the file holds."""
+"""What counts from the reload on, without a new mount. Of `token_file` it is what the file holds, and of
+`hooks` also what their secret files do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reread:
     """`settings`: with all that may change now. `changed`: which keys do. `waiting`: keys that have another
-    value
-    now, which counts from the next mount on."""
+    value now, which counts from the next mount on."""
 
     settings: MountSettings
     changed: tuple[str, ...]
@@ -69,7 +70,7 @@ def _wanted(settings: MountSettings) -> dict[str, Any]:
         given = mount.given.get(key)
         value: Any = field.default if given is None else given.value
         if key == "hooks":
-            value = [HookKeys.model_validate(each).settings(None) for each in value]
+            value = [complete_hook(each) for each in value]
         if isinstance(value, list):
             value = tuple(value)
         if key in decided or (given is None and key in ("url", "workspace", "mountpoint", "cache")):
@@ -85,8 +86,6 @@ def _attribute(key: str) -> str:
 
 def _current(settings: MountSettings, key: str) -> object:
     value = getattr(settings, _attribute(key))
-    if key == "hooks":  # the secrets are in files of their own
-        return tuple(replace(hook, secret=None) for hook in value)
     return str(value) if key in ("mountpoint", "cache") else value
 
 

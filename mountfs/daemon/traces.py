@@ -1,5 +1,6 @@
 """OpenTelemetry: spans of sending and of requests, to a collector that speaks OTLP over HTTP."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
@@ -42,7 +43,8 @@ def traced(settings: MountSettings) -> Iterator[None]:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
         raise ConfigurationRefused(
-            "traces_url needs libraries that are not installed", hint="pip install 'mountfs[traces]'"
+            "traces_url needs libraries that are not installed",
+            hint=f"{sys.executable} -m pip install 'mountfs[traces]'",
         ) from error
     about = {
         "service.name": "mountfs",

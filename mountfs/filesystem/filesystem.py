@@ -6,7 +6,6 @@ Long, as each operation has a method here.
 import os
 import stat
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -148,11 +147,9 @@ class WorkspaceFilesystem(LockOperations):
         if inode.descriptor is not None:
             self._content.count_blocks(inode)
         attributes = inode.attributes()
-        return (
-            replace(attributes, volatile=True)
-            if self._content.direct.may_change_unseen(inode)
-            else attributes
-        )
+        if self._content.direct.may_change_unseen(inode):
+            return attributes._replace(volatile=True)
+        return attributes
 
     def remember(self, ino: Ino) -> None:
         self._tree.get(ino).lookups += 1

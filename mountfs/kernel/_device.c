@@ -29,14 +29,11 @@ enum {
 /* Enough requests on their way to keep a copy with read-ahead busy, and fewer than pyfuse3 serves at once. */
 enum { MAX_BACKGROUND = 64, CONGESTION_THRESHOLD = 48 };
 
+/* More than the kernel offers: what it reads ahead is decided by the mount's own setting, see mounts.py. */
+enum { MAX_READAHEAD = 1 << 20 };
+
 /* A cache may lie on an ordinary file system, not on a stacked one such as overlayfs. */
 enum { MAX_STACK_DEPTH = 1 };
-
-struct wire_request {
-    uint32_t length, opcode;
-    uint64_t unique, node;
-    uint32_t uid, gid, pid, padding;
-};
 
 /* The beginnings of what follows the header. */
 struct wire_setattr_request {
@@ -54,12 +51,6 @@ struct wire_write_request {
 
 struct wire_init_request {
     uint32_t major, minor, max_readahead, flags, flags2;
-};
-
-struct wire_reply {
-    uint32_t length;
-    int32_t error;
-    uint64_t unique;
 };
 
 struct wire_init_reply {
@@ -172,6 +163,7 @@ static void amend_init(struct wire_init_reply *reply)
         reply->max_background = MAX_BACKGROUND;
         reply->congestion_threshold = CONGESTION_THRESHOLD;
     }
+    reply->max_readahead = MAX_READAHEAD;
     reply->time_gran = 1;
     if (set_id_is_cleared)
         reply->flags |= init_flags_offered & INIT_HANDLE_KILLPRIV_V2;

@@ -10,6 +10,19 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+/* What each request and each answer begins with (linux/fuse.h). */
+struct wire_request {
+    uint32_t length, opcode;
+    uint64_t unique, node;
+    uint32_t uid, gid, pid, padding;
+};
+
+struct wire_reply {
+    uint32_t length;
+    int32_t error;
+    uint64_t unique;
+};
+
 /* What is to be added to the answer that opens `handle`; a backing id above 0 means passthrough. */
 struct open_reply {
     uint64_t handle;

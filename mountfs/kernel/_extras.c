@@ -1,5 +1,5 @@
-/* What pyfuse3 lacks, added from outside it: the locks of _locks.c, the ranges of _ranges.c, reads that never block,
- * and passthrough: reads and writes that the kernel takes to a file of ours without asking.
+/* What pyfuse3 lacks, added from outside it: the locks of _locks.c, the ranges of _ranges.c, the immediate answers of
+ * _immediate.c, reads that never block, and passthrough: reads and writes that the kernel takes to a file of ours without asking.
  *
  * Loaded RTLD_GLOBAL before pyfuse3, so that the libfuse functions defined at the end of this file
  * stand before libfuse's own and call them in turn.
@@ -20,9 +20,11 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/queue.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "_device.h"
+#include "_immediate.h"
 #include "_locks.h"
 #include "_ranges.h"
 #include "_set_id.h"
@@ -35,6 +37,14 @@ static struct fuse_session *session;
 static LIST_HEAD(, open_reply) open_replies = LIST_HEAD_INITIALIZER(open_replies);
 static struct fuse_lowlevel_ops operations;
 static void (*original_getxattr)(fuse_req_t, fuse_ino_t, const char *, size_t);
+
+/* How long to look for a request before "none is there" is told: by how it went before, up to `most_look_ns`.
+   `burst`: how many to answer before the daemon's tasks get their turn. */
+enum { LEAST_LOOK_NS = 10 * 1000 };
+static int64_t look_ns, most_look_ns;
+static unsigned int burst = 1;
+static unsigned int requests_read;
+static int found_none;
 
 /* libfuse calls this with the request's lock held: calling libfuse from here would deadlock, and Python
    code could call anything. So it only leaves a mark, and wakes whoever watches the event. */
@@ -208,6 +218,26 @@ static PyObject *interrupted_served(PyObject *module, PyObject *unused)
     return uniques;
 }
 
+static PyObject *set_pace(PyObject *module, PyObject *arguments)
+{
+    long long look;
+    unsigned int most;
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "LI", &look, &most))
+        return NULL;
+    look_ns = most_look_ns = look;
+    burst = most;
+    Py_RETURN_NONE;
+}
+
+static PyObject *take_count(PyObject *module, PyObject *unused)
+{
+    unsigned int count = requests_read;
+    (void)module, (void)unused;
+    requests_read = 0;
+    return Py_BuildValue("(IO)", count, found_none ? Py_True : Py_False);
+}
+
 static PyObject *take_device(PyObject *module, PyObject *arguments)
 {
     int wanted, clears_set_id, result;
@@ -298,6 +328,7 @@ static PyObject *session_ended(PyObject *module, PyObject *unused)
         LIST_REMOVE(unsent, link);
         free(unsent);
     }
+    uninstall_immediate();
     session = NULL;
     Py_RETURN_NONE;
 }
@@ -312,6 +343,9 @@ static PyMethodDef functions[] = {
     {"install_locks", install_locks, METH_VARARGS, NULL},
     {"install_ranges", install_ranges, METH_VARARGS, NULL},
     {"install_set_id", install_set_id, METH_VARARGS, NULL},
+    {"install_immediate", install_immediate, METH_VARARGS, NULL},
+    {"set_pace", set_pace, METH_VARARGS, NULL},
+    {"take_count", take_count, METH_NOARGS, NULL},
     {"interrupt_event", get_interrupt_event, METH_NOARGS, NULL},
     {"reply", reply, METH_VARARGS, NULL},
     {"reply_lock", reply_lock, METH_VARARGS, NULL},
@@ -405,19 +439,58 @@ struct fuse_session *extended_session_new_versioned(struct fuse_args *arguments,
     return session = original(arguments, &operations, sizeof operations, version, user_data);
 }
 
+static int64_t monotonic_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+typedef int receive_buf(struct fuse_session *, struct fuse_buf *);
+
+/* Going to sleep and waking up costs more than looking for as long as a program needs from an answer to its next
+   request. The GIL is kept: a look ends sooner than another thread would give the GIL back. */
+static int receive_within_look(receive_buf *receive, struct fuse_session *from, struct fuse_buf *buffer)
+{
+    int64_t begin = 0;
+    int result;
+    while ((result = receive(from, buffer)) == -EAGAIN && most_look_ns > 0) {
+        int64_t now = monotonic_ns();
+        if (!begin)
+            begin = now;
+        else if (now - begin >= look_ns) {
+            /* Who comes so late is not worth the processor's time. */
+            look_ns = look_ns / 2 > LEAST_LOOK_NS ? look_ns / 2 : LEAST_LOOK_NS;
+            return result;
+        }
+    }
+    if (begin && look_ns < most_look_ns)
+        look_ns = look_ns * 2 < most_look_ns ? look_ns * 2 : most_look_ns;
+    return result;
+}
+
 /* A request can vanish between "readable" and the read: its caller was killed, or another task took it. A
    blocking read would then stop the whole daemon, as pyfuse3 holds the GIL meanwhile. The descriptor is
-   therefore non-blocking, and "nothing there" is told as the one error after which pyfuse3 waits again. */
+   therefore non-blocking, and "nothing there" is told as the one error after which pyfuse3 waits again; so is
+   "what was there is answered". */
 int unblocking_receive_buf(struct fuse_session *from, struct fuse_buf *buffer)
 {
-    static int (*original)(struct fuse_session *, struct fuse_buf *);
-    int result;
+    static receive_buf *original;
     if (!original)
         original = libfuse_function("fuse_session_receive_buf");
-    result = original ? original(from, buffer) : -ENOSYS;
-    if (result > 0)
+    if (!original)
+        return -ENOSYS;
+    do {
+        int result = receive_within_look(original, from, buffer);
+        found_none = result == -EAGAIN;
+        if (result <= 0)
+            return found_none ? -EINTR : result;
+        requests_read++;
         observe_request(buffer, result);
-    return result == -EAGAIN ? -EINTR : result;
+        if (!answer_immediately(fuse_session_fd(from), buffer, result))
+            return result;
+    } while (requests_read < burst);
+    return -EINTR;
 }
 
 static struct open_reply *take_open_reply(uint64_t handle)

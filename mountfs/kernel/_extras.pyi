@@ -45,6 +45,26 @@ def install_set_id(on_clear: Callable[[int, int, int, int], None], /) -> None:
     `on_clear(ino, uid, gid, pid)`; see `take_device`. Takes effect at the next `pyfuse3.init`.
     """
 
+def install_immediate(handlers: dict[int, Callable[..., bytes | int | None]], /) -> None:
+    """Have requests told, in the moment they are read, to the handler of their kind (FUSE's opcode):
+
+    LOOKUP and UNLINK as `(parent, name)`, GETATTR as `(ino)`, OPEN as `(ino, flags)`, CREATE as
+    `(parent, name, mode, flags, (uid, gid, pid))`, READ as `(handle, offset, size)`, WRITE as
+    `(handle, offset, content)`, FLUSH as `(ino, handle, record_lock_owner)`, RELEASE as
+    `(ino, handle, flock_owner)`, FORGET and BATCH_FORGET as `([(ino, count), ...])`.
+
+    A handler returns the body of the answer or an errno, 0 for success. None: the request has begun, and
+    goes on in pyfuse3's handler; what `install_locks` tells of its kind is not told then. Takes effect at
+    once, until `session_ended`. Raises ValueError for another kind.
+    """
+
+def set_pace(look_ns: int, burst: int, /) -> None:
+    """Set how long pyfuse3's read of a request looks for one at most (less long where nothing comes), and how
+    many are answered until `take_count` is called."""
+
+def take_count() -> tuple[int, bool]:
+    """How many requests were read since the last call, and whether the last look found none."""
+
 def interrupt_event() -> int:
     """An event descriptor that becomes readable when a waiting request was interrupted."""
 

@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "_immediate.h"
+
 static PyObject *flock_callback, *test_callback, *set_callback, *flush_callback, *release_callback;
 static void (*original_flush)(fuse_req_t, fuse_ino_t, struct fuse_file_info *);
 static void (*original_release)(fuse_req_t, fuse_ino_t, struct fuse_file_info *);
@@ -45,14 +47,16 @@ static void tell(PyObject *callback, const char *format, fuse_ino_t ino, uint64_
 /* The kernel sends no unlock for a close: this is it, for all record locks of the process on the file. */
 static void handle_flush(fuse_req_t request, fuse_ino_t ino, struct fuse_file_info *file)
 {
-    tell(flush_callback, "KKK", ino, file->fh, file->lock_owner);
+    if (!request_has_begun())
+        tell(flush_callback, "KKK", ino, file->fh, file->lock_owner);
     original_flush(request, ino, file);
 }
 
 static void handle_release(fuse_req_t request, fuse_ino_t ino, struct fuse_file_info *file)
 {
     uint64_t flock_owner = file->flock_release ? file->lock_owner : 0;
-    tell(release_callback, "KKK", ino, file->fh, flock_owner);
+    if (!request_has_begun())
+        tell(release_callback, "KKK", ino, file->fh, flock_owner);
     original_release(request, ino, file);
 }
 

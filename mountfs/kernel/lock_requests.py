@@ -11,6 +11,7 @@ from functools import partial
 
 from mountfs.kernel import _extras, translate
 from mountfs.kernel.deferred_requests import Answer, DeferredRequests, Rest
+from mountfs.model.effect import asked_by
 from mountfs.model.filesystem import Filesystem, Handle, LockOwner, LockWait, RecordLock
 from mountfs.model.ids import Ino
 
@@ -36,7 +37,9 @@ class LockRequests:
             rest = lock(granted)
             return rest and partial(self._count_waiting, rest)
 
-        self._requests.begin_at_once(request, name, begin)
+        _, program = _extras.served_request()
+        with asked_by(program):
+            self._requests.begin_at_once(request, name, begin)
 
     async def _count_waiting(self, rest: LockWait) -> None:
         self.waiting += 1

@@ -4,10 +4,8 @@ import errno
 import functools
 import logging
 import stat
-from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
-from time import perf_counter
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import pyfuse3
 import trio
@@ -28,11 +26,10 @@ from pyfuse3 import (
 )
 
 from mountfs.kernel import translate
-from mountfs.kernel.errno_map import errno_for
-from mountfs.model.errors import FileNotFound, MountfsError
-from mountfs.model.filesystem import Filesystem, Handle, OpenedDirectory, OpenedFile
+from mountfs.kernel.begun_requests import BegunRequest
+from mountfs.kernel.requests import Found, Opened, OpenFiles, OpenReply, Requests
+from mountfs.model.filesystem import Filesystem, Handle
 from mountfs.model.ids import Ino
-from mountfs.rules.latency import Latencies
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -54,34 +51,21 @@ def _answered(handler: _Handler[_P, _R]) -> _Handler[_P, _R]:
 
     @functools.wraps(handler)
     async def guarded(self: "Operations", /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        self.requests[name] += 1
-        if self._on_begin is not None:
-            self._on_begin()
-        began = perf_counter()
+        begun, self.begun = self.begun, None
+        began = self.requests.begin(name) if begun is None else begun.began
         try:
+            if begun is not None:
+                result: _R = await begun.rest()
+                return result
             return await handler(self, *args, **kwargs)
-        except MountfsError as error:
-            raise FUSEError(errno_for(error)) from error
         except trio.Cancelled:
             raise FUSEError(errno.EIO) from None
         except Exception as error:
-            _log.exception("%s failed unexpectedly; the program gets EIO", name)
-            raise FUSEError(errno.EIO) from error
+            raise FUSEError(self.requests.failed(name, error)) from error
         finally:
-            if not (self._streams and name == "read" and args[0] in self._streams):
-                self.latencies[name].observe(perf_counter() - began)
+            self.requests.end(name, began, args[0] if args else None)
 
     return guarded
-
-
-class OpenFiles(Protocol):
-    """Hears of opens, and of the releases of regular files; see `passthrough.PassthroughFiles`."""
-
-    def opened(self, ino: Ino, opened: OpenedFile) -> bool: ...
-
-    def released(self, handle: Handle) -> None: ...
-
-    def directory_opened(self, opened: OpenedDirectory) -> None: ...
 
 
 class Operations(pyfuse3.Operations):
@@ -96,41 +80,25 @@ class Operations(pyfuse3.Operations):
         open_files: OpenFiles | None = None,
         on_begin: Callable[[], None] | None = None,
     ) -> None:
-        """`on_begin` is called as each handler begins."""
+        """`on_begin` is called as each request begins."""
         super().__init__()
-        self._on_begin = on_begin
         self._filesystem = filesystem
         self._open_files = open_files
-        self.requests: Counter[str] = Counter()
-        """How many the kernel has made, by operation; locks are not counted."""
-        self.latencies = Latencies()
-        """How long each took from the handler's begin to its answer, by operation; reads of streams, which
-        wait for something to happen, are left out."""
-        self._streams: set[Handle] = set()
+        self.requests = Requests(filesystem, open_files, on_begin)
+        self.begun: BegunRequest | None = None
+        """The request whose handler pyfuse3 calls next, where it was begun already."""
         self._directories: dict[Handle, Ino] = {}  # open ones: pyfuse3 tells no inode at fsyncdir
 
     @_answered
     async def lookup(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> EntryAttributes:
-        times = self._filesystem.cache_times(Ino(parent_inode))
-        try:
-            attributes = await self._filesystem.lookup(Ino(parent_inode), name)
-        except FileNotFound:
-            if times.missing_s > 0:
-                return translate.missing_entry(times.missing_s)
-            raise
-        return translate.entry_attributes(attributes, times)
+        return self.entry(await self.requests.lookup(Ino(parent_inode), name))
 
     async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
-        self.requests["forget"] += 1
-        try:
-            self._filesystem.forget([(Ino(ino), count) for ino, count in inode_list])
-        except Exception:
-            _log.exception("forget failed unexpectedly; the inodes stay in memory")
+        self.requests.forget(inode_list)
 
     @_answered
     async def getattr(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
-        attributes = await self._filesystem.attributes(Ino(inode))
-        return translate.entry_attributes(attributes, self._filesystem.cache_times(Ino(inode)))
+        return self.entry(await self.requests.attributes(Ino(inode)))
 
     @_answered
     async def setattr(
@@ -206,19 +174,12 @@ class Operations(pyfuse3.Operations):
     async def create(
         self, parent_inode: InodeT, name: FileNameT, mode: ModeT, flags: FlagT, ctx: RequestContext
     ) -> tuple[FileInfo, EntryAttributes]:
-        bits, caller = stat.S_IMODE(mode), translate.caller(ctx)
-        parent = Ino(parent_inode)
-        if name == translate.UNNAMED:
-            opened, attributes = await self._filesystem.create_unnamed(parent, bits, flags, caller)
-        else:
-            opened, attributes = await self._filesystem.create(parent, name, bits, flags, caller)
-        times = self._filesystem.cache_times(parent)
-        info = await self._answer(Ino(attributes.ino), opened)
-        return info, translate.entry_attributes(attributes, times)
+        caller = translate.caller(ctx)
+        return self.created(await self.requests.create(Ino(parent_inode), name, mode, flags, caller))
 
     @_answered
     async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> FileInfo:
-        return await self._answer(Ino(inode), await self._filesystem.open(Ino(inode), flags))
+        return self.opened(await self.requests.open(Ino(inode), flags))
 
     @_answered
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
@@ -234,10 +195,7 @@ class Operations(pyfuse3.Operations):
 
     @_answered
     async def release(self, fh: FileHandleT) -> None:
-        self._streams.discard(Handle(fh))
-        if self._open_files:
-            self._open_files.released(Handle(fh))
-        await self._filesystem.release(Handle(fh))
+        await self.requests.release(Handle(fh))
 
     @_answered
     async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
@@ -247,8 +205,8 @@ class Operations(pyfuse3.Operations):
     async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
         opened = await self._filesystem.open_directory(Ino(inode))
         self._directories[opened.handle] = Ino(inode)
-        if self._open_files:
-            self._open_files.directory_opened(opened)
+        if self._open_files is not None:
+            self._prepare(opened.handle, self._open_files.directory_opened(opened))
         return opened.handle
 
     @_answered
@@ -293,16 +251,21 @@ class Operations(pyfuse3.Operations):
     async def removexattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> None:
         await self._filesystem.remove_xattr(Ino(inode), name)
 
-    async def _answer(self, ino: Ino, opened: OpenedFile) -> FileInfo:
-        """Without a checkpoint, unless the open fails: the kernel knows no handle then, so it is released."""
-        if opened.stream:
-            self._streams.add(opened.handle)
-        if self._open_files is None:
-            return translate.file_info(opened)
-        try:
-            in_passthrough = self._open_files.opened(ino, opened)
-        except Exception:
-            with trio.CancelScope(shield=True):
-                await self._filesystem.release(opened.handle)
-            raise
-        return translate.file_info(opened, in_passthrough=in_passthrough)
+    # Results in pyfuse3's words; those of opens to be called right before the handler returns them.
+
+    def entry(self, found: Found) -> EntryAttributes:
+        if found.attributes is None:
+            return translate.missing_entry(found.times.missing_s)
+        return translate.entry_attributes(found.attributes, found.times)
+
+    def opened(self, opened: Opened) -> FileInfo:
+        self._prepare(opened.file.handle, opened.reply)
+        return translate.file_info(opened.file, in_passthrough=opened.in_passthrough)
+
+    def created(self, what: tuple[Opened, Found]) -> tuple[FileInfo, EntryAttributes]:
+        opened, found = what
+        return self.opened(opened), self.entry(found)
+
+    def _prepare(self, handle: Handle, reply: OpenReply | None) -> None:
+        if reply is not None and self._open_files is not None:
+            self._open_files.prepare(handle, reply)

@@ -12,6 +12,7 @@ from typing import Final
 
 from mountfs.kernel import _extras
 from mountfs.kernel.backing_files import BackingFiles, BackingId, OpenMode
+from mountfs.kernel.requests import OpenReply
 from mountfs.model.filesystem import Handle, OpenedDirectory, OpenedFile
 from mountfs.model.ids import Ino
 
@@ -84,17 +85,17 @@ class PassthroughFiles:
             self._state = found
         return found
 
-    def opened(self, ino: Ino, opened: OpenedFile) -> bool:
-        """Record an open, and prepare its answer: to be called right before the handler returns it.
+    def opened(self, ino: Ino, opened: OpenedFile) -> OpenReply | None:
+        """Record an open, and return what its answer needs.
 
-        Returns whether the kernel serves it by itself. A backing file that the kernel refuses makes it an
-        ordinary open. Raises BackingDiffers where the kernel would fail the open.
+        A backing file that the kernel refuses makes it an ordinary open. Raises BackingDiffers where the
+        kernel would fail the open.
         """
         backing = self._backing_id(ino, opened)
         flags = _NO_FLUSH if opened.no_flush else 0
         if flags or backing is not None:
-            _extras.set_open_reply(opened.handle, flags, _NO_ID if backing is None else backing)
-        return backing is not None
+            return OpenReply(flags, _NO_ID if backing is None else backing)
+        return None
 
     def released(self, handle: Handle) -> None:
         """The kernel is done with `handle`."""
@@ -106,11 +107,15 @@ class PassthroughFiles:
         except OSError as error:  # the release itself has to go on
             _log.warning("the kernel keeps a backing file until the mount ends: %s", error.strerror)
 
-    def directory_opened(self, opened: OpenedDirectory) -> None:
-        """Prepare the answer to the open of a directory: to be called right before the handler returns it."""
+    def directory_opened(self, opened: OpenedDirectory) -> OpenReply | None:
+        """Return what the answer to the open of a directory needs."""
         if opened.may_cache:
-            flags = _CACHE_DIR | (_KEEP_CACHE if opened.keep_cache else 0)
-            _extras.set_open_reply(opened.handle, flags, _NO_ID)
+            return OpenReply(_CACHE_DIR | (_KEEP_CACHE if opened.keep_cache else 0), _NO_ID)
+        return None
+
+    def prepare(self, handle: Handle, reply: OpenReply) -> None:
+        """Have libfuse's answer amended: to be called right before the handler returns `handle`."""
+        _extras.set_open_reply(handle, *reply)
 
     def _backing_id(self, ino: Ino, opened: OpenedFile) -> BackingId | None:
         offered = opened.backing if self.state().available else None

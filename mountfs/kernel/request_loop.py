@@ -1,12 +1,11 @@
 """A faster wait for pyfuse3: look whether a request is there before going to sleep for one.
 
-More than half of pyfuse3's time per request goes into its lock and its sleep. Needs the C extension: two
-tasks may find the same request, and only its read does not block for the one that comes too late.
+More than half of pyfuse3's time per request goes into its lock and its sleep. Needs the C extension, whose
+read does not block, looks for a while, and answers what needs no waiting.
 """
 
 import math
 import os
-import select
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final, cast
@@ -14,24 +13,25 @@ from typing import Final, cast
 import pyfuse3
 import trio
 
+from mountfs.kernel import _extras
+
 BURST: Final = 32
 """After so many requests without a rest, the other tasks of the daemon get their turn."""
 
-LOOKS: Final = 40 if len(os.sched_getaffinity(0)) > 1 else 1
-"""How often to look: for some 20 µs, what a program needs from one answer to its next request. With a
-single processor that program could not run meanwhile."""
+LOOK_NS: Final = 80_000 if len(os.sched_getaffinity(0)) > 1 else 0
+"""How long a look takes at most, while looks find something: what a program needs from one answer to its next
+request. With a single processor that program could not run meanwhile."""
 
 
 class EagerRequests:
     """Takes the place of pyfuse3's wait, until `restore`."""
 
-    def __init__(self, device: int) -> None:
+    def __init__(self) -> None:
         # pyfuse3 offers no other place for this; its stubs do not tell of the function.
         self._original = cast("Callable[[], Awaitable[bool]]", pyfuse3._wait_fuse_readable)  # type: ignore[attr-defined]
-        self._poller = select.poll()
-        self._poller.register(device, select.POLLIN)
         self._taken = 0
         self._last = -math.inf
+        _extras.set_pace(LOOK_NS, BURST)
         pyfuse3._wait_fuse_readable = self._wait  # type: ignore[attr-defined]
 
     @property
@@ -47,15 +47,14 @@ class EagerRequests:
         pyfuse3._wait_fuse_readable = self._original  # type: ignore[attr-defined]
 
     async def _wait(self) -> bool:
+        read, found_none = _extras.take_count()
+        if read:
+            self._taken += read
+            self._last = time.monotonic()
         if self._taken >= BURST:
             self._taken = 0
             await trio.lowlevel.checkpoint()
-        for _ in range(LOOKS):
-            if self._poller.poll(0):
-                self._taken += 1
-                self._last = time.monotonic()
-                return True
+        if not found_none:
+            return True
         self._taken = 0
-        readable = await self._original()
-        self._last = time.monotonic()
-        return readable
+        return await self._original()

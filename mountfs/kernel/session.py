@@ -28,6 +28,7 @@ from mountfs.rules.latency import Histogram
 if extension.AVAILABLE:
     from mountfs.kernel import _extras
     from mountfs.kernel.deferred_requests import DeferredRequests
+    from mountfs.kernel.immediate_requests import ImmediateRequests
     from mountfs.kernel.lock_requests import LockRequests
     from mountfs.kernel.passthrough import PassthroughFiles
     from mountfs.kernel.range_requests import RangeRequests
@@ -104,12 +105,12 @@ class Session:
     @property
     def requests(self) -> Mapping[str, int]:
         """How many requests of the kernel reached the daemon, by operation."""
-        return self._operations.requests if self._operations else {}
+        return self._operations.requests.counts if self._operations else {}
 
     @property
     def latencies(self) -> Mapping[str, Histogram]:
         """How long these requests took, by operation."""
-        return self._operations.latencies if self._operations else {}
+        return self._operations.requests.latencies if self._operations else {}
 
     @property
     def backing_ids(self) -> int:
@@ -146,6 +147,8 @@ class Session:
         place = os.path.abspath(self._options.mountpoint)
         begin = self._served.note_served if self._served else None
         self._operations = Operations(self._filesystem, self._open_files, begin)
+        if extension.AVAILABLE:
+            ImmediateRequests(self._filesystem, self._operations)
         try:
             pyfuse3.init(self._operations, self._target(place), _fuse_options(self._options))
         except RuntimeError as error:
@@ -153,6 +156,8 @@ class Session:
             hint = "run it again in a terminal: libfuse has told the reason on standard error"
             raise FuseUnavailable(f"{place}: mounting failed ({error})", hint=hint) from error
         self._mount = mounts.mount_at(place)
+        if self._mount is not None and extension.AVAILABLE:
+            mounts.widen_read_ahead(self._mount)
         device = None
         if extension.AVAILABLE:
             device = _extras.session_fd()
@@ -161,7 +166,7 @@ class Session:
                 _extras.take_device(self._options.passthrough, self._options.clears_set_id)
             except OSError as error:
                 _log.warning("%s: mounted without passthrough: libfuse refuses (%s)", place, error.strerror)
-            self._eager = EagerRequests(device)
+            self._eager = EagerRequests()
         self._notifier.arm(device)
 
     def _target(self, place: str) -> str:

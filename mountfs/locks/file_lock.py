@@ -11,11 +11,12 @@ from contextlib import contextmanager
 
 import trio
 
+from mountfs.model.effect import ASKED_BY
 from mountfs.model.errors import LeaseLost, MountfsError, WouldBlock, WouldDeadlock
 from mountfs.model.filesystem import WHOLE_FILE, ByteSpan, LockHolder, LockKind
 from mountfs.model.ids import Ino
 from mountfs.model.remote import Lease
-from mountfs.rules.lease import FileLease, LeaseEvent, LeaseState, Turn
+from mountfs.rules.lease import CEDABLE, FileLease, LeaseEvent, LeaseState, Turn
 from mountfs.rules.local_locks import LocalLocks, LockRequest, holder_of, span_of
 from mountfs.rules.record_table import RecordOwners, RecordRequest
 
@@ -33,6 +34,7 @@ class Call:
         self.told = False
         """Whoever called knows that the lock is his: it can only be unlocked now."""
         self.when_granted: Callable[[], None] = lambda: None
+        self.program = ASKED_BY.get()
 
     def grant(self) -> None:
         self.done.set()
@@ -86,6 +88,8 @@ class FileLock:
         """The node changed since this was last cleared."""
         self.refused = False
         """Somebody here waits for another mount to give the lease back."""
+        self.renewing = False
+        """The remote is being asked for more time; the answer may bring another token."""
         self.closed = False
         self._clock = clock
         self._owners = owners
@@ -99,6 +103,8 @@ class FileLock:
         """Have the local lock, and wait for the lease and for what others wrote."""
         self._give_back: GiveBack | None = None
         self._last_holder: LockHolder | None = None
+        self.unlocked_by: int | None = None
+        """The program that gave up a lock last, None where it closed the file, or ended."""
         self._watch: tuple[Callable[[], bool], trio.CancelScope] | None = None
 
     # What holds now
@@ -118,6 +124,11 @@ class FileLock:
     def wanted(self) -> bool:
         """Somebody waits for the lease to be acquired or filled."""
         return bool(self._granted)
+
+    @property
+    def first_program(self) -> int | None:
+        """Who of those that want the lease came first, as far as that is known."""
+        return next((call.program for call in self._granted.values()), None)
 
     @property
     def in_a_hurry(self) -> bool:
@@ -166,6 +177,7 @@ class FileLock:
         Returns what its caller has to wait for: the lease was in use by nobody else. Repeating it, after a
         wait that was interrupted, returns the same.
         """
+        self.unlocked_by = ASKED_BY.get()
         self._release(holder, span)
         self._advance()
         back = self._give_back
@@ -218,6 +230,18 @@ class FileLock:
         self._when_granted()
         self.turn = self.turn or Turn(self._clock())
         self._advance()
+
+    def take_over(self, other: "FileLock") -> bool:
+        """A rename gave the node of the other file to this one: so comes its lease, with the turn that it is
+        held in. What is locked of the other is known on this mount only from now on. Return whether the
+        other had a lease that can be handed over just now."""
+        if other.renewing or other.lease.state not in CEDABLE or not other.lease.is_valid(self._clock()):
+            return False
+        self.turn, other.turn = other.turn, None
+        token, term = other.lease.cede()
+        self.acquired(Lease(token, term.duration_s), term.start)
+        other.end_turn()
+        return True
 
     def renewed(self, answer: Lease, sent_at: float) -> None:
         """Harmless when the lease is not in hand any more."""

@@ -10,7 +10,7 @@ from typing import Final
 import trio
 
 from mountfs.locks.file_lock import Call, FileLock, GiveBack
-from mountfs.locks.lease_agent import LeaseAgent
+from mountfs.locks.lease_agent import LeaseAgent, MountSide
 from mountfs.model.errors import LeaseLost, MountEnding, RemoteUnavailable
 from mountfs.model.filesystem import (
     WHOLE_FILE,
@@ -100,12 +100,18 @@ class FileLocks:
         clock: Callable[[], float] = trio.current_time,
         when_refused: Callable[[], None] = lambda: None,
     ) -> None:
-        self._remote = remote
+        self._side = MountSide(
+            remote=remote,
+            publishing=publishing,
+            memory=memory,
+            holder=holder,
+            duration_s=duration_s,
+            clock=clock,
+            chance=CHANCE,
+            former_holder=self._former_holder,
+        )
         self._publishing = publishing
         self._fence = fence
-        self._memory = memory
-        self._holder = holder
-        self._duration_s = duration_s
         self._publish_patience_s = publish_patience_s
         self._close_patience_s = close_patience_s
         self._clock = clock
@@ -428,16 +434,7 @@ class FileLocks:
         return lock
 
     async def _tend(self, lock: FileLock) -> None:
-        agent = LeaseAgent(
-            lock,
-            self._remote,
-            self._publishing,
-            self._memory,
-            holder=self._holder,
-            duration_s=self._duration_s,
-            clock=self._clock,
-            chance=CHANCE,
-        )
+        agent = LeaseAgent(lock, self._side)
         known = self._remembered.pop(lock.ino, None)
         if known is not None:
             await agent.adopt(known)
@@ -447,6 +444,10 @@ class FileLocks:
         self._fence.forget(lock.ino)
         self._lost_before += lock.lease.lost
         self._note_idle()
+
+    def _former_holder(self, lock: FileLock) -> FileLock | None:
+        others = (other for other in self._locks.values() if other is not lock)
+        return next((other for other in others if other.lease.node == lock.lease.node), None)
 
     async def _run_agents(self, shield: trio.CancelScope, *, task_status: trio.TaskStatus[None]) -> None:
         with shield:

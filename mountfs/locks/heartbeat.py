@@ -43,6 +43,10 @@ async def _renew(lock: FileLock, remote: Remote, clock: Callable[[], float]) -> 
     node, lease = lock.lease.node, lock.lease
     assert node is not None, "a lease in hand has a node"
     sent_at = clock()
-    with trio.fail_after(lease.term.duration_s * TRY_MOST):
-        answer = await remote.renew_lease(node, lease.token)
+    lock.renewing = True
+    try:
+        with trio.fail_after(lease.term.duration_s * TRY_MOST):
+            answer = await remote.renew_lease(node, lease.token)
+    finally:
+        lock.renewing = False
     lock.renewed(answer, sent_at)

@@ -2,16 +2,20 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final
 
 import trio
 
 from mountfs.locks.file_lock import FileLock
 from mountfs.locks.heartbeat import keep_renewed
+from mountfs.model.effect import ASKED_BY, asked_by
 from mountfs.model.errors import (
     ContentUnavailable,
     LeaseHeld,
     MountfsError,
+    NodeNotFound,
     OperationNotSupported,
     RateLimited,
     RemoteError,
@@ -29,6 +33,9 @@ ACQUIRING: Final = Backoff(0.05, 2.0)
 PUBLISHING: Final = Backoff(1.0, 30.0)
 RELEASING: Final = Backoff(0.5, 5.0)
 
+GONE_TRIES: Final = 3
+"""How often a service may say that a file is not there which this mount still finds there."""
+
 PAUSE_S: Final = 0.1
 """At most this, and at least half, passes between giving a lease back and taking it again when the turn of
 this mount is over; those who were told of the release need one round trip."""
@@ -37,33 +44,36 @@ LATER: Final = (RemoteUnavailable, ContentUnavailable)
 """The errors after which trying again may help."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountSide:
+    """What the agents of all files of a mount share.
+
+    `holder`: how the remote names this mount to others. `former_holder` finds the lock of another file with a
+    lease on the node that this one has now.
+    """
+
+    remote: Remote
+    publishing: Publishing
+    memory: LeaseMemory
+    holder: str
+    duration_s: float
+    clock: Callable[[], float]
+    chance: Callable[[], float]
+    former_holder: Callable[[FileLock], FileLock | None]
+
+
 class LeaseAgent:
     """Works for one `FileLock` as long as the file is in use."""
 
-    def __init__(
-        self,
-        lock: FileLock,
-        remote: Remote,
-        publishing: Publishing,
-        memory: LeaseMemory,
-        *,
-        holder: str,
-        duration_s: float,
-        clock: Callable[[], float],
-        chance: Callable[[], float],
-    ) -> None:
+    def __init__(self, lock: FileLock, side: MountSide) -> None:
         self._lock = lock
-        self._remote = remote
-        self._publishing = publishing
-        self._memory = memory
-        self._holder = holder
-        self._duration_s = duration_s
-        self._clock = clock
-        self._chance = chance
+        self._side = side
 
     async def run(self) -> None:
         """Return when nobody uses the lock any more and the lease is given back; nothing suspends between
         that finding and the return. Cancelled, it leaves a lease to its expiry."""
+        # It is begun by the request of one program, and works for all.
+        ASKED_BY.set(None)
         while await self._wait_wanted():
             self._lock.apply(LeaseEvent.DEMANDED)
             await self._acquire()
@@ -78,19 +88,19 @@ class LeaseAgent:
         lock.lease.node = known.node
         await self._recall(known)
         await self._keep_and_give_back()
-        self._memory.erase_lease(lock.ino)
+        self._side.memory.erase_lease(lock.ino)
         lock.end_turn()
 
     async def _recall(self, known: KnownLease) -> None:
-        lock, attempt, began = self._lock, 0, self._clock()
+        lock, attempt, began = self._lock, 0, self._side.clock()
         while self._state is LeaseState.ADOPTING:
-            sent_at = self._clock()
+            sent_at = self._side.clock()
             try:
-                answer = await self._remote.renew_lease(known.node, known.token)
+                answer = await self._side.remote.renew_lease(known.node, known.token)
             except LATER:
-                if self._clock() > began + self._duration_s:
+                if self._side.clock() > began + self._side.duration_s:
                     lock.apply(LeaseEvent.ABANDONED)
-                await trio.sleep(ACQUIRING.delay_s(attempt, self._chance()))
+                await trio.sleep(ACQUIRING.delay_s(attempt, self._side.chance()))
                 attempt += 1
             except MountfsError as error:
                 logger.info("the lock on inode %d of an earlier run is gone: %s", lock.ino, error)
@@ -102,13 +112,15 @@ class LeaseAgent:
     async def _keep_and_give_back(self) -> None:
         if self._lock.lease.in_hand:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(keep_renewed, self._lock, self._remote, self._clock, self._chance)
+                nursery.start_soon(
+                    keep_renewed, self._lock, self._side.remote, self._side.clock, self._side.chance
+                )
                 await self._use()
                 nursery.cancel_scope.cancel()
-            if self._state is not LeaseState.RELEASING:
+            if self._state is not LeaseState.RELEASING and self._lock.lease.is_granted:
                 # Lost by our count: where the remote still keeps it, nobody need wait for its end.
                 await self._try_release()
-                self._memory.erase_lease(self._lock.ino)
+                self._side.memory.erase_lease(self._lock.ino)
         if self._state is LeaseState.RELEASING:
             await self._release()
 
@@ -133,7 +145,7 @@ class LeaseAgent:
         if lock.turn is None:
             return
         with lock.until(lambda: lock.closed or (lock.wanted and not lock.yielding)):
-            await trio.sleep(PAUSE_S * (0.5 + self._chance() / 2))
+            await trio.sleep(PAUSE_S * (0.5 + self._side.chance() / 2))
         if lock.yielding or not lock.wanted:
             lock.end_turn()
 
@@ -152,6 +164,12 @@ class LeaseAgent:
             except LeaseHeld as error:
                 lock.held_elsewhere(error.message)
                 attempt = await self._back_off(attempt, 0)
+            except NodeNotFound as error:
+                # Deleted, which is not known here yet: then the lock is one of this mount only.
+                if attempt >= GONE_TRIES:
+                    lock.refuse(error, patient_too=True)
+                await self._learn()
+                attempt = await self._back_off(attempt, 0)
             except LATER as error:
                 lock.refuse(error, patient_too=False)
                 attempt = await self._back_off(attempt, _asked_delay_s(error))
@@ -159,26 +177,44 @@ class LeaseAgent:
                 lock.refuse(error, patient_too=True)
         lock.refused = False
 
+    async def _learn(self) -> None:
+        """Let what the remote has of the file by now be known here, as far as it tells."""
+        with self._lock.until(lambda: not self._lock.wanted), suppress(MountfsError):
+            await self._side.publishing.refresh(self._lock.ino)
+
     async def _try_acquire(self) -> None:
         lock = self._lock
         with lock.until(lambda: not lock.wanted) as scope:
-            lock.lease.node = await self._publishing.ensure_remote(lock.ino)
+            lock.lease.node = await self._side.publishing.ensure_remote(lock.ino)
         if scope.cancelled_caught:
+            return
+        if self._take_over():
             return
         # Not given up when nobody wants it any more: a request that was sent may have taken the lease, and
         # only its answer tells how to give that back.
-        sent_at = self._clock()
-        answer = await self._remote.acquire_lease(
-            self._node, duration_s=self._duration_s, holder=self._holder
-        )
-        self._memory.record_lease(KnownLease(lock.ino, self._node, answer.token))
+        sent_at = self._side.clock()
+        with asked_by(lock.first_program):
+            answer = await self._side.remote.acquire_lease(
+                self._node, duration_s=self._side.duration_s, holder=self._side.holder
+            )
+        self._side.memory.record_lease(KnownLease(lock.ino, self._node, answer.token))
         lock.acquired(answer, sent_at)
+
+    def _take_over(self) -> bool:
+        """Where another file here had the node when its lease was taken, that lease is this file's now."""
+        lock = self._lock
+        other = self._side.former_holder(lock)
+        if other is None or not lock.take_over(other):
+            return False
+        self._side.memory.record_lease(KnownLease(lock.ino, self._node, lock.lease.token))
+        self._side.memory.erase_lease(other.ino)
+        return True
 
     async def _back_off(self, attempt: int, at_least_s: float) -> int:
         """Wait before the next try, and return its number. News of the node start the count anew: the
         holder publishes shortly before it releases."""
         lock = self._lock
-        delay = max(at_least_s, ACQUIRING.delay_s(attempt, self._chance()))
+        delay = max(at_least_s, ACQUIRING.delay_s(attempt, self._side.chance()))
         with lock.until(lambda: lock.woken or lock.in_a_hurry or not lock.wanted):
             await trio.sleep(delay)
         return 0 if lock.woken else attempt + 1
@@ -202,8 +238,10 @@ class LeaseAgent:
                 return
             try:
                 with lock.until(lambda: not lock.wanted or not lock.lease.in_hand):
-                    await self._publishing.refresh(lock.ino)
-                    lock.apply(LeaseEvent.REFRESHED)
+                    await self._side.publishing.refresh(lock.ino)
+                    if self._state is LeaseState.REFRESHING:
+                        # Else it ended in the very moment in which this did.
+                        lock.apply(LeaseEvent.REFRESHED)
             except LATER as error:
                 lock.refuse(error, patient_too=False)
                 attempt = await self._back_off(attempt, _asked_delay_s(error))
@@ -215,34 +253,36 @@ class LeaseAgent:
         while self._state is LeaseState.PUBLISHING:
             try:
                 with lock.until(lambda: self._state is not LeaseState.PUBLISHING):
-                    await self._publishing.collect(lock.ino)
-                    if self._publishing.has_unpublished(lock.ino):
-                        await self._publishing.publish(lock.ino)
-                    lock.apply(LeaseEvent.PUBLISHED)
+                    await self._side.publishing.collect(lock.ino)
+                    if self._side.publishing.has_unpublished(lock.ino):
+                        await self._side.publishing.publish(lock.ino)
+                    if self._state is LeaseState.PUBLISHING:
+                        # Else it was taken into use, or ended, in the very moment in which this did.
+                        lock.apply(LeaseEvent.PUBLISHED)
             except MountfsError as error:
                 logger.info("inode %d stays locked, its content is not safe yet: %s", lock.ino, error)
                 lock.publish_failed(error, for_ever=not isinstance(error, LATER))
                 with lock.until(lambda: self._state is not LeaseState.PUBLISHING):
-                    await trio.sleep(PUBLISHING.delay_s(attempt, self._chance()))
+                    await trio.sleep(PUBLISHING.delay_s(attempt, self._side.chance()))
                 attempt += 1
 
     async def _release(self) -> None:
         """Tell the remote, or wait until the lease has ended by itself."""
         lock, attempt = self._lock, 0
-        while not await self._try_release() and self._clock() < lock.lease.term.ends_at:
+        while not await self._try_release() and self._side.clock() < lock.lease.term.ends_at:
             lock.release_tried()
             lock.refuse(RemoteUnavailable("the lock cannot be given back at present"), patient_too=False)
-            await trio.sleep(RELEASING.delay_s(attempt, self._chance()))
+            await trio.sleep(RELEASING.delay_s(attempt, self._side.chance()))
             attempt += 1
         lock.release_tried()
-        self._memory.erase_lease(lock.ino)
+        self._side.memory.erase_lease(lock.ino)
         lock.apply(LeaseEvent.RELEASED)
 
     async def _try_release(self) -> bool:
         """Say whether the lease is settled with the remote; one that refuses is left to the expiry."""
         try:
-            with trio.move_on_after(self._duration_s * TRY_MOST):
-                await self._remote.release_lease(self._node, self._lock.lease.token)
+            with trio.move_on_after(self._side.duration_s * TRY_MOST), asked_by(self._lock.unlocked_by):
+                await self._side.remote.release_lease(self._node, self._lock.lease.token)
                 return True
         except RemoteUnavailable as error:
             logger.info("giving back the lock on inode %d failed: %s", self._lock.ino, error)

@@ -1,9 +1,29 @@
 """What a mount did to its workspace, and on whose behalf: the words of its audit log."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from mountfs.model.ids import NodeId, VersionId
+
+ASKED_BY: Final[ContextVar[int | None]] = ContextVar("asked_by", default=None)
+"""The program on whose behalf this task acts, where it is not the one that changed the entry last: whoever
+asked at the control socket, or for a lock."""
+
+
+@contextmanager
+def asked_by(program: int | None) -> Iterator[None]:
+    """What is changed within is changed for this program; None: as before."""
+    if program is None:
+        yield
+        return
+    before = ASKED_BY.set(program)
+    try:
+        yield
+    finally:
+        ASKED_BY.reset(before)
 
 
 @dataclass(frozen=True, slots=True)

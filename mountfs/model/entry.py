@@ -45,9 +45,8 @@ SEALED: Final = ""
 """In place of a hash: closed, with the size that the entry has."""
 
 
-@dataclass(frozen=True, slots=True)
-class EntryRecord:
-    """One entry as the journal keeps it.
+class EntryRecord(NamedTuple):
+    """One entry as the journal keeps it. A tuple, since several are made for each file that a program writes.
 
     `parent` is None for an entry that has no name here any more (unlinked); it is kept as long as the
     remote has something to learn of it. `mode` includes the file type. `generation` counts the states of

@@ -136,7 +136,14 @@ class ArrivedSpoiled(UploadFailed):
 
 
 class RequestRefused(RemoteError):
-    """The remote refused the request for a reason without a type of its own."""
+    """The remote refused the request for a reason without a type of its own. `fields`: of what it was told,
+    that which it does not take."""
+
+    fields: frozenset[str] = frozenset()
+
+
+class NotOffered(RemoteError):
+    """The service has no such thing, or not for this credential."""
 
 
 class ProtocolViolation(RemoteError):

@@ -7,7 +7,7 @@ a bound.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple, NewType, Protocol
 
@@ -22,8 +22,7 @@ LockOwner = NewType("LockOwner", int)
 locks, the descriptors of a process (its table of them) for the other record locks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(NamedTuple):
     """What `stat` shows. `mode` includes the file type; times are in nanoseconds since the epoch.
 
     `blocks` are of 512 bytes, whatever the file system allocates at once. `volatile`: they may change without
@@ -41,7 +40,7 @@ class Attributes:
     mtime_ns: int
     ctime_ns: int
     blocks: int = 0
-    volatile: bool = field(default=False, compare=False)
+    volatile: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,8 +95,7 @@ class History(Protocol):
         ...
 
     async def restore(self, node: NodeId) -> RemoteNode:
-        """Bring it back from the trash, with what lies below it; tells where it is then, and its name there,
-        which may differ. Raises NodeNotFound."""
+        """As `Remote.restore`."""
         ...
 
     async def purge(self, node: NodeId) -> None:

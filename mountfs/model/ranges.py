@@ -56,6 +56,10 @@ class RangeSet:
             index += 1
         return gaps
 
+    def from_start(self) -> int:
+        """Return where the part ends that is included from 0 on; 0 where the first byte is not."""
+        return self._ends[0] if self._starts and self._starts[0] == 0 else 0
+
     def contains(self, start: int, end: int) -> bool:
         return not self.missing(start, end)
 

@@ -135,13 +135,36 @@ class Changes:
     everything: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class InventoryPage:
+    """A part of all live nodes, in the remote's order; `following` names the next part, None at the end.
+
+    What rows leave out is None or 0: often the version, the hash and the text.
+    """
+
+    nodes: Sequence[RemoteNode]
+    following: str | None
+
+
 class Remote(Protocol):
     """One workspace."""
+
+    @property
+    def serves_ranges(self) -> bool:
+        """False where a part of a content costs all that lies before it. It may turn out with any read."""
+        ...
 
     async def upload_limits(self) -> UploadLimits: ...
 
     async def list_folder(self, folder: NodeId) -> list[RemoteNode]:
         """Return every live child: version known, sha256 where it is told at once. Raises NodeNotFound."""
+        ...
+
+    async def newest(self, folder: NodeId, most: int) -> list[RemoteNode]:
+        """Return about `most` of the live children of a folder, those that changed last, in few calls.
+
+        Who is missing may be there all the same. Raises as `list_folder`.
+        """
         ...
 
     async def nodes(self, ids: Sequence[NodeId]) -> dict[NodeId, RemoteNode]:
@@ -167,8 +190,16 @@ class Remote(Protocol):
         """Set the free text of a node; makes no new version. Raises NodeNotFound."""
         ...
 
-    async def trash(self, node: NodeId) -> None:
-        """Send the node (of a folder: the subtree) to the trash. Absent or trashed already is success."""
+    async def trash(self, node: NodeId) -> RemoteNode | None:
+        """Send the node (of a folder: the subtree) to the trash. Absent or trashed already is success.
+
+        Returns what was deleted by this call, where the remote tells.
+        """
+        ...
+
+    async def restore(self, node: NodeId) -> RemoteNode:
+        """Bring the node back from the trash, with what lies below it; tells where it is then, and its name
+        there, which may differ. Raises NodeNotFound."""
         ...
 
     def read(
@@ -276,6 +307,23 @@ class Remote(Protocol):
 
         Without a cursor the answer is the present cursor and no node. With `everything` the source cannot
         tell. Deletions may be missing, and what changed just now.
+        """
+        ...
+
+    def pushed(self) -> AbstractAsyncContextManager[AsyncIterator[frozenset[NodeId]]]:
+        """Hear of changes as they happen: entering opens a channel, and each item names nodes that changed.
+
+        It tells nothing of what was before, and may lose what happens: only `changes` tells all. Entering
+        raises NotOffered where the remote has no such channel, and RemoteUnavailable. Iterating raises
+        RemoteUnavailable when the channel has ended, within half a minute also where nothing tells that.
+        """
+        ...
+
+    async def inventory(self, following: str | None) -> InventoryPage:
+        """Return a part of all live nodes: the first one, or that which an earlier part named.
+
+        What changed meanwhile may be missing, or come twice. Raises NotOffered where the remote tells its
+        nodes only folder by folder, RequestRefused for a part that it no longer knows.
         """
         ...
 

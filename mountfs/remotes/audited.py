@@ -45,6 +45,7 @@ class AuditedRemote:
         self._request_id = request_id
         self.upload_limits = inner.upload_limits
         self.list_folder = inner.list_folder
+        self.newest = inner.newest
         self.nodes = inner.nodes
         self.read = inner.read
         self.open_upload = inner.open_upload
@@ -56,7 +57,13 @@ class AuditedRemote:
         self.lease_holder = inner.lease_holder
         self.changes = inner.changes
         self.survey = inner.survey
+        self.pushed = inner.pushed
+        self.inventory = inner.inventory
         self.ask_again = inner.ask_again
+
+    @property
+    def serves_ranges(self) -> bool:
+        return self._inner.serves_ranges
 
     @asynccontextmanager
     async def effect(self, change: Change) -> AsyncIterator[Outcome]:
@@ -91,9 +98,13 @@ class AuditedRemote:
         async with self.effect(Change("describe", node=node)) as outcome:
             return outcome.of_node(await self._inner.describe(node, text))
 
-    async def trash(self, node: NodeId) -> None:
+    async def trash(self, node: NodeId) -> RemoteNode | None:
         async with self.effect(Change("trash", node=node)):
-            await self._inner.trash(node)
+            return await self._inner.trash(node)
+
+    async def restore(self, node: NodeId) -> RemoteNode:
+        async with self.effect(Change("restore", node=node)) as outcome:
+            return outcome.of_node(await self._inner.restore(node))
 
     async def upload_small(self, place: Placement, content: bytes, sha256: str) -> UploadState:
         if not isinstance(place, NewFile):

@@ -15,6 +15,7 @@ from mountfs.model.node import RemoteNode
 from mountfs.model.remote import (
     BatchFile,
     Changes,
+    InventoryPage,
     Lease,
     LeaseHolder,
     Placement,
@@ -34,6 +35,7 @@ class _Failure:
     error: RemoteError
     times: int | None
     after_effect: bool
+    then_hang: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -52,16 +54,28 @@ class FaultyRemote:
         self.inner = inner
         self._failures: defaultdict[str, deque[_Failure]] = defaultdict(deque)
         self._gates: dict[str, _Gate] = {}
+        self._delay_s: Callable[[], float] | None = None
 
     def fail(
-        self, method: str, error: RemoteError, *, times: int | None = 1, after_effect: bool = False
+        self,
+        method: str,
+        error: RemoteError,
+        *,
+        times: int | None = 1,
+        after_effect: bool = False,
+        then_hang: Sequence[str] = (),
     ) -> None:
         """Let the next `times` calls raise `error` (None: all until `heal`).
 
-        With `after_effect` the call happens first, and its answer is lost; a read then breaks off behind
-        its first piece.
+        With `after_effect` the call happens first, and its answer is lost; a read, or a channel, then breaks
+        off behind its first piece. The methods of `then_hang` hang from such a failure on.
         """
-        self._failures[_known(method)].append(_Failure(error, times, after_effect))
+        self._failures[_known(method)].append(_Failure(error, times, after_effect, tuple(then_hang)))
+
+    def delay(self, seconds: Callable[[], float]) -> None:
+        """Let each call from now on take this long before it has its effect, and its answer as long again;
+        `seconds` is asked anew each time. A poll for changes is late by the second of these only."""
+        self._delay_s = seconds
 
     def heal(self, method: str = ANY) -> None:
         """Drop the planned failures of the method, or all of them."""
@@ -92,11 +106,18 @@ class FaultyRemote:
         """Return as soon as a call of the method waits; `hang` must have been called."""
         await self._gates[method].reached.wait()
 
+    @property
+    def serves_ranges(self) -> bool:
+        return self.inner.serves_ranges
+
     async def upload_limits(self) -> UploadLimits:
         return await self._pass("upload_limits", lambda: self.inner.upload_limits())
 
     async def list_folder(self, folder: NodeId) -> list[RemoteNode]:
         return await self._pass("list_folder", lambda: self.inner.list_folder(folder))
+
+    async def newest(self, folder: NodeId, most: int) -> list[RemoteNode]:
+        return await self._pass("newest", lambda: self.inner.newest(folder, most))
 
     async def nodes(self, ids: Sequence[NodeId]) -> dict[NodeId, RemoteNode]:
         return await self._pass("nodes", lambda: self.inner.nodes(ids))
@@ -113,8 +134,11 @@ class FaultyRemote:
     async def move(self, node: NodeId, parent: NodeId) -> RemoteNode:
         return await self._pass("move", lambda: self.inner.move(node, parent))
 
-    async def trash(self, node: NodeId) -> None:
-        await self._pass("trash", lambda: self.inner.trash(node))
+    async def trash(self, node: NodeId) -> RemoteNode | None:
+        return await self._pass("trash", lambda: self.inner.trash(node))
+
+    async def restore(self, node: NodeId) -> RemoteNode:
+        return await self._pass("restore", lambda: self.inner.restore(node))
 
     @asynccontextmanager
     async def read(
@@ -186,11 +210,26 @@ class FaultyRemote:
     async def survey(self, cursor: ChangeCursor | None) -> Changes:
         return await self._pass("survey", lambda: self.inner.survey(cursor))
 
+    async def inventory(self, following: str | None) -> InventoryPage:
+        return await self._pass("inventory", lambda: self.inner.inventory(following))
+
+    @asynccontextmanager
+    async def pushed(self) -> AsyncIterator[AsyncIterator[frozenset[NodeId]]]:
+        failure = await self._before("pushed")
+        async with self.inner.pushed() as told:
+            if failure is None:
+                yield told
+                return
+            async with aclosing(_broken_off(told, failure.error)) as broken:
+                yield broken
+
     async def _pass(self, method: str, call: Callable[[], Awaitable[T]]) -> T:
         failure = await self._before(method)
         answer = await call()
+        if self._delay_s is not None:
+            await trio.sleep(self._delay_s())
         if failure:
-            raise failure.error.with_traceback(None)
+            raise self._error_of(failure)
         return answer
 
     async def _before(self, method: str) -> _Failure | None:
@@ -199,11 +238,18 @@ class FaultyRemote:
         if gate:
             gate.reached.set()
             await gate.open.wait()
+        if self._delay_s is not None and method != "changes":
+            await trio.sleep(self._delay_s())
         failure = self._take(method) or self._take(ANY)
         if failure and not failure.after_effect:
             await trio.lowlevel.checkpoint()
-            raise failure.error.with_traceback(None)
+            raise self._error_of(failure)
         return failure
+
+    def _error_of(self, failure: _Failure) -> RemoteError:
+        for method in failure.then_hang:
+            self.hang(method)
+        return failure.error.with_traceback(None)
 
     def _take(self, method: str) -> _Failure | None:
         planned = self._failures.get(method)
@@ -223,7 +269,7 @@ def _known(method: str) -> str:
     return method
 
 
-async def _broken_off(pieces: AsyncIterator[bytes], error: RemoteError) -> AsyncGenerator[bytes, None]:
+async def _broken_off(pieces: AsyncIterator[T], error: RemoteError) -> AsyncGenerator[T, None]:
     async for piece in pieces:
         yield piece
         break

@@ -3,23 +3,27 @@
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 
 import trio
 
 from mountfs.model.content_source import ContentSource
 from mountfs.model.errors import (
     CredentialRefused,
+    NotOffered,
     ReadOnlyCredential,
     RemoteError,
     RemoteUnavailable,
     RequestRefused,
     WorkspaceUnknown,
 )
+from mountfs.model.history import Hits, RemoteEvent, SearchIn, Trashed, Version
 from mountfs.model.ids import ChangeCursor, LeaseToken, NodeId, UploadId, VersionId
 from mountfs.model.node import RemoteNode
 from mountfs.model.remote import (
     BatchFile,
     Changes,
+    InventoryPage,
     Lease,
     LeaseHolder,
     NewFile,
@@ -30,23 +34,30 @@ from mountfs.model.remote import (
     UploadStatus,
     Workspace,
 )
-from mountfs.remotes.memory_workspace import DEFAULT_LIMITS, MemoryWorkspace
+from mountfs.remotes.memory_records import DEFAULT_LIMITS
+from mountfs.remotes.memory_workspace import MemoryWorkspace
 
 __all__ = ["DEFAULT_LIMITS", "MemoryRemote", "MemoryService", "MemoryWorkspace"]
 
 PIECE_BYTES = 64 * 1024
+INVENTORY_ROWS = 100
 
 
 class MemoryRemote:
-    """One client of a workspace. Every call passes a checkpoint, or takes `latency_s`, before it acts.
+    """One client of a workspace: its `mountfs.model.remote.Remote` and `mountfs.model.history.History`.
+    Every call passes a checkpoint, or takes `latency_s`, before it acts.
 
-    `calls` counts the calls by method name, `bytes_read` the bytes that left the workspace.
+    `calls` counts the calls by method name, `bytes_read` the bytes that left the workspace. `has_push` and
+    `has_inventory`: what it offers beside the feed. `serves_ranges` may be cleared.
     """
 
     def __init__(self, workspace: MemoryWorkspace, *, latency_s: float = 0) -> None:
         self.workspace = workspace
         self.calls: Counter[str] = Counter()
         self.bytes_read = 0
+        self.serves_ranges = True
+        self.has_push = False
+        self.has_inventory = True
         self._latency_s = latency_s
 
     async def upload_limits(self) -> UploadLimits:
@@ -56,6 +67,13 @@ class MemoryRemote:
     async def list_folder(self, folder: NodeId) -> list[RemoteNode]:
         await self._enter("list_folder")
         return self.workspace.listing(folder, trio.current_time())
+
+    async def newest(self, folder: NodeId, most: int) -> list[RemoteNode]:
+        await self._enter("newest")
+        now = trio.current_time()
+        told = [self.workspace.describe(child.id, now) for child in self.workspace.listing(folder, now)]
+        children = [child for child in told if child is not None]
+        return sorted(children, key=lambda child: (child.modified_ns, child.id), reverse=True)[:most]
 
     async def nodes(self, ids: Sequence[NodeId]) -> dict[NodeId, RemoteNode]:
         await self._enter("nodes")
@@ -82,9 +100,9 @@ class MemoryRemote:
         self.workspace.move(node, parent)
         return self._described(node)
 
-    async def trash(self, node: NodeId) -> None:
+    async def trash(self, node: NodeId) -> RemoteNode | None:
         await self._enter_writing("trash")
-        self.workspace.trash(node)
+        return self._described(node) if self.workspace.trash(node) else None
 
     @asynccontextmanager
     async def read(
@@ -92,6 +110,8 @@ class MemoryRemote:
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         await self._enter("read")
         content = self.workspace.content(node, version)
+        if not self.serves_ranges:
+            self.bytes_read += start
         async with aclosing(self._counted(_pieces(content, start, end))) as pieces:
             yield pieces
 
@@ -200,6 +220,58 @@ class MemoryRemote:
             return Changes(self.workspace.cursor(), frozenset())
         return self.workspace.changes_since(cursor)
 
+    @asynccontextmanager
+    async def pushed(self) -> AsyncIterator[AsyncIterator[frozenset[NodeId]]]:
+        await self._enter("pushed")
+        if not self.has_push:
+            raise NotOffered("this workspace pushes nothing")
+        yield _Pushed(self.workspace)
+
+    async def inventory(self, following: str | None) -> InventoryPage:
+        await self._enter("inventory")
+        if not self.has_inventory:
+            raise NotOffered("this workspace tells its nodes folder by folder")
+        start = int(following or 0)
+        rows = self.workspace.live_nodes(trio.current_time())
+        # As little of each as the service tells.
+        page = [replace(row, version=None, text="") for row in rows[start : start + INVENTORY_ROWS]]
+        is_last = start + INVENTORY_ROWS >= len(rows)
+        return InventoryPage(page, None if is_last else str(start + INVENTORY_ROWS))
+
+    # What is remembered.
+
+    async def versions(self, node: NodeId) -> list[Version]:
+        await self._enter("versions")
+        return self.workspace.past.versions(node)
+
+    async def restore_version(self, node: NodeId, version: VersionId) -> RemoteNode:
+        await self._enter_writing("restore_version")
+        self.workspace.restore_version(node, version)
+        return self._described(node)
+
+    async def trashed(self) -> list[Trashed]:
+        await self._enter("trashed")
+        return self.workspace.past.trashed()
+
+    async def restore(self, node: NodeId) -> RemoteNode:
+        await self._enter_writing("restore")
+        self.workspace.restore(node)
+        return self._described(node)
+
+    async def purge(self, node: NodeId) -> None:
+        await self._enter_writing("purge")
+        self.workspace.purge(node)
+
+    async def search(self, words: str, *, among: SearchIn, limit: int) -> Hits:
+        await self._enter("search")
+        return self.workspace.past.search(words, among, limit)
+
+    async def events(
+        self, *, node: NodeId | None = None, since_ns: int = 0, limit: int = 250
+    ) -> Sequence[RemoteEvent]:
+        await self._enter("events")
+        return self.workspace.past.events(node, since_ns, limit)
+
     async def _enter(self, method: str) -> None:
         self.calls[method] += 1
         await trio.sleep(self._latency_s)
@@ -213,6 +285,26 @@ class MemoryRemote:
         told = self.workspace.describe(node, trio.current_time())
         assert told is not None, "a node that was just changed is known"
         return told
+
+
+class _Pushed:
+    """What changes from its beginning on."""
+
+    def __init__(self, workspace: MemoryWorkspace) -> None:
+        self._workspace = workspace
+        self._cursor = workspace.cursor()
+
+    def __aiter__(self) -> "_Pushed":
+        return self
+
+    async def __anext__(self) -> frozenset[NodeId]:
+        while True:
+            told = self._workspace.changes_since(self._cursor)
+            self._cursor = told.cursor
+            if told.nodes:
+                await trio.lowlevel.checkpoint()
+                return told.nodes
+            await self._workspace.wait_news()
 
 
 async def _pieces(content: bytes, start: int, end: int) -> AsyncGenerator[bytes, None]:

@@ -2,13 +2,41 @@
 
 import hashlib
 import unicodedata
+from collections.abc import Container
 from dataclasses import dataclass, field
+from itertools import count
 from types import MappingProxyType
 from typing import Any
 
 from mountfs.model.ids import LeaseToken, NodeId, UploadId, VersionId
 from mountfs.model.node import NodeKind
-from mountfs.model.remote import Placement, UploadState, UploadStatus
+from mountfs.model.remote import Placement, UploadLimits, UploadState, UploadStatus
+
+MIB = 1024 * 1024
+
+DEFAULT_LIMITS = UploadLimits(
+    single_call_bytes=4 * MIB,
+    chunk_min_bytes=MIB,
+    chunk_max_bytes=100 * MIB,
+    chunks_max=550,
+    file_max_bytes=25 * 1024 * MIB,
+    parallel_chunks=3,
+    batch_files=200,
+    batch_bytes=100 * MIB,
+)
+
+
+def is_ordinary_name(name: str) -> bool:
+    return 0 < len(name) <= 255 and name not in {".", ".."} and not set(name) & {"/", "\0"}
+
+
+def numbered(name: str, taken: Container[str]) -> str:
+    """Return a name like this that is not taken."""
+    stem, dot, suffix = name.rpartition(".")
+    if not stem:
+        stem, dot, suffix = name, "", ""
+    candidates = (f"{stem} ({number}){dot}{suffix}" for number in count(2))
+    return next(one for one in candidates if one not in taken)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +44,8 @@ class Version:
     id: VersionId
     content: bytes
     sha256: str
+    name: str
+    created_ns: int
 
 
 @dataclass(slots=True)
@@ -37,6 +67,7 @@ class StoredNode:
     modified_ns: int
     versions: list[Version] = field(default_factory=list)
     trashed: bool = False
+    trashed_ns: int = 0
     text: str = ""
     lease: HeldLease | None = None
 

@@ -10,8 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 
-import trio
-
 from mountfs.model.errors import (
     FileTooBig,
     LeaseHeld,
@@ -23,11 +21,10 @@ from mountfs.model.errors import (
     UploadVanished,
     VersionMismatch,
 )
-from mountfs.model.ids import ROOT_NODE, ChangeCursor, LeaseToken, NodeId, UploadId, VersionId
+from mountfs.model.ids import ROOT_NODE, LeaseToken, NodeId, UploadId, VersionId
 from mountfs.model.node import NodeKind, RemoteNode
 from mountfs.model.remote import (
     BatchFile,
-    Changes,
     LeaseHolder,
     NewFile,
     Placement,
@@ -35,27 +32,21 @@ from mountfs.model.remote import (
     UploadState,
     UploadStatus,
 )
-from mountfs.remotes.memory_records import FoldedNames, HeldLease, StoredNode, Upload, Version
-
-MIB = 1024 * 1024
-
-DEFAULT_LIMITS = UploadLimits(
-    single_call_bytes=4 * MIB,
-    chunk_min_bytes=MIB,
-    chunk_max_bytes=100 * MIB,
-    chunks_max=550,
-    file_max_bytes=25 * 1024 * MIB,
-    parallel_chunks=3,
-    batch_files=200,
-    batch_bytes=100 * MIB,
+from mountfs.remotes.memory_feed import MemoryFeed
+from mountfs.remotes.memory_history import Past
+from mountfs.remotes.memory_records import (
+    DEFAULT_LIMITS,
+    FoldedNames,
+    HeldLease,
+    StoredNode,
+    Upload,
+    Version,
+    is_ordinary_name,
+    numbered,
 )
 
 
-def is_ordinary_name(name: str) -> bool:
-    return 0 < len(name) <= 255 and name not in {".", ".."} and not set(name) & {"/", "\0"}
-
-
-class MemoryWorkspace:
+class MemoryWorkspace(MemoryFeed):
     """One workspace that any number of `MemoryRemote` clients share.
 
     With `folds_names` names of one folder that differ only in case or Unicode form are one.
@@ -74,6 +65,7 @@ class MemoryWorkspace:
         now_ns: Callable[[], int] = time.time_ns,
         folds_names: bool = False,
     ) -> None:
+        super().__init__()
         self.id = workspace_id
         self.name = name
         self.writable = writable
@@ -86,19 +78,17 @@ class MemoryWorkspace:
         self._new_children: type[dict[str, NodeId]] = FoldedNames if folds_names else dict
         self._children: dict[NodeId, dict[str, NodeId]] = {ROOT_NODE: self._new_children()}
         self._uploads: dict[UploadId, Upload] = {}
-        self._changed: list[NodeId] = []
-        self._forgotten = 0
-        self._news = trio.Event()
+        self.past = Past(self._nodes, self._children)
         self._nodes[ROOT_NODE] = StoredNode(ROOT_NODE, NodeKind.FOLDER, "", ROOT_NODE, self._now_s())
 
     # Looking at the outcome
 
     def files(self) -> dict[str, bytes]:
         """Return path -> content of every live file; paths are relative, separated by slashes."""
-        return {path: node.versions[-1].content for path, node in self._walk() if node.versions}
+        return {path: node.versions[-1].content for path, node in self.past.walk() if node.versions}
 
     def folders(self) -> set[str]:
-        return {path for path, node in self._walk() if node.kind is NodeKind.FOLDER}
+        return {path for path, node in self.past.walk() if node.kind is NodeKind.FOLDER}
 
     def trash_names(self) -> list[str]:
         """Return the names of the nodes sent to the trash themselves, in order of their creation."""
@@ -134,6 +124,9 @@ class MemoryWorkspace:
         self._folder(folder)
         return [self._told(self._nodes[child], now, full=False) for child in self._children[folder].values()]
 
+    def live_nodes(self, now: float) -> list[RemoteNode]:
+        return [self._told(stored, now, full=False) for _, stored in self.past.walk()]
+
     def describe(self, node: NodeId, now: float) -> RemoteNode | None:
         stored = self._nodes.get(node)
         return self._told(stored, now, full=True) if stored else None
@@ -160,7 +153,7 @@ class MemoryWorkspace:
         self._relocate(stored, stored.parent, name)
         if stored.versions:
             self._add_version(stored, stored.versions[-1].content)
-        self._note(stored)
+        self._note(stored, "updated")
 
     def move(self, node: NodeId, parent: NodeId) -> None:
         stored = self._live(node)
@@ -174,24 +167,49 @@ class MemoryWorkspace:
         if there is not None and self._is_file(there) and self._is_file(node):
             self.trash(there)
         elif there is not None:
-            name = self._numbered(parent, name)
+            name = numbered(name, self._children[parent])
         self._relocate(stored, parent, name)
-        self._note(stored)
+        self._note(stored, "moved")
 
     def set_text(self, node: NodeId, text: str) -> None:
         stored = self._live(node)
         if text != stored.text:
             stored.text = text
-            self._note(stored)
+            self._note(stored, "updated")
 
-    def trash(self, node: NodeId) -> None:
+    def trash(self, node: NodeId) -> bool:
+        """Return whether there was something to delete."""
         stored = self._nodes.get(node)
         if stored is None or self._is_trashed(stored):
-            return
+            return False
         if node == ROOT_NODE:
             raise RequestRefused("the root of a workspace cannot be deleted")
         del self._children[stored.parent][stored.name]
-        stored.trashed = True
+        stored.trashed, stored.trashed_ns = True, self._now_s()
+        self._note(stored, "deleted")
+        return True
+
+    def restore(self, node: NodeId) -> None:
+        """Bring it back to where it was, under a number where its name is taken; to the top where that folder
+        is gone."""
+        stored = self.past.in_trash(node)
+        if stored.parent not in self._nodes or self._is_trashed(self._nodes[stored.parent]):
+            stored.parent = ROOT_NODE
+        there = self._children[stored.parent].get(stored.name)
+        if there is not None and self._is_file(there) and self._is_file(node):
+            self.trash(there)
+        elif there is not None:
+            stored.name = numbered(stored.name, self._children[stored.parent])
+        stored.trashed = False
+        self._children[stored.parent][stored.name] = node
+        self._note(stored, "restored")
+
+    def restore_version(self, node: NodeId, version: VersionId) -> None:
+        self._replace(self._live(node), self.past.content(node, version))
+
+    def purge(self, node: NodeId) -> None:
+        stored = self.past.in_trash(node)
+        self.past.purge(node)
         self._note(stored)
 
     def content(self, node: NodeId, version: VersionId | None) -> bytes:
@@ -333,27 +351,6 @@ class MemoryWorkspace:
         for stored in self._nodes.values():
             stored.lease = None
 
-    # Changes
-
-    def cursor(self) -> ChangeCursor:
-        return ChangeCursor(str(self._forgotten + len(self._changed)))
-
-    def changes_since(self, cursor: ChangeCursor) -> Changes:
-        position = int(cursor) - self._forgotten if cursor.isdecimal() else -1
-        if not 0 <= position <= len(self._changed):
-            return Changes(self.cursor(), frozenset(), everything=True)
-        return Changes(self.cursor(), frozenset(self._changed[position:]))
-
-    def forget_changes(self) -> None:
-        """Make every cursor given out before unknown."""
-        self._forgotten += len(self._changed) + 1
-        self._changed.clear()
-        self._wake()
-
-    async def wait_news(self) -> None:
-        """Return at the next change or step of an upload. Cancelling leaves no trace."""
-        await self._news.wait()
-
     # Inside
 
     def _now_s(self) -> int:
@@ -363,13 +360,10 @@ class MemoryWorkspace:
     def _new_id(self, mark: str) -> str:
         return f"{mark}{next(self._ids):028d}"
 
-    def _wake(self) -> None:
-        self._news.set()
-        self._news = trio.Event()
-
-    def _note(self, stored: StoredNode) -> None:
-        self._changed.append(stored.id)
-        self._wake()
+    def _note(self, stored: StoredNode, happened: str = "") -> None:
+        if happened:
+            self.past.note(stored, happened, self._now_s())
+        self._tell(stored.id)
 
     def _check_name(self, name: str) -> None:
         if not self._accepts_name(name):
@@ -415,22 +409,13 @@ class MemoryWorkspace:
             text=stored.text,
         )
 
-    def _walk(self) -> Iterator[tuple[str, StoredNode]]:
-        pending = [("", ROOT_NODE)]
-        while pending:
-            prefix, folder = pending.pop()
-            for name, child in self._children[folder].items():
-                yield prefix + name, self._nodes[child]
-                if child in self._children:
-                    pending.append((f"{prefix}{name}/", child))
-
     def _add(self, kind: NodeKind, parent: NodeId, name: str) -> StoredNode:
         stored = StoredNode(NodeId(self._new_id("2")), kind, name, parent, self._now_s())
         self._nodes[stored.id] = stored
         self._children[parent][name] = stored.id
         if kind is NodeKind.FOLDER:
             self._children[stored.id] = self._new_children()
-        self._note(stored)
+        self._note(stored, "created" if kind is NodeKind.FOLDER else "added")
         return stored
 
     def _relocate(self, stored: StoredNode, parent: NodeId, name: str) -> None:
@@ -439,30 +424,24 @@ class MemoryWorkspace:
         self._children[parent][name] = stored.id
         stored.modified_ns = self._now_s()
 
-    def _numbered(self, parent: NodeId, name: str) -> str:
-        stem, dot, suffix = name.rpartition(".")
-        if not stem:
-            stem, dot, suffix = name, "", ""
-        candidates = (f"{stem} ({number}){dot}{suffix}" for number in count(2))
-        return next(one for one in candidates if one not in self._children[parent])
-
     def _add_version(self, stored: StoredNode, content: bytes) -> None:
         sha256 = hashlib.sha256(content).hexdigest()
-        stored.versions.append(Version(VersionId(self._new_id("3")), content, sha256))
-        stored.modified_ns = self._now_s()
+        now_ns = self._now_s()
+        stored.versions.append(Version(VersionId(self._new_id("3")), content, sha256, stored.name, now_ns))
+        stored.modified_ns = now_ns
 
     def _replace(self, stored: StoredNode, content: bytes) -> None:
         if stored.versions and stored.versions[-1].content == content:
             return
         self._add_version(stored, content)
-        self._note(stored)
+        self._note(stored, "updated")
 
     def _place(self, place: NewFile, content: bytes) -> NodeId:
         existing = self._children[place.parent].get(place.name)
         if existing is not None and self._is_file(existing):
             self._replace(self._nodes[existing], content)
             return existing
-        name = place.name if existing is None else self._numbered(place.parent, place.name)
+        name = place.name if existing is None else numbered(place.name, self._children[place.parent])
         stored = self._add(NodeKind.FILE, place.parent, name)
         self._add_version(stored, content)
         return stored.id

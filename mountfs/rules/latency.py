@@ -30,3 +30,6 @@ class Latencies(defaultdict[str, Histogram]):
 
     def __init__(self) -> None:
         super().__init__(Histogram)
+
+    def observe(self, name: str, seconds: float) -> None:
+        self[name].observe(seconds)

@@ -62,6 +62,8 @@ class LeaseEvent(Enum):
     PUBLISHED = "published"
     RELEASED = "released"
     LAPSED = "lapsed"
+    CEDED = "ceded"
+    """Another file of this mount has the node by now, and the lease with it."""
 
 
 TRANSITIONS: Final[Mapping[LeaseState, Mapping[LeaseEvent, LeaseState]]] = {
@@ -82,10 +84,12 @@ TRANSITIONS: Final[Mapping[LeaseState, Mapping[LeaseEvent, LeaseState]]] = {
         LeaseEvent.ABANDONED: LeaseState.RELEASING,
         LeaseEvent.REFRESHED: LeaseState.HELD,
         LeaseEvent.LAPSED: LeaseState.RELEASING,
+        LeaseEvent.CEDED: LeaseState.LOCAL,
     },
     LeaseState.HELD: {
         LeaseEvent.UNUSED: LeaseState.PUBLISHING,
         LeaseEvent.LAPSED: LeaseState.LOST,
+        LeaseEvent.CEDED: LeaseState.LOCAL,
     },
     LeaseState.PUBLISHING: {
         LeaseEvent.REUSED: LeaseState.HELD,
@@ -100,6 +104,8 @@ TRANSITIONS: Final[Mapping[LeaseState, Mapping[LeaseEvent, LeaseState]]] = {
     LeaseState.LOCAL: {LeaseEvent.UNUSED: LeaseState.NONE},
 }
 """Anything absent is a bug of the caller and raises."""
+
+CEDABLE: Final = frozenset(state for state, row in TRANSITIONS.items() if LeaseEvent.CEDED in row)
 
 IN_HAND: Final = frozenset({LeaseState.REFRESHING, LeaseState.HELD, LeaseState.PUBLISHING})
 """The states in which the lease must be kept renewed."""
@@ -151,6 +157,11 @@ class FileLease:
         return self.state in IN_HAND
 
     @property
+    def is_granted(self) -> bool:
+        """Whether the remote granted it to this file, and it was not ceded since."""
+        return self._grant is not None
+
+    @property
     def token(self) -> LeaseToken:
         return self._granted[0]
 
@@ -171,6 +182,13 @@ class FileLease:
         if not self.in_hand:
             self.apply(LeaseEvent.GRANTED)
         self._grant = (answer.token, LeaseTerm(sent_at, answer.duration_s))
+
+    def cede(self) -> tuple[LeaseToken, LeaseTerm]:
+        """Give up what the remote granted, for another file of this mount."""
+        granted = self._granted
+        self.apply(LeaseEvent.CEDED)
+        self._grant = None
+        return granted
 
     def lapse(self) -> bool:
         """The lease can no longer be relied on; say whether somebody did."""

@@ -7,7 +7,7 @@ from typing import Final
 MIB: Final = 1024 * 1024
 
 BLOCK: Final = 128 * 1024
-"""The largest read that the kernel sends; fetching less would cost a round trip for each."""
+"""The least that is fetched of a large file; less would cost a round trip for each of a program's reads."""
 
 WHOLE_FILE: Final = 1 * MIB
 """Files up to this size come whole: one round trip costs more than their bytes."""
@@ -50,7 +50,7 @@ class ReadAhead:
         if file_size <= WHOLE_FILE:
             return ReadPlan(file_size, file_size, WHOLE_FILE)
         # The kernel may send two neighbouring reads of one stream in the wrong order.
-        sequential = abs(offset - self._expected) <= 2 * BLOCK
+        sequential = abs(offset - self._expected) <= 2 * max(size, BLOCK)
         self._expected = offset + size
         if not sequential:
             self._run_bytes = 0

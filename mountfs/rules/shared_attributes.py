@@ -5,10 +5,12 @@ stays as it is. The words, apart by blanks:
 
 - `x`: the file may be executed.
 - `m=SECONDS[.NANOSECONDS]:HASH`: its content was last modified then (Unix time).
+- `w=SECONDS[.NANOSECONDS]:HASH`: somebody wrote these very bytes again then, which makes no version: who
+  removes the file without having known of this write does not mean what is there.
 - `link=TARGET`: it is a symlink; the target with %XX for what could be mistaken.
 
-The last two are about one content and count for no other: HASH is the begin of its SHA-256, and a symlink has
-its target for content. So a version that comes from elsewhere never gets the time of another, and never
+The last three are about one content and count for no other: HASH is the begin of its SHA-256, and a symlink
+has its target for content. So a version that comes from elsewhere never gets the time of another, and never
 hides behind a link. Words that are not known here stay.
 """
 
@@ -31,6 +33,7 @@ SAME_NS: Final = 1_000_000
 _OURS: Final = re.compile(r"(?:^|\n)\[mountfs((?: [^ \]\n]+)*)\]$")
 _EXECUTABLE: Final = "x"
 _MTIME: Final = re.compile(r"m=(-?[0-9]{1,11})(?:\.([0-9]{9}))?:([0-9a-f]{8})")
+_WRITTEN: Final = re.compile(r"w=(-?[0-9]{1,11})(?:\.([0-9]{9}))?:([0-9a-f]{8})")
 _LINK: Final = "link="
 _PLAIN: Final = "/.-_~+@:,="
 """What stands for itself in a target, beside letters and digits."""
@@ -60,8 +63,14 @@ def told(text: str, content: Content) -> Attributes:
     """Return what the text says of a node that has this content."""
     words = _words(text)
     targets = [target for word in words if (target := _target(word, content)) is not None]
-    mtimes = [mtime for word in words if (mtime := _mtime(word, content)) is not None]
+    mtimes = [mtime for word in words if (mtime := _time(_MTIME, word, content)) is not None]
     return Attributes(_EXECUTABLE in words, mtimes[-1] if mtimes else None, targets[-1] if targets else None)
+
+
+def written_again_ns(text: str, content: Content) -> int | None:
+    """Return when these bytes were written once more, None where nobody tells that they were."""
+    times = [when for word in _words(text) if (when := _time(_WRITTEN, word, content)) is not None]
+    return times[-1] if times else None
 
 
 def mtime_to_tell(text: str, content: Content, mtime_ns: int, modified_ns: int) -> int | None:
@@ -74,20 +83,37 @@ def mtime_to_tell(text: str, content: Content, mtime_ns: int, modified_ns: int) 
     return mtime_ns if differs and content.sha256 is not None else None
 
 
-def retold(text: str, attributes: Attributes, sha256: str | None, *, until_then: bytes | None = None) -> str:
-    """Return the text that says this of a node whose content has this hash.
+def retold(
+    text: str,
+    attributes: Attributes,
+    sha256: str | None,
+    *,
+    until_then: bytes | None = None,
+    written_again_ns: int | None = None,
+) -> str:
+    """Return the text that says this of a node whose content has this hash, and what it said of writing the
+    same bytes again, or `written_again_ns` in its place.
 
     `until_then` is the target that the node has until its content is `attributes.target`: both are told, so
     that others see one link and then the other, and nothing in between. Where not all of it fits in beside
-    the other's, the targets are left out, then the time; the text is as it is where nothing does.
+    the other's, the time of writing again is left out, then the targets, then the other time; the text is as
+    it is where nothing does.
     """
     others = [word for word in _words(text) if not _is_ours(word, is_hash_known=sha256 is not None)]
     executable = [_EXECUTABLE] if attributes.executable else []
-    mtime = [_mtime_word(attributes.mtime_ns, sha256)] if attributes.mtime_ns is not None and sha256 else []
+    mtime = (
+        [_time_word("m", attributes.mtime_ns, sha256)] if attributes.mtime_ns is not None and sha256 else []
+    )
+    written = _written_words(text, sha256, written_again_ns)
     targets = dict.fromkeys(target for target in (until_then, attributes.target) if target is not None)
     links = [_LINK + quote_from_bytes(target, _PLAIN) for target in targets]
     theirs = _OURS.sub("", text)
-    for words in ([*executable, *mtime, *links], [*executable, *mtime], executable):
+    for words in (
+        [*executable, *mtime, *written, *links],
+        [*executable, *mtime, *links],
+        [*executable, *mtime],
+        executable,
+    ):
         combined = _combined(theirs, others + words)
         if len(combined) <= TEXT_MOST:
             return combined
@@ -108,8 +134,18 @@ def _words(text: str) -> list[str]:
 
 def _is_ours(word: str, *, is_hash_known: bool) -> bool:
     """Tell whether the word is one to be said anew: of a time only who knows the content can tell."""
-    is_mtime = is_hash_known and _MTIME.fullmatch(word) is not None
-    return word == _EXECUTABLE or word.startswith(_LINK) or is_mtime
+    is_time = is_hash_known and any(time.fullmatch(word) for time in (_MTIME, _WRITTEN))
+    return word == _EXECUTABLE or word.startswith(_LINK) or is_time
+
+
+def _written_words(text: str, sha256: str | None, when_ns: int | None) -> list[str]:
+    """Return what is to be told of writing this content again, one word at most."""
+    if sha256 is None:
+        return []
+    if when_ns is not None:
+        return [_time_word("w", when_ns, sha256)]
+    told_of = [word for word in _words(text) if _time(_WRITTEN, word, Content(0, sha256)) is not None]
+    return told_of[-1:]
 
 
 def _target(word: str, content: Content) -> bytes | None:
@@ -121,14 +157,14 @@ def _target(word: str, content: Content) -> bytes | None:
     return target if content.sha256 in (None, hashlib.sha256(target).hexdigest()) else None
 
 
-def _mtime(word: str, content: Content) -> int | None:
-    found = _MTIME.fullmatch(word)
+def _time(kind: re.Pattern[str], word: str, content: Content) -> int | None:
+    found = kind.fullmatch(word)
     if found is None or content.sha256 is None or not content.sha256.startswith(found[3]):
         return None
     return int(found[1]) * 1_000_000_000 + int(found[2] or 0)
 
 
-def _mtime_word(mtime_ns: int, sha256: str) -> str:
-    seconds, nanoseconds = divmod(mtime_ns, 1_000_000_000)
+def _time_word(name: str, time_ns: int, sha256: str) -> str:
+    seconds, nanoseconds = divmod(time_ns, 1_000_000_000)
     fraction = f".{nanoseconds:09}" if nanoseconds else ""
-    return f"m={seconds}{fraction}:{sha256[:8]}"
+    return f"{name}={seconds}{fraction}:{sha256[:8]}"

@@ -1,6 +1,6 @@
 """The route table: which handler answers which path."""
 
-from starlette.routing import Route, Router
+from starlette.routing import BaseRoute, Route, Router, WebSocketRoute
 from starlette.types import ASGIApp
 
 from mountfs.server import (
@@ -12,6 +12,7 @@ from mountfs.server import (
     note_routes,
     oauth_routes,
     openapi,
+    push_routes,
     reading,
     search_routes,
     storage_routes,
@@ -20,6 +21,7 @@ from mountfs.server import (
 )
 from mountfs.server.endpoint import BASE_PATH, Endpoint, Handler, Services
 
+PUSH_PATH = "/api/websocket/"
 _STORAGE = "/workspace/{workspace}/storage"
 
 # The paths a mount uses most stand first: the table is searched in order.
@@ -72,6 +74,7 @@ ROUTES: tuple[tuple[str, dict[str, Handler]], ...] = (
     ("/events/search/", {"GET": event_routes.search}),
     ("/event/{event}/details/", {"GET": event_routes.details}),
     ("/activity/poll/{entity}/", {"GET": change_routes.poll}),
+    ("/websocket/auth/{entity}", {"GET": push_routes.channel_token}),
     ("/org/{org}/events/changes/", {"GET": change_routes.org_changes}),
     ("/workspace/{workspace}/details/", {"GET": account_routes.workspace_details}),
     ("/workspace/{workspace}/delete/", {"DELETE": workspace_routes.delete_workspace}),
@@ -103,5 +106,8 @@ ROUTES: tuple[tuple[str, dict[str, Handler]], ...] = (
 def build_app(services: Services) -> ASGIApp:
     """The ASGI application over these services."""
     published = (*ROUTES, ("/openapi.json", {"GET": openapi.publishing(ROUTES)}))
-    routes = [Route(BASE_PATH + path, Endpoint(services, handlers)) for path, handlers in published]
+    routes: list[BaseRoute] = [
+        Route(BASE_PATH + path, Endpoint(services, handlers)) for path, handlers in published
+    ]
+    routes.append(WebSocketRoute(PUSH_PATH, push_routes.PushSocket(services)))
     return Router(routes, redirect_slashes=False, default=Endpoint(services, {}))

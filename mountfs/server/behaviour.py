@@ -26,6 +26,8 @@ OLDER: Final[Mapping[str, Any]] = MappingProxyType(
         "activity": "map",
         "inventory": False,
         "org_feed": "absent",
+        "websocket": "token",
+        "websocket_auth": False,
         "if_version_id": "ignored",
         "release_token": "anywhere",
         "rate_headers": "older",
@@ -121,6 +123,15 @@ class Behaviour(BaseModel):
     restore_gone: Literal["top", "refused"] = Field(
         default="top", description="a restore into a folder that is gone"
     )
+    twins: bool = Field(
+        default=False, description="whether what would be numbered keeps its name: two nodes have it then"
+    )
+    tree_changes: Literal["whole", "in-steps"] = Field(
+        default="whole",
+        description="whether a folder goes to the trash, comes back and is copied at once, or bit by bit",
+    )
+    max_depth: int = Field(default=0, ge=0, description="how deep folders may lie; 0: as deep as you like")
+    max_children: int = Field(default=0, ge=0, description="how many children a folder may have; 0: any")
     folder_times: Literal["still", "moving"] = Field(
         default="still", description="whether a folder's modified changes with its children"
     )
@@ -209,6 +220,18 @@ class Behaviour(BaseModel):
     )
     org_feed: Literal["open", "forbidden", "absent"] = Field(
         default="open", description="whether the change feed of the organisation can be read"
+    )
+    websocket: Literal["both", "token", "bare", "absent"] = Field(
+        default="both", description="how the address of the WebSocket carries its token, if there is one"
+    )
+    websocket_auth: bool = Field(
+        default=True, description="whether there are tokens for the WebSocket alone; no: the bearer opens it"
+    )
+    pushes_lost: int = Field(
+        default=0, ge=0, description="every n-th message of the WebSocket is not sent; 1: none is"
+    )
+    feed_lost: int = Field(
+        default=0, ge=0, description="every n-th row is missing in the change feed of the organisation"
     )
     purges_told: bool = Field(default=True, description="whether anything tells of purges")
 

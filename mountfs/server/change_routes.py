@@ -62,7 +62,8 @@ async def org_changes(call: Call) -> Response:
         if services.feed.is_too_old(connection, after):
             raise ApiError(406, 158008, "the cursor has expired", {"reason": "cursor_expired"})
         rows = connection.execute(_events, {"after": after, "count": limit + 1}).all()
-        events = [_event_json(row) for row in rows[:limit]]
+        lost = services.options.behaviour.feed_lost
+        events = [_event_json(row) for row in rows[:limit] if not lost or row.seq % lost]
         end = services.feed.cursor(rows[limit - 1].seq) if len(rows) > limit else head
         return _feed_json(call, events, end, has_more=len(rows) > limit)
 

@@ -13,6 +13,8 @@ from mountfs.server.clock import SECOND_US, now_us
 from mountfs.server.envelope import ApiError, invalid_field
 
 DOWNLOAD_TOKEN_LIFE_S = 7200
+CHANNEL_TOKEN_LIFE_S = 300
+_CHANNEL = "channel"
 _ALL = {"user", "all_orgs", "all_workspaces"}
 _MODES = {"r": 1, "rw": 2, "rwa": 3}
 
@@ -119,23 +121,47 @@ class DownloadTokens:
     def issue(self, node_id: str, version_id: str) -> str:
         """A token for this version of the node, or for any version when `version_id` is empty."""
         claim = f"{node_id}.{version_id}.{now_us() // SECOND_US + DOWNLOAD_TOKEN_LIFE_S}"
-        return f"{claim}.{self._signature(claim)}"
+        return f"{claim}.{_signature(self._secret, claim)}"
 
     def check(self, token: str, node_id: str) -> str:
         """The version the token is for; 401/10011 when it is not valid for the node."""
         claim, _, signature = token.rpartition(".")
-        if not hmac.compare_digest(
-            signature.encode("utf-8", "replace"), self._signature(claim).encode("ascii")
-        ):
+        if not _is_signed(self._secret, claim, signature):
             raise ApiError(401, 10011, "the download token is not valid")
         claimed_node, version_id, expires = claim.split(".")
         if claimed_node != node_id or int(expires) * SECOND_US <= now_us():
             raise ApiError(401, 10011, "the download token is for another file, or has expired")
         return version_id
 
-    def _signature(self, claim: str) -> str:
-        mac = hmac.digest(self._secret, claim.encode("utf-8", "replace"), "sha256")
-        return base64.urlsafe_b64encode(mac).decode("ascii").rstrip("=")
+
+class ChannelTokens:
+    """Signed permissions to hear of one entity by the WebSocket, where tokens stand in the address."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
+    def issue(self, entity: str) -> tuple[str, int]:
+        """A token, and for how many seconds it opens the channel of the entity."""
+        claim = f"{_CHANNEL}.{entity}.{now_us() // SECOND_US + CHANNEL_TOKEN_LIFE_S}"
+        return f"{claim}.{_signature(self._secret, claim)}", CHANNEL_TOKEN_LIFE_S
+
+    def entity(self, token: str) -> str | None:
+        """What the token is for; None for what is no such token, or not any more."""
+        claim, _, signature = token.rpartition(".")
+        parts = claim.split(".")
+        if len(parts) != 3 or parts[0] != _CHANNEL or not _is_signed(self._secret, claim, signature):
+            return None
+        return parts[1] if int(parts[2]) * SECOND_US > now_us() else None
+
+
+def _signature(secret: bytes, claim: str) -> str:
+    mac = hmac.digest(secret, claim.encode("utf-8", "replace"), "sha256")
+    return base64.urlsafe_b64encode(mac).decode("ascii").rstrip("=")
+
+
+def _is_signed(secret: bytes, claim: str, signature: str) -> bool:
+    told = signature.encode("utf-8", "replace")
+    return hmac.compare_digest(told, _signature(secret, claim).encode("ascii"))
 
 
 def not_a_member() -> ApiError:

@@ -97,7 +97,7 @@ class Database:
         on_commit: Callable[[set[str], list[str]], None],
         behaviour: Behaviour,
     ) -> None:
-        self._engine = _open(path, fsync, NAME_KEYS[behaviour.names])
+        self._engine = _open(path, fsync, NAME_KEYS[behaviour.names], twins=behaviour.twins)
         self._on_commit = on_commit
         self._behaviour = behaviour
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -188,7 +188,7 @@ def _release(jobs: Sequence[_Job]) -> None:
             job.future.set_result(job.result)
 
 
-def _open(path: Path, fsync: bool, name_key: Callable[[str], str]) -> Engine:
+def _open(path: Path, fsync: bool, name_key: Callable[[str], str], *, twins: bool) -> Engine:
     engine = create_engine(f"sqlite+pysqlite:///{path}", pool_size=_READERS + 1, query_cache_size=500)
 
     @event.listens_for(engine, "connect")
@@ -209,18 +209,20 @@ def _open(path: Path, fsync: bool, name_key: Callable[[str], str]) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     try:
-        _create_tables(engine)
+        _create_tables(engine, twins=twins)
     except (DatabaseError, OSError) as error:
         raise DatabaseUnusable(f"{path}: {error}") from error
     return engine
 
 
-def _create_tables(engine: Engine) -> None:
+def _create_tables(engine: Engine, *, twins: bool) -> None:
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
         version = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
         if version in (0, schema.SCHEMA_VERSION):
             # Tables that were added since then are made too: they change nothing for what was there.
             schema.metadata.create_all(connection)
+            for statement in schema.TWIN_NAMES if twins else ():
+                connection.exec_driver_sql(statement)
             connection.exec_driver_sql(f"PRAGMA user_version={schema.SCHEMA_VERSION}")
         else:
             raise DatabaseUnusable(

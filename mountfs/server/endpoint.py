@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from mountfs.server import opaque_ids
 from mountfs.server.activity import ActivityFeed, WakeUps
 from mountfs.server.blobs import BlobStore
-from mountfs.server.credentials import Credentials, DownloadTokens, Principal, not_a_member
+from mountfs.server.credentials import ChannelTokens, Credentials, DownloadTokens, Principal, not_a_member
 from mountfs.server.database import Database, Transaction
 from mountfs.server.envelope import (
     ApiError,
@@ -59,6 +59,7 @@ class Services:
     wake_ups: WakeUps
     credentials: Credentials
     download_tokens: DownloadTokens
+    channel_tokens: ChannelTokens
     authorizations: Authorizations
     workspaces: WorkspaceTable
     background: Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
@@ -184,6 +185,7 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
+            await send({"type": "websocket.close"})
             return
         request = Request(scope, receive, send)
         gate, path = self._services.gate, request.url.path.removeprefix(BASE_PATH)
@@ -209,12 +211,12 @@ class Endpoint:
             handler = self._handlers.get(request.method, no_route)
             return await handler(Call(request, self._services))
         except ApiError as error:
-            return _refusal(error, request)
+            return refusal(error, request.method, request.url.path)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody reads it
         except Exception as error:
             logger.exception("%s %s failed", request.method, request.url.path)
-            return _refusal(_as_refusal(error), request)
+            return refusal(_as_refusal(error), request.method, request.url.path)
 
     def _standing_headers(self, request: Request) -> dict[str, str]:
         """Request id and rate limit."""
@@ -244,8 +246,9 @@ def is_true(fields: Mapping[str, str], name: str) -> bool:
     return fields.get(name, "").lower() in ("true", "1", "yes")
 
 
-def _refusal(error: ApiError, request: Request) -> Response:
-    content = encode_error(error, f"{request.method} {request.url.path}")
+def refusal(error: ApiError, method: str, path: str) -> Response:
+    """The answer that tells the error."""
+    content = encode_error(error, f"{method} {path}")
     return Response(content, error.status, headers=error.headers, media_type=JSON)
 
 

@@ -21,6 +21,7 @@ from mountfs.server.opaque_ids import NODE, VERSION, new_id
 from mountfs.server.placing import (
     LockCheck,
     announce_node,
+    check_room,
     free_name,
     insert_node,
     name_taken,
@@ -54,6 +55,7 @@ _restore_subtree = (
     .where(nodes.c.trash_root == bindparam("top"))
     .values(trash_root=None, deleted_us=None, changed_us=bindparam("at"))
 )
+_restore_top = _restore_subtree.where(nodes.c.id == bindparam("top"))
 _children = select(nodes).where(
     nodes.c.workspace_id == bindparam("workspace"),
     nodes.c.parent_id == bindparam("parent"),
@@ -75,6 +77,7 @@ def move(tx: Transaction, workspace: Workspace, node_id: str, parent_id: str, lo
         return node
     _check_not_inside(tx, workspace, node, parent_id)
     lock.check(tx, node.id)
+    check_room(tx, workspace.id, parent_id)
     name = _name_on_arrival(tx, workspace, node, parent_id, lock)
     tx.execute(_set_place, {"node": node.id, "parent": parent_id, "new_name": name, "at": tx.now_us})
     touch_folder(tx, node.parent_id)
@@ -92,16 +95,22 @@ def copy(tx: Transaction, workspace: Workspace, node_id: str, parent_id: str, lo
     check_folder(tx.connection, workspace, parent_id)
     _check_not_inside(tx, workspace, node, parent_id)
     name = _name_on_arrival(tx, workspace, node, parent_id, lock)
-    top_id = _copy_one(tx, node, parent_id, name)
-    pending = [(node.id, top_id)] if node.type == "folder" else []
+    top_id = copy_one(tx, node, parent_id, name)
+    is_whole = node.type == "folder" and tx.behaviour.tree_changes == "whole"
+    pending = [(node.id, top_id)] if is_whole else []
     while pending:
         source_id, target_id = pending.pop()
-        for child in tx.execute(_children, {"workspace": workspace.id, "parent": source_id}).all():
-            child_id = _copy_one(tx, child, target_id, child.name)
+        for child in children_of(tx, workspace, source_id):
+            child_id = copy_one(tx, child, target_id, child.name)
             if child.type == "folder":
                 pending.append((child.id, child_id))
     announce_node(tx, workspace, top_id, f"{node.type}_copied")
     return get_node(tx.connection, workspace, top_id)
+
+
+def children_of(tx: Transaction, workspace: Workspace, folder_id: str) -> list[NodeRow]:
+    """The live nodes of the folder."""
+    return list(tx.execute(_children, {"workspace": workspace.id, "parent": folder_id}))
 
 
 def trash(tx: Transaction, workspace: Workspace, node: NodeRow, lock: LockCheck) -> None:
@@ -124,9 +133,13 @@ def restore(tx: Transaction, workspace: Workspace, node_id: str, lock: LockCheck
     if is_gone and tx.behaviour.restore_gone == "refused":
         raise refused("the folder that it was deleted from is gone", "parent_gone")
     parent_id = ROOT if parent is None or is_gone else str(parent.id)
+    check_room(tx, workspace.id, parent_id)
     name = _name_on_arrival(tx, workspace, node, parent_id, lock)
     tx.execute(_set_place, {"node": node.id, "parent": parent_id, "new_name": name, "at": tx.now_us})
-    tx.execute(_restore_subtree, {"top": node.id, "at": tx.now_us})
+    tx.execute(
+        _restore_subtree if tx.behaviour.tree_changes == "whole" else _restore_top,
+        {"top": node.id, "at": tx.now_us},
+    )
     _announce_tree(tx, workspace, node, "restored")
     return get_node(tx.connection, workspace, node.id)
 
@@ -193,7 +206,8 @@ def _check_not_inside(tx: Transaction, workspace: Workspace, node: NodeRow, pare
         folder_id = str(get_node(tx.connection, workspace, folder_id).parent_id)
 
 
-def _copy_one(tx: Transaction, node: NodeRow, parent_id: str, name: str) -> str:
+def copy_one(tx: Transaction, node: NodeRow, parent_id: str, name: str) -> str:
+    """A new node with the same current content, and nothing of what is below it; its id."""
     node_id = new_id(NODE)
     version_id = new_id(VERSION) if node.type in CONTENT_TYPES else None
     values: dict[str, Any] = {

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import bindparam, insert, update
+from sqlalchemy import bindparam, func, insert, select, update
 
 from mountfs.server.contents import Content, StoredContent, add_version
 from mountfs.server.database import Transaction
@@ -12,7 +12,7 @@ from mountfs.server.locks import check_not_locked, end_by_change
 from mountfs.server.names import check_name, cut_name, numbered_names
 from mountfs.server.nodes import CONTENT_TYPES, NodeRow, check_folder, find_child, get_node
 from mountfs.server.opaque_ids import NODE, VERSION, canonical, new_id, shown
-from mountfs.server.schema import nodes
+from mountfs.server.schema import ROOT, nodes
 from mountfs.server.workspaces import Workspace
 
 Change = Callable[[Transaction], JsonObject]
@@ -34,6 +34,12 @@ _update_content = (
         changed_us=bindparam("at"),
     )
 )
+_count_children = select(func.count()).where(
+    nodes.c.workspace_id == bindparam("workspace"),
+    nodes.c.parent_id == bindparam("parent"),
+    nodes.c.trash_root.is_(None),
+)
+_parent_of = select(nodes.c.parent_id).where(nodes.c.id == bindparam("node"))
 _touch_folder = (
     update(nodes)
     .where(nodes.c.id == bindparam("folder"))
@@ -59,7 +65,10 @@ def announce_node(tx: Transaction, workspace: Workspace, node_id: str, event: st
 
 
 def free_name(tx: Transaction, workspace: Workspace, parent_id: str, name: str, is_folder: bool) -> str:
-    """The first of `name (2)`, `name (3)`, ... that nobody in the folder has."""
+    """The first of `name (2)`, `name (3)`, ... that nobody in the folder has; the name itself where two nodes
+    may have it."""
+    if tx.behaviour.twins:
+        return name
     for candidate in numbered_names(name, is_folder):
         if find_child(tx, workspace, parent_id, candidate) is None:
             return candidate
@@ -82,8 +91,29 @@ def insert_node(tx: Transaction, values: dict[str, Any]) -> None:
         "modified_us": tx.now_us,
         "changed_us": tx.now_us,
     }
+    check_room(tx, values["workspace_id"], values["parent_id"])
     tx.execute(_insert_node, {**row, **values})
     touch_folder(tx, values["parent_id"])
+
+
+def check_room(tx: Transaction, workspace_id: str, folder_id: str) -> None:
+    """Raises where the folder lies too deep, or has too many children, for one more."""
+    behaviour = tx.behaviour
+    if behaviour.max_children:
+        place = {"workspace": workspace_id, "parent": folder_id}
+        if tx.execute(_count_children, place).scalar_one() >= behaviour.max_children:
+            raise refused("the folder is full", "too_many_children")
+    if behaviour.max_depth and _depth(tx, folder_id, behaviour.max_depth) >= behaviour.max_depth:
+        raise refused("folders do not go as deep", "too_deep")
+
+
+def _depth(tx: Transaction, folder_id: str, most: int) -> int:
+    """How many folders lie above what is in this one, the top not counted; more than `most` are not."""
+    depth = 0
+    while folder_id != ROOT and depth < most:
+        folder_id = tx.execute(_parent_of, {"node": folder_id}).scalar_one()
+        depth += 1
+    return depth
 
 
 def touch_folder(tx: Transaction, folder_id: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import logging
 import signal
 import socket
 import threading
@@ -21,6 +22,9 @@ from mountfs.server.startup import open_services, owned_folder
 
 _GRACE_S = 2
 _KEEP_ALIVE_S = 120
+_HEARD_BYTES = 64 * 1024  # of what clients say by a WebSocket, which has no meaning
+# It would write the address of each WebSocket, and a token is part of that.
+logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
 
 
 def serve(
@@ -84,7 +88,8 @@ def _uvicorn_config(services: Services) -> uvicorn.Config:
         build_app(services),
         loop="asyncio",
         http="h11",
-        ws="none",
+        ws="wsproto",
+        ws_max_size=_HEARD_BYTES,
         lifespan="off",
         log_config=None,
         access_log=False,

@@ -80,6 +80,7 @@ nodes = Table(
     Column("short", Text, nullable=False, default=""),
     Column("upload_id", Text),  # of a link: the share that it leads to
 )
+# Not where two nodes of a folder may have one name: TWIN_NAMES takes its place there.
 Index(
     "live_names",
     nodes.c.workspace_id,
@@ -95,6 +96,10 @@ Index(
     nodes.c.workspace_id,
     sqlite_where=nodes.c.trash_root.is_not(None),
     postgresql_where=nodes.c.trash_root.is_not(None),
+)
+TWIN_NAMES = (
+    "DROP INDEX IF EXISTS live_names",
+    "CREATE INDEX IF NOT EXISTS twin_names ON nodes (workspace_id, parent_id, name)",
 )
 Index("by_change", nodes.c.workspace_id, nodes.c.changed_us, nodes.c.id)
 Index("by_id", nodes.c.workspace_id, nodes.c.id)

@@ -15,7 +15,7 @@ from mountfs.server import locks, oauth
 from mountfs.server.account_routes import insert_workspace, new_workspace
 from mountfs.server.activity import ActivityFeed, WakeUps
 from mountfs.server.blobs import BlobStore
-from mountfs.server.credentials import Credentials, DownloadTokens, parse_scopes
+from mountfs.server.credentials import ChannelTokens, Credentials, DownloadTokens, parse_scopes
 from mountfs.server.database import Database, DatabaseUnusable, Transaction
 from mountfs.server.endpoint import Services
 from mountfs.server.envelope import ApiError
@@ -95,6 +95,7 @@ async def _open_services(options: ServerOptions, background: Background) -> Serv
         wake_ups=wake_ups,
         credentials=credentials,
         download_tokens=DownloadTokens(bytes.fromhex(facts["secret"])),
+        channel_tokens=ChannelTokens(bytes.fromhex(facts["secret"])),
         authorizations=oauth.Authorizations(),
         workspaces=WorkspaceTable(await database.read(_all_workspaces)),
         background=background.start,

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection
 from starlette.responses import Response
 
-from mountfs.server import contents, moving, nodes, opaque_ids, placing, uploads
+from mountfs.server import contents, moving, nodes, opaque_ids, placing, tree_steps, uploads
 from mountfs.server.clock import SECOND_US
 from mountfs.server.database import Transaction
 from mountfs.server.endpoint import JSON, Call, is_true, whole_number
@@ -271,9 +271,16 @@ async def copy(call: Call) -> Response:
     workspace, node_id = call.workspace(write=True), call.node_id()
     fields = await call.fields()
     parent_id, lock = _read_parent(fields), _lock_check(call, fields)
-    return await call.write(
-        lambda tx: {"node": node_json(moving.copy(tx, workspace, node_id, parent_id, lock), "full")}
-    )
+    made: list[str] = []
+
+    def begin(tx: Transaction) -> JsonObject:
+        node = moving.copy(tx, workspace, node_id, parent_id, lock)
+        made.append(node.id)
+        return {"node": node_json(node, "full")}
+
+    response = await call.write(begin)
+    _go_on(call, tree_steps.copying(workspace, node_id, made[-1]))
+    return response
 
 
 def _lock_check(call: Call, fields: Mapping[str, str] = MappingProxyType({})) -> LockCheck:
@@ -299,19 +306,38 @@ async def delete(call: Call) -> Response:
         return await call.write(lambda tx: {"count": moving.empty_trash(tx, workspace)})
 
     def to_trash(tx: Transaction) -> JsonObject:
-        moving.trash(tx, workspace, get_node(tx.connection, workspace, node_id), lock)
+        node = get_node(tx.connection, workspace, node_id)
+        if _goes_in_steps(call, node):
+            lock.check(tx, node.id)
+        else:
+            moving.trash(tx, workspace, node, lock)
         return {"node": node_json(get_node(tx.connection, workspace, node_id), "full")}
 
-    return await call.write(to_trash)
+    response = await call.write(to_trash)
+    _go_on(call, tree_steps.trashing(workspace, node_id))
+    return response
+
+
+def _goes_in_steps(call: Call, node: NodeRow) -> bool:
+    """Whether a change of the node and all that is below it takes more than its request."""
+    return node.type == "folder" and call.services.options.behaviour.tree_changes == "in-steps"
+
+
+def _go_on(call: Call, step: tree_steps.Step) -> None:
+    """Go on with a change that takes its time, where the behaviour says that it does."""
+    if call.services.options.behaviour.tree_changes == "in-steps":
+        call.services.background(tree_steps.in_steps(call.services, step))
 
 
 async def restore(call: Call) -> Response:
     """`POST S/{node}/restore/`."""
     workspace, node_id = call.workspace(write=True), call.node_id()
     lock = _lock_check(call, await call.fields())
-    return await call.write(
+    response = await call.write(
         lambda tx: {"node": node_json(moving.restore(tx, workspace, node_id, lock), "full")}
     )
+    _go_on(call, tree_steps.restoring(workspace, node_id))
+    return response
 
 
 async def purge(call: Call) -> Response:

@@ -16,7 +16,7 @@ from mountfs.model.entry import ContentStamp
 from mountfs.model.errors import CacheUnusable, StorageError
 from mountfs.model.ids import Ino, VersionId
 from mountfs.model.storage import Coverage, StoredContent
-from mountfs.storage import piece_sums
+from mountfs.storage import piece_sums, untrusted_json
 from mountfs.storage.saved_copies import free_names
 from mountfs.storage.system_disk import SYSTEM_DISK
 
@@ -51,7 +51,7 @@ class JsonDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
     def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
         if mode != diskcache.core.MODE_TEXT or filename is not None:
             raise ValueError("the index holds a value that mountfs did not write")
-        return json.loads(_checked_text(value))
+        return untrusted_json.loads(_checked_text(value))
 
 
 def _checked_text(value: Any) -> str:

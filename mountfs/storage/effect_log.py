@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mountfs.model.errors import StorageError
+from mountfs.storage import untrusted_json
 
 LOG_NAME: Final = "audit.jsonl"
 FILE_BYTES: Final = 10 * 1024 * 1024
@@ -105,7 +106,7 @@ class Reader:
 def _parsed(line: bytes) -> dict[str, Any] | None:
     """Return the row of a line, None where it is none."""
     with suppress(ValueError):
-        row = json.loads(line)
+        row = untrusted_json.loads(line)
         if isinstance(row, dict):
             return row
     return None

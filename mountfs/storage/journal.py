@@ -181,10 +181,13 @@ class SqliteJournal:
     def _schedule_hand_over(self) -> None:
         if not self._hand_over_due and self._token is not None:
             self._hand_over_due = True
-            self._token.run_sync_soon(self._hand_over)
+            self._token.run_sync_soon(self._hand_over_in_turn)
+
+    def _hand_over_in_turn(self) -> None:
+        self._hand_over_due = False
+        self._hand_over()
 
     def _hand_over(self) -> None:
-        self._hand_over_due = False
         batch, self._gathering = self._gathering, Batch()
         if batch.is_empty():
             return
@@ -367,7 +370,7 @@ class SqliteJournal:
             for name, value in self._rows(schema.SELECT_PINS):
                 try:
                     found.append(schema.pin_record(name, value))
-                except (ValueError, AttributeError) as error:
+                except (ValueError, TypeError) as error:
                     log.error("the journal's record %r cannot be read: %s", name, error)
             return found
 

@@ -3,6 +3,7 @@
 import errno
 import logging
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -57,6 +58,18 @@ def connect(path: Path) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise damaged(path, error) from error
     return connection
+
+
+def workspace_of(path: Path) -> str:
+    """Return the id of the workspace that this journal is of. Raises CacheUnusable."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as connection:
+            found = connection.execute("SELECT value FROM facts WHERE name = 'workspace'").fetchone()
+    except sqlite3.Error as error:
+        raise damaged(path, error) from error
+    if found is None:
+        raise CacheUnusable(f"the journal {path} does not tell of which workspace it is")
+    return str(found[0])
 
 
 def prepare(connection: sqlite3.Connection, path: Path, workspace: str, disk: Disk) -> None:

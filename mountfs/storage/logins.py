@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from mountfs.model.errors import CredentialStoreUnusable, StorageError
 from mountfs.model.login import Login
+from mountfs.storage import untrusted_json
 
 SERVICE: Final = "mountfs"
 """The name under which the keyring shows what is ours."""
@@ -40,7 +41,8 @@ class StoredLogin:
         if told is None:
             return None
         try:
-            secrets = json.loads(_ask_keyring(told["url"])) if told.get("kept_in") == "keyring" else told
+            kept = told.get("kept_in") == "keyring"
+            secrets = untrusted_json.loads(_ask_keyring(told["url"])) if kept else told
             return Login(
                 url=str(told["url"]),
                 access_token=str(secrets["access_token"]),
@@ -51,7 +53,7 @@ class StoredLogin:
                 scopes=tuple(map(str, told["scopes"])),
                 account=str(told["account"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise _unreadable(self._path, "it is not what mountfs login wrote") from error
 
     def save(self, login: Login) -> None:
@@ -133,7 +135,7 @@ def _read(path: Path) -> dict[str, Any] | None:
             raise _unreadable(path, f"others can use it (mode {stat.S_IMODE(found.st_mode):04o})")
         content = file.read(_MAX_BYTES)
     with suppress(ValueError):
-        told = json.loads(content)
+        told = untrusted_json.loads(content)
         if isinstance(told, dict):
             return told
     raise _unreadable(path, "it is not what mountfs login wrote")

@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from itertools import islice
 from typing import Final
 
@@ -71,11 +70,10 @@ def _looked_at(content: ContentFiles, entry: EntryRecord, pending: int) -> Entry
     stamp = content.stamp(entry.ino)
     if stamp in (None, entry.exposed) or entry.content_dirty or entry.parent is None:
         # A page that was dirty already is written to without a trace.
-        return replace(entry, exposed=None, sealed=None)
+        return entry._replace(exposed=None, sealed=None)
     assert stamp is not None
     log.info("recovery: inode %d %r was written to before the last mount ended", entry.ino, entry.name)
-    return replace(
-        entry,
+    return entry._replace(
         exposed=None,
         size=stamp.size,
         mtime_ns=stamp.mtime_ns,
@@ -108,14 +106,14 @@ def _repair(content: ContentFiles, entry: EntryRecord, *, trust_seals: bool) -> 
     if size is None or (size == 0 and entry.failure == CONTENT_LOST):
         # An empty file may have come from somebody who only looked; a program's writing clears the failure.
         log.error("recovery: inode %d %r: %s", entry.ino, entry.name, CONTENT_LOST)
-        return replace(entry, failure=CONTENT_LOST)
+        return entry._replace(failure=CONTENT_LOST)
     if not trust_seals:
-        entry = replace(entry, sealed=None)
+        entry = entry._replace(sealed=None)
     if size == entry.size or entry.sealed is not None:
         # What is not as it was closed is damaged: found at its first use.
         return entry
     log.info("recovery: inode %d %r has %d bytes, not %d", entry.ino, entry.name, size, entry.size)
-    return replace(entry, size=size)
+    return entry._replace(size=size)
 
 
 def _create_empty(content: ContentFiles, entry: EntryRecord) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from mountfs.model.disk import Disk, DiskStep
 from mountfs.model.ids import Ino
+from mountfs.storage import untrusted_json
 from mountfs.storage.system_disk import SYSTEM_DISK
 
 log = logging.getLogger(__name__)
@@ -132,8 +133,8 @@ def _parsed(line: bytes) -> Any:
     if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(content):
         return None
     try:
-        return json.loads(content)
-    except (ValueError, RecursionError):
+        return untrusted_json.loads(content)
+    except ValueError:
         return None
 
 

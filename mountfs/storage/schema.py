@@ -12,6 +12,7 @@ from mountfs.model.conflict import Conflict, ConflictKind
 from mountfs.model.entry import Base, ContentStamp, EntryKind, EntryRecord, OpenUpload
 from mountfs.model.ids import Ino, LeaseToken, NodeId, UploadId, VersionId
 from mountfs.model.remote import KnownLease
+from mountfs.storage import untrusted_json
 
 FORMAT: Final = 6
 
@@ -179,7 +180,8 @@ def _xattrs_text(xattrs: tuple[tuple[bytes, bytes], ...]) -> str | None:
 def _xattrs(text: str | None) -> tuple[tuple[bytes, bytes], ...]:
     if text is None:
         return ()
-    return tuple((name.encode("latin-1"), b64decode(value)) for name, value in json.loads(text).items())
+    told = untrusted_json.loads(text)
+    return tuple((name.encode("latin-1"), b64decode(value)) for name, value in told.items())
 
 
 def _storable(time_ns: int) -> int:
@@ -280,15 +282,22 @@ def conflict_value(conflict: Conflict) -> str:
 
 def conflict_record(name: str, value: str) -> Conflict:
     """Raises ValueError, KeyError or TypeError where it is damaged."""
-    told: dict[str, Any] = json.loads(value)
+    told: dict[str, Any] = untrusted_json.loads(value)
     return Conflict(
         ino=Ino(int(name.removeprefix(CONFLICT_FACT))),
         kind=ConflictKind(told["kind"]),
-        path=told["path"].encode("latin-1"),
+        path=_path(told["path"]),
         noticed_ns=told["noticed_ns"],
         theirs=told["theirs"] and Base(*told["theirs"]),
         base=told["base"] and Base(*told["base"]),
     )
+
+
+def _path(told: object) -> bytes:
+    """Raises ValueError or TypeError for what is no path."""
+    if not isinstance(told, str):
+        raise TypeError(f"a path is no {type(told).__name__}")
+    return told.encode("latin-1")
 
 
 LEASE_FACT: Final = "lease "
@@ -305,7 +314,7 @@ def lease_value(lease: KnownLease) -> str:
 
 def lease_record(name: str, value: str) -> KnownLease:
     """Raises ValueError or TypeError where it is damaged."""
-    node, token = json.loads(value)
+    node, token = untrusted_json.loads(value)
     return KnownLease(Ino(int(name.removeprefix(LEASE_FACT))), NodeId(node), LeaseToken(token))
 
 
@@ -322,8 +331,8 @@ def pin_value(path: bytes) -> str:
 
 
 def pin_record(name: str, value: str) -> tuple[Ino, bytes]:
-    """Raises ValueError or AttributeError where it is damaged."""
-    return Ino(int(name.removeprefix(PIN_FACT))), json.loads(value).encode("latin-1")
+    """Raises ValueError or TypeError where it is damaged."""
+    return Ino(int(name.removeprefix(PIN_FACT))), _path(untrusted_json.loads(value))
 
 
 REQUEST_FACT: Final = "request "
@@ -336,7 +345,7 @@ def request_fact(node: NodeId) -> str:
 
 def request_record(name: str, value: str) -> tuple[NodeId, tuple[NodeId, str]]:
     """Raises ValueError where it is damaged."""
-    parent, place_name = json.loads(value)
+    parent, place_name = untrusted_json.loads(value)
     return NodeId(name.removeprefix(REQUEST_FACT)), (NodeId(parent), place_name)
 
 

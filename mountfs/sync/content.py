@@ -234,10 +234,7 @@ class FileContent:
         inode.blocks = os.fstat(inode.descriptor).st_blocks
 
     def dropped(self, inode: Inode) -> None:
-        """The inode may have lost its last use: let it go from the tree, and its content from the disk.
-
-        Who has it by a descriptor that opened nothing (O_PATH) may open it until the kernel forgets it.
-        """
+        """The inode may have lost its last use: let it go from the tree, and its content from the disk."""
         if not inode.is_linked and not inode.opens:
             self._tree.drop_if_unneeded(inode)
             if inode.is_file_there and not inode.sending and not inode.lookups:

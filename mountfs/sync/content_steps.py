@@ -7,6 +7,7 @@ from typing import Literal
 import trio
 
 from mountfs.model.conflict import ConflictKind
+from mountfs.model.entry import Base
 from mountfs.model.errors import (
     MountfsError,
     NameRefused,
@@ -92,15 +93,27 @@ class ContentSteps:
             raise
         if sent.node is None:
             return await self._place(inode, sent)
-        node = await self._refresher.lookup.node(sent.node)
-        return self._confirm(inode, node, sent)
+        with self._refresher.confirming(sent.node):
+            return await self._confirm_new(inode, sent.node, parent, sent)
+
+    async def _confirm_new(self, inode: Inode, made: NodeId, parent: NodeId, sent: Sent) -> Outcome:
+        lookup = self._refresher.lookup
+        if sent.together and self._refresher.live_since is not None:
+            await lookup.wait_heard(made)
+        asked = trio.current_time()
+        node = await lookup.node(made, new_in=parent)
+        if node is None or not _has(node, sent):
+            # What the folder lists may be older than the node.
+            node = await lookup.node(made)
+        outcome = self._confirm(inode, node, sent)
+        if inode.node == made:
+            self._refresher.note_made(made, asked)
+        return outcome
 
     async def upload_version(self, inode: Inode) -> Outcome | WaitFor:
         if self._fence.is_condemned(inode.ino):
             return await self._settle_lost_lease(inode)
-        if await self._is_what_the_remote_had(inode):
-            return Outcome.AGAIN
-        outcome = await self._commit_known(inode)
+        outcome = await self._keep_what_the_remote_had(inode) or await self._commit_known(inode)
         return outcome or await self._place(inode, await self._uploads.send(inode, None))
 
     async def _commit_known(self, inode: Inode) -> Outcome | None:
@@ -125,29 +138,57 @@ class ContentSteps:
             return self._confirm(inode, committed, sent, replaced=base.version)
         raise OutcomeUnknown(f"the lock on {inode.path()!r} ended before its new version was confirmed")
 
-    async def _is_what_the_remote_had(self, inode: Inode) -> bool:
-        """Make a file clean that was written to but has the bytes of its base. Return whether it was so."""
+    async def _keep_what_the_remote_had(self, inode: Inode) -> Outcome | None:
+        """Make a file clean that was written to but has the bytes of its base; None where it has others, or
+        the remote has.
+
+        Others are told that it was written: whoever removes it there without knowing lets it stay then. Where
+        it was removed before, raises NodeNotFound, and the file is still to be sent.
+        """
         base, generation = inode.base, inode.generation
         if base is None or base.sha256 is None or base.size != inode.size:
-            return False
+            return None
         if await self._uploads.sha256(inode) != base.sha256:
-            return False
+            return None
         asked = inode.touched_at
         while inode.touched_at >= asked:
             # An answer counts only if nothing younger was merged while it was on its way.
             asked = trio.current_time()
             theirs = await self._refresher.lookup.node(base.node)
         if theirs is None or theirs.trashed or theirs.version != base.version:
-            return False
-        if inode.base is not base or inode.generation != generation or inode.unsealed or not inode.is_linked:
-            return False
+            return None
+        if inode.base is not base or not _is_as_sealed(inode, generation):
+            return Outcome.AGAIN
+        base = await self._tell_of_writing(inode, theirs)
+        if inode.base is not base or not _is_as_sealed(inode, generation):
+            return Outcome.AGAIN
         inode.touched_at = trio.current_time()
         inode.content_dirty = False
         self._content.confirmed(inode)
         self._tell_confirmed(inode)
         self._tree.save(inode)
         await self._uploads.forget(inode)
-        return True
+        return Outcome.AGAIN
+
+    async def _tell_of_writing(self, inode: Inode, theirs: RemoteNode) -> Base | None:
+        """Leave a mark in the free text; return the base that the file has with it."""
+        base = inode.base
+        if base is None or not self._tree.shares_attributes:
+            return base
+        self._tree.set_base(inode, replace(base, text=theirs.text))
+        text = inode.retold(written_again=True)
+        # Known before it is there: whatever becomes of the answer, the mark is no write of others.
+        told = replace(base, text=text)
+        self._tree.set_base(inode, told)
+        self._tree.save(inode)
+        if text == theirs.text:
+            return told
+        await self._tree.journal.committed()
+        node = await self._remote.describe(base.node, text)
+        if inode.base is told:
+            told = replace(told, modified_ns=max(node.modified_ns, 0))
+            self._tree.set_base(inode, told)
+        return told
 
     def _tell_confirmed(self, inode: Inode) -> None:
         base = inode.base
@@ -233,6 +274,12 @@ class ContentSteps:
         """Success is only what the workspace shows with equal size and hash."""
         if node is None or not _has(node, sent):
             raise UploadFailed(f"the workspace does not show what was sent of {inode.path()!r}")
+        base = inode.base
+        makes_none = node.sha256 is not None and (node.id, node.version) == (inode.node, replaced)
+        if makes_none and base is not None and base.sha256 is None and inode.content_dirty:
+            # Equal bytes make no version: others are still to be told of this write.
+            self._tree.set_base(inode, replace(base, sha256=node.sha256))
+            return Outcome.AGAIN
         self._record_content(inode, node, sent, replaced=replaced)
         return Outcome.AGAIN
 
@@ -380,6 +427,10 @@ class ContentSteps:
 
 def _has(node: RemoteNode, sent: Sent) -> bool:
     return node.size == sent.size and node.sha256 in (None, sent.sha256)
+
+
+def _is_as_sealed(inode: Inode, generation: int) -> bool:
+    return inode.generation == generation and not inode.unsealed and inode.is_linked
 
 
 def _is_to_be_created(inode: Inode) -> bool:

@@ -10,7 +10,7 @@ from mountfs.model.errors import StorageError
 from mountfs.model.ids import Ino
 from mountfs.model.ranges import RangeSet
 from mountfs.model.storage import ContentStore, Coverage
-from mountfs.sync.fetcher import digest_of
+from mountfs.sync.running_hash import digest_of
 from mountfs.tree.inode import Inode
 
 log = logging.getLogger(__name__)

@@ -70,7 +70,10 @@ class DirectAccess:
         if direct and mappable:
             self._mappable[inode.ino] += 1
         if direct and writing and inode.exposed is None:
-            self.expose_again(inode)
+            self._expose(inode)
+            if not inode.unsealed:
+                # What is unsealed is looked at after a crash in any case.
+                self._save(inode)
         return direct
 
     def _may_begin(self, inode: Inode, *, writing: bool) -> bool:
@@ -124,10 +127,13 @@ class DirectAccess:
 
     def expose_again(self, inode: Inode) -> None:
         """What programs write from now on is noticed; for whoever changed the file himself."""
+        self._expose(inode)
+        self._save(inode)
+
+    def _expose(self, inode: Inode) -> None:
         inode.exposed = _stamp(inode) if inode.direct_opens and inode.writers else None
         if inode.exposed is not None:
             self._exposed[inode.ino] = inode
-        self._save(inode)
 
     def changed_by_us(self, inode: Inode) -> None:
         """The daemon itself changed the file, and the tree knows."""

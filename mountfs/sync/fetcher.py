@@ -1,12 +1,12 @@
 """Downloads ranges of clean files into their cache files; several readers share one download."""
 
 import errno
-import hashlib
 import logging
-import os
 import random
 from collections import deque
 from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
 from typing import Final
 
 import trio
@@ -22,11 +22,13 @@ from mountfs.model.errors import (
     RemoteUnavailable,
     StorageError,
 )
+from mountfs.model.ids import Ino
 from mountfs.model.interruption import interruptible
 from mountfs.model.ranges import RangeSet
 from mountfs.model.remote import Remote
 from mountfs.rules.backoff import Backoff
 from mountfs.rules.read_plan import WHOLE_FILE, ranges
+from mountfs.sync.running_hash import RunningHash
 from mountfs.tree.inode import Inode
 
 log = logging.getLogger(__name__)
@@ -41,8 +43,6 @@ BACKGROUND_RANGES: Final = 8
 
 WAIT_BEHIND_BYTES: Final = 2 * 1024 * 1024
 """A reader waits for no more than this in front of what it wants."""
-
-HASH_PIECE_BYTES: Final = 1024 * 1024
 
 WORTH_STOPPING_BYTES: Final = 256 * 1024
 """With less to come, the connection is worth more than the bytes."""
@@ -67,12 +67,13 @@ class Fetch:
         self.abandoned = False
         self.error: MountfsError | None = None
         self.scope = trio.CancelScope()
-        self._progress = trio.lowlevel.ParkingLot()
+        self._waiting: list[tuple[int, int, trio.Event]] = []
+        self._waits = count()
 
     @property
     def missing_from(self) -> int:
         """Where the part begins that nobody can read yet."""
-        return self.start if self.at_once else self.position
+        return self.start if self.at_once and self.position < self.end else self.position
 
     def brings_some_of(self, start: int, end: int) -> bool:
         return self.missing_from < end and start < self.end and not self.is_outdated()
@@ -81,11 +82,20 @@ class Fetch:
         """Tell whether its bytes are wanted no more."""
         return self.abandoned or self.epoch != self.inode.content_epoch or self.inode.content_dirty
 
-    async def wait_progress(self) -> None:
-        await self._progress.park()
+    async def wait_arrived(self, position: int) -> None:
+        """Return once all before `position` can be read, or the download has ended, well or not."""
+        arrived = trio.Event()
+        heappush(self._waiting, (position, next(self._waits), arrived))
+        await arrived.wait()
 
     def report_progress(self) -> None:
-        self._progress.unpark_all()
+        """Wake whoever has what it waits for: a reader has more to do than to look at each piece."""
+        while self._waiting and self._waiting[0][0] <= self.missing_from:
+            heappop(self._waiting)[2].set()
+
+    def report_end(self) -> None:
+        while self._waiting:
+            self._waiting.pop()[2].set()
 
 
 class Fetcher:
@@ -113,6 +123,8 @@ class Fetcher:
         self._active: dict[int, list[Fetch]] = {}
         self._queue: deque[Fetch] = deque()
         self._background_running = 0
+        self._hashes: dict[Ino, RunningHash] = {}
+        """Of files that are held open."""
         self._nursery: trio.Nursery | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -137,9 +149,10 @@ class Fetcher:
             self.demand(inode, start, end, fetch_end)
             first = gaps[0][0]
             fetch = next(f for f in self._active[inode.ino] if f.brings_some_of(first, first + 1))
+            before = fetch.position
             with interruptible(trio.move_on_after(self._patience_s)) as patience:
-                await fetch.wait_progress()
-            if patience.cancelled_caught:
+                await fetch.wait_arrived(min(gaps[0][1], fetch.end))
+            if patience.cancelled_caught and fetch.position == before:
                 raise ContentUnavailable(f"{inode.path()!r}: no content arrived for {self._patience_s:g} s")
             if fetch.error is not None and not fetch.is_outdated():
                 raise fetch.error
@@ -147,12 +160,31 @@ class Fetcher:
     def demand(self, inode: Inode, start: int, end: int, fetch_end: int) -> None:
         """Begin, as `require` does, without waiting. The inode must be held open."""
         assert inode.present is not None
+        if not self._remote.serves_ranges:
+            self._demand_stream(inode)
+            return
         end = min(end, inode.size)
         for gap_start, gap_end in inode.present.missing(start, end):
             self._hasten(inode, gap_start, gap_end)
         for gap_start, gap_end in self._unclaimed(inode, start, max(end, fetch_end)):
             if gap_start < end:
                 self._start(self._add(Fetch(inode, gap_start, gap_end, background=False)))
+
+    def _demand_stream(self, inode: Inode) -> None:
+        """Whatever is wanted, the content comes from its first byte on: then once, and all of it."""
+        for fetch in list(self._active.get(inode.ino, ())):
+            if fetch.background and not fetch.is_outdated():
+                self._promote(fetch)
+        stream = self._stream(inode, background=False)
+        if stream is not None:
+            self._start(stream)
+
+    def _stream(self, inode: Inode, *, background: bool) -> Fetch | None:
+        """Return one download of all that neither is here nor about to come, with what lies between."""
+        parts = self._unclaimed(inode, 0, inode.size)
+        if not parts:
+            return None
+        return self._add(Fetch(inode, parts[0][0], parts[-1][1], background=background))
 
     def _hasten(self, inode: Inode, start: int, end: int) -> None:
         """Give precedence to the downloads that bring some of [start, end)."""
@@ -178,6 +210,11 @@ class Fetcher:
 
     def fetch_ahead(self, inode: Inode, start: int, end: int, range_bytes: int) -> None:
         """Bring [start, end) in the background, in ranges that end at multiples of `range_bytes`."""
+        if not self._remote.serves_ranges:
+            stream = self._stream(inode, background=True) if start < min(end, inode.size) else None
+            self._queue.extend([stream] if stream is not None else [])
+            self._fill_slots()
+            return
         for gap_start, gap_end in self._unclaimed(inode, start, end):
             for range_start, range_end in ranges(gap_start, gap_end, range_bytes):
                 self._queue.append(self._add(Fetch(inode, range_start, range_end, background=True)))
@@ -190,10 +227,11 @@ class Fetcher:
         """
         self.fetch_ahead(inode, 0, inode.size, max(inode.size, 1))
         while under_way := [f for f in self._active.get(inode.ino, ()) if not f.is_outdated()]:
-            await under_way[0].wait_progress()
+            await under_way[0].wait_arrived(under_way[0].end)
 
     def abandon(self, inode: Inode) -> None:
         """Stop the downloads of a file that only they hold open. What arrived stays."""
+        self._drop_hash(inode)
         downloads = list(self._active.get(inode.ino, ()))
         if inode.opens != len(downloads):
             return
@@ -235,8 +273,9 @@ class Fetcher:
         downloads.remove(fetch)
         if not downloads:
             del self._active[fetch.inode.ino]
-        fetch.report_progress()
+        fetch.report_end()
         self._let_go(fetch.inode)
+        self._drop_hash(fetch.inode)
 
     async def _download(self, fetch: Fetch) -> None:
         try:
@@ -294,8 +333,9 @@ class Fetcher:
                     inode.present.add(arrived_from, fetch.position)
                 self._fetched(inode, len(piece))
                 fetch.report_progress()
+                self._hash_along(fetch, base)
 
-    async def _check_if_last(self, fetch: Fetch, count: int, base: Base) -> None:
+    async def _check_if_last(self, fetch: Fetch, size: int, base: Base) -> None:
         """Where the file is whole with these bytes, see that they all are the version's.
 
         Raises ContentDamaged where they are not; then none of them counts as here any more. What programs
@@ -303,17 +343,37 @@ class Fetcher:
         """
         inode = fetch.inode
         assert inode.present is not None
-        last = (fetch.missing_from, fetch.position + count)
-        if base.sha256 is None or inode.present.missing(0, inode.size) != [last]:
+        start, end = fetch.missing_from, fetch.position + size
+        missing = inode.present.missing(0, inode.size)
+        is_last = bool(missing) and start <= missing[0][0] and missing[-1][1] <= end
+        if base.sha256 is None or not is_last:
             return
-        assert inode.descriptor is not None
-        digest = await trio.to_thread.run_sync(digest_of, inode.descriptor, inode.size)
+        running = self._hashes.pop(inode.ino, None)
+        if running is None or not running.is_current():
+            running = RunningHash(inode)
+        digest = await running.finish(inode.size)
         if fetch.is_outdated() or digest == base.sha256:
             return
         inode.present = RangeSet()
         inode.kernel_epoch = -1
         self._fetched(inode, 0)
         raise ContentDamaged(f"{inode.path()!r}: what arrived is not the content of its version")
+
+    def _hash_along(self, fetch: Fetch, base: Base) -> None:
+        """Hash in a thread what has arrived of a large file, so that its end has not all of it before it."""
+        inode = fetch.inode
+        assert self._nursery is not None
+        if fetch.at_once or base.sha256 is None or inode.has_whole_content():
+            return
+        running = self._hashes.get(inode.ino)
+        if running is None or not running.is_current():
+            running = self._hashes[inode.ino] = RunningHash(inode)
+        if running.is_behind():
+            self._nursery.start_soon(running.follow)
+
+    def _drop_hash(self, inode: Inode) -> None:
+        if not inode.opens:
+            self._hashes.pop(inode.ino, None)
 
     def _store(self, fetch: Fetch, piece: bytes) -> None:
         # On the trio thread, into the page cache: in a worker thread it could land after the content was
@@ -329,12 +389,3 @@ class Fetcher:
             ) from error
         if written != len(piece):
             raise StorageError(f"the cache cannot keep {fetch.inode.path()!r}: disk full", errno=errno.ENOSPC)
-
-
-def digest_of(descriptor: int, size: int) -> str:
-    digest = hashlib.sha256()
-    position = 0
-    while piece := os.pread(descriptor, min(HASH_PIECE_BYTES, size - position), position):
-        digest.update(piece)
-        position += len(piece)
-    return digest.hexdigest()

@@ -11,8 +11,11 @@ import trio
 from mountfs.model.errors import MountfsError, RemoteError, RemoteUnavailable
 from mountfs.model.ids import ChangeCursor, NodeId
 from mountfs.model.remote import Remote
+from mountfs.rules.twice_told import Source, TwiceTold
 from mountfs.sync.connection import Connection
-from mountfs.sync.own_news import OwnNews
+from mountfs.sync.own_news import DELAY_S, OwnNews
+from mountfs.sync.push_channel import PushChannel
+from mountfs.sync.reconciler import Reconciler
 from mountfs.sync.refresher import Refresher
 from mountfs.sync.side_by_side import side_by_side
 
@@ -21,6 +24,10 @@ log = logging.getLogger(__name__)
 OWN_PAUSE_S: Final = 0.2
 """How long to wait with the next poll after one that told only of files that are locked here."""
 
+MADE_DELAY_S: Final = 1.0
+"""How long the news of a node waits that nothing here knows, while files are created on the remote: by then
+it has mostly turned out to be one of them."""
+
 SURVEY_S: Final = 600.0
 """How often another source is asked for what the feed may have lost."""
 
@@ -28,7 +35,11 @@ SURVEYED_MOST: Final = 500
 """So many nodes are asked for by their ids; for more of them it is cheaper to compare the folders in use."""
 
 RECONCILE_S: Final = 3600.0
-"""How often every folder is compared again at its next use, whatever the sources tell."""
+"""How often what is in memory is compared with the list of the whole workspace, whatever the sources tell."""
+
+COMPARE_S: Final = 24 * 3600.0
+"""How often every folder is compared again at its next use: that list does not tell all. Where there is none,
+each time that it is wanted."""
 
 POLL_S: Final = 60.0
 """How long one poll waits for news; reference/fastio-api 7.1 allows up to 95."""
@@ -40,7 +51,11 @@ class Follower:
     `noticed` is told of every node that changed, before the tree knows how. `locked_here` tells of a node
     whether programs of this mount lock it or did so just now, `kept_here` whether a lease of this mount keeps
     it as it is known here, `in_a_hurry` whether some of them wait for another host; `hurry`
-    has to be called when they begin to.
+    has to be called when they begin to. What `reconciler` finds out is asked for when it is due.
+
+    Changes are told twice where the remote pushes them: by the channel at once, which may lose some, and by
+    the feed, which loses none as far as a cursor goes. Whatever comes second is asked for a little later,
+    with all that came second meanwhile.
     """
 
     def __init__(
@@ -48,6 +63,7 @@ class Follower:
         remote: Remote,
         refresher: Refresher,
         connection: Connection,
+        reconciler: Reconciler,
         *,
         noticed: Callable[[NodeId], None],
         locked_here: Callable[[NodeId], bool],
@@ -62,21 +78,37 @@ class Follower:
         self._kept_here = kept_here
         self._in_a_hurry = in_a_hurry
         self._own = OwnNews(refresher, connection)
+        self._made = OwnNews(refresher, connection, delay_s=MADE_DELAY_S)
+        self._reconciler = reconciler
+        self._channel = PushChannel(remote, connection, told=self._hear)
+        self._heard: set[NodeId] = set()
+        self._hearing = trio.Event()
+        self._twice_told = TwiceTold(DELAY_S)
         self._cursor: ChangeCursor | None = None
         self._pause = trio.CancelScope()
         self._survey_cursor: ChangeCursor | None = None
         self._survey_at = -inf
         self._reconcile_at = inf
+        self._compare_at = inf
+
+    @property
+    def is_pushed_to(self) -> bool:
+        """Whether changes are told as they happen."""
+        return self._channel.is_open
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Follow until cancelled."""
         async with trio.open_nursery() as nursery:
             await nursery.start(self._own.run)
+            await nursery.start(self._made.run)
             nursery.start_soon(self._keep_following)
+            nursery.start_soon(self._keep_asking)
+            nursery.start_soon(self._channel.run)
             task_status.started()
 
     async def _keep_following(self) -> None:
         self._reconcile_at = trio.current_time() + RECONCILE_S
+        self._compare_at = trio.current_time() + COMPARE_S
         while True:
             await self._connection.wait_worth_trying()
             try:
@@ -102,8 +134,7 @@ class Follower:
                     await self._survey()
                 self._refresher.feed_is_live(began if resumed else trio.current_time())
             if trio.current_time() >= self._reconcile_at:
-                self._reconcile_at = trio.current_time() + RECONCILE_S
-                self._refresher.distrust()
+                await self._reconcile()
                 continue
             if trio.current_time() >= self._survey_at:
                 await self._survey()
@@ -142,15 +173,51 @@ class Follower:
         await self._merge(nodes, everything=(told.everything or too_many) and resumed)
         self._survey_cursor = told.cursor
 
+    async def _reconcile(self) -> None:
+        """Find out what no source told, or have every folder compared at its next use."""
+        now = trio.current_time()
+        self._reconcile_at = now + RECONCILE_S
+        if now < self._compare_at and await self._reconciler.reconcile():
+            return
+        self._compare_at = now + COMPARE_S
+        self._refresher.distrust()
+
+    def _hear(self, nodes: frozenset[NodeId]) -> None:
+        """Take what the channel tells; the news is asked for beside the listening."""
+        self._heard |= self._first_told(nodes, Source.CHANNEL)
+        self._hearing.set()
+
+    async def _keep_asking(self) -> None:
+        while True:
+            await self._hearing.wait()
+            self._hearing = trio.Event()
+            heard, self._heard = self._heard, set()
+            try:
+                await self._refresher.look_at(heard)
+            except MountfsError as error:
+                # What the feed tells of it may count as a repetition.
+                log.info("what is said to have changed is not known yet: %s", error.message)
+                self._own.gather(frozenset(heard))
+                if isinstance(error, RemoteUnavailable):
+                    self._connection.note_failure(error)
+
+    def _first_told(self, nodes: frozenset[NodeId], source: Source) -> frozenset[NodeId]:
+        """Tell whoever waits for news of these; return those to ask for now. The others gather."""
+        for node in nodes:
+            self._noticed(node)
+        repeated = self._twice_told.repeated(nodes, source, trio.current_time())
+        later = repeated | frozenset(filter(self._locked_here, nodes))
+        self._own.gather(later)
+        made = frozenset(filter(self._refresher.is_being_made, nodes - later))
+        self._made.gather(made)
+        self._refresher.lookup.heard(made)
+        return nodes - later - made
+
     async def _merge(self, nodes: frozenset[NodeId], *, everything: bool) -> None:
         if everything:
             log.info("the change feed has a gap: every folder is compared again at its next use")
             self._refresher.distrust()
-        for node in nodes:
-            self._noticed(node)
-        own = frozenset(filter(self._locked_here, nodes))
-        self._own.gather(own)
-        await self._refresher.look_at(nodes - own)
+        await self._refresher.look_at(self._first_told(nodes, Source.FEED))
 
     async def catch_up(self, node: NodeId | None = None) -> None:
         """Return when all that the remote had confirmed before the call is merged, and `node` in any case.
@@ -158,7 +225,9 @@ class Follower:
         Raises what the remote says.
         """
         told: frozenset[NodeId] = frozenset()
-        asked = self._own.gathered | (frozenset() if node is None else frozenset({node}))
+        asked = self._own.gathered | self._made.gathered
+        if node is not None:
+            asked |= {node}
 
         async def ask_feed() -> None:
             nonlocal told

@@ -1,6 +1,7 @@
-"""What the feed tells of files that programs here lock: most of it is this mount's own doing."""
+"""What the feed tells that most probably is this mount's own doing: it is asked for later, and together."""
 
 import logging
+from collections.abc import Mapping
 from typing import Final
 
 import trio
@@ -17,12 +18,15 @@ DELAY_S: Final = 1.0
 
 
 class OwnNews:
-    """Each lock, version and unlock of ours comes back as news: it is asked for once, for all of them."""
+    """Each lock, version and unlock of ours comes back as news: it is asked for once, for all of them. Not at
+    all, where whoever did it has asked what came of it since."""
 
-    def __init__(self, refresher: Refresher, connection: Connection) -> None:
+    def __init__(self, refresher: Refresher, connection: Connection, *, delay_s: float = DELAY_S) -> None:
         self._refresher = refresher
         self._connection = connection
-        self._nodes: set[NodeId] = set()
+        self._delay_s = delay_s
+        self._told_at: dict[NodeId, float] = {}
+        """When (trio's clock) the feed told of each last."""
         self._arrived = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -30,33 +34,50 @@ class OwnNews:
         task_status.started()
         while True:
             await self._arrived.wait()
-            await trio.sleep(DELAY_S)
+            await trio.sleep(self._delay_s)
             await self._connection.wait_worth_trying()
             try:
-                await self.look_at(frozenset())
+                await self._look()
             except MountfsError as error:
                 self._refresher.feed_is_lost()
                 if isinstance(error, RemoteUnavailable):
                     self._connection.note_failure(error)
                 else:
-                    log.warning("what locked files became: %s", error.message)
+                    log.warning("what became of our own changes: %s", error.message)
 
     @property
     def gathered(self) -> frozenset[NodeId]:
         """What the next look asks for in any case."""
-        return frozenset(self._nodes)
+        return self._to_be_asked(self._told_at)
 
     def gather(self, nodes: frozenset[NodeId]) -> None:
+        """The feed has told of these."""
         if nodes:
-            self._nodes |= nodes
+            self._told_at |= dict.fromkeys(nodes, trio.current_time())
             self._arrived.set()
 
     async def look_at(self, nodes: frozenset[NodeId]) -> None:
         """Ask for these, and for what gathered. Raises what the remote says; then nothing is forgotten."""
-        gathered, self._nodes = self._nodes, set()
+        told_at, self._told_at = self._told_at, {}
         self._arrived = trio.Event()
         try:
-            await self._refresher.look_at(gathered | nodes)
+            await self._refresher.look_at(self._to_be_asked(told_at) | nodes)
         except BaseException:
-            self.gather(frozenset(gathered))
+            self._told_at = told_at | self._told_at
+            self.gather(frozenset(nodes))
             raise
+
+    async def _look(self) -> None:
+        """Ask for what gathered, but for what somebody is asking for just now; that counts later."""
+        later = {node: at for node, at in self._told_at.items() if self._refresher.is_confirming(node)}
+        self._told_at = {node: at for node, at in self._told_at.items() if node not in later}
+        try:
+            await self.look_at(frozenset())
+        finally:
+            self._told_at = later | self._told_at
+            if self._told_at:
+                self._arrived.set()
+
+    def _to_be_asked(self, told_at: Mapping[NodeId, float]) -> frozenset[NodeId]:
+        asked_since = self._refresher.was_asked_since
+        return frozenset(node for node, at in told_at.items() if not asked_since(node, at))

@@ -4,6 +4,7 @@ import hashlib
 import logging
 import random
 from collections import OrderedDict
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -40,6 +41,9 @@ BLOCKS_AT_ONCE: Final = 4
 
 ATTEMPTS: Final = 4
 """How often a block that makes no progress is begun before its readers get an error."""
+
+STREAM_IDLE_S: Final = 5.0
+"""How long an answer is kept whose next block nobody has asked for: a service without ranges sends it all."""
 
 RETRY: Final = Backoff(first_s=0.2, most_s=2.0)
 
@@ -110,6 +114,48 @@ class _Block:
     error: MountfsError | None = None
 
 
+class _Stream:
+    """One answer that brings a version from a block on; `number` is the block that comes next."""
+
+    def __init__(self, node: NodeId, version: Version, number: int) -> None:
+        self.node = node
+        self.version = version
+        self.number = number
+        self._block: _Block | None = None
+        self._asked = trio.Event()
+        self._has_ended = False
+
+    @property
+    def key(self) -> _Key:
+        return self.node, self.version.id, self.number
+
+    def goes_on_with(self, number: int) -> bool:
+        return not self._has_ended and self._block is None and number == self.number
+
+    def ask(self, block: _Block) -> None:
+        self._block = block
+        self._asked.set()
+
+    async def is_wanted(self) -> bool:
+        """Tell whether anybody asks for the next block before long; if not, nobody may ask any more."""
+        with trio.move_on_after(STREAM_IDLE_S):
+            await self._asked.wait()
+        self._has_ended = self._block is None
+        return not self._has_ended
+
+    def brought(self, content: bytes) -> None:
+        assert self._block is not None
+        block, self._block, self._asked = self._block, None, trio.Event()
+        self.number += 1
+        block.content = content
+        block.done.set()
+
+    def give_up(self) -> _Block | None:
+        """Return the block that is still waited for; nobody may ask any more."""
+        self._has_ended = True
+        return self._block
+
+
 class VersionContent:
     """Bytes of versions, fetched in blocks that readers share. Memory is bounded, the disk is not used."""
 
@@ -120,6 +166,8 @@ class VersionContent:
         self._kept: OrderedDict[_Key, bytes] = OrderedDict()
         self._coming: dict[_Key, _Block] = {}
         self._at_once = trio.Semaphore(BLOCKS_AT_ONCE)
+        self._streams: dict[tuple[NodeId, VersionId], _Stream] = {}
+        """Of services without ranges: what they send can go on where it is."""
         self._arrived_at = float("-inf")
         self._nursery: trio.Nursery | None = None
 
@@ -156,7 +204,10 @@ class VersionContent:
             check_online(self._connection)
             assert self._nursery is not None, "VersionContent.run must be running"
             block = self._coming[key] = _Block()
-            self._nursery.start_soon(self._bring, key, version, block)
+            if self._remote.serves_ranges:
+                self._nursery.start_soon(self._bring, key, version, block)
+            else:
+                self._ask_stream(node, version, number, block)
         await self._wait(block)
         if block.error is not None:
             raise block.error
@@ -172,6 +223,55 @@ class VersionContent:
                 raise ContentUnavailable(f"no content of the version arrived for {self._patience_s:g} s")
             with interruptible(trio.move_on_at(until)):
                 await block.done.wait()
+
+    def _ask_stream(self, node: NodeId, version: Version, number: int, block: _Block) -> None:
+        """Let the answer that has come as far as this block go on, or ask for another one."""
+        stream = self._streams.get((node, version.id))
+        if stream is None or not stream.goes_on_with(number):
+            stream = self._streams[node, version.id] = _Stream(node, version, number)
+            assert self._nursery is not None
+            self._nursery.start_soon(self._run_stream, stream)
+        stream.ask(block)
+
+    async def _run_stream(self, stream: _Stream) -> None:
+        version, error = stream.version, None
+        try:
+            async with self._at_once:
+                await self._bring_stream(stream, version)
+        except MountfsError as failure:
+            error = failure
+        if self._streams.get((stream.node, version.id)) is stream:
+            del self._streams[stream.node, version.id]
+        block = stream.give_up()
+        if block is not None:
+            log.info("version %s of %s: %s; fetching it again", version.id, stream.node, error)
+            await self._bring(stream.key, version, block)
+
+    async def _bring_stream(self, stream: _Stream, version: Version) -> None:
+        """Bring one block after the other from one answer, for as long as somebody goes on reading."""
+        size = size_of(version)
+        rest = bytearray()
+        async with self._remote.read(stream.node, version.id, stream.number * BLOCK_BYTES, size) as pieces:
+            while await stream.is_wanted():
+                length = min(BLOCK_BYTES, size - stream.number * BLOCK_BYTES)
+                await self._fill(rest, length, pieces)
+                content, rest = bytes(rest[:length]), rest[length:]
+                _check(version, content)
+                self._keep(stream.key, content)
+                del self._coming[stream.key]
+                stream.brought(content)
+                if stream.number * BLOCK_BYTES >= size:
+                    return
+
+    async def _fill(self, content: bytearray, length: int, pieces: AsyncIterator[bytes]) -> None:
+        """Raises RemoteUnavailable when nothing arrives for the time of the patience."""
+        with trio.move_on_after(self._patience_s) as patience:
+            while len(content) < length:
+                content += await anext(pieces)
+                self._arrived_at = trio.current_time()
+                patience.deadline = self._arrived_at + self._patience_s
+        if patience.cancelled_caught:
+            raise RemoteUnavailable(f"nothing arrived for {self._patience_s:g} s")
 
     async def _bring(self, key: _Key, version: Version, block: _Block) -> None:
         try:
@@ -205,9 +305,7 @@ class VersionContent:
                     raise
                 log.info("version %s of %s: %s; fetching it again", version.id, node, error.message)
                 await trio.sleep(RETRY.delay_s(failures - 1, random.random()))
-        is_whole = len(content) == version.size
-        if is_whole and version.sha256 and hashlib.sha256(content).hexdigest() != version.sha256:
-            raise ContentDamaged(f"version {version.id} is not what its hash says")
+        _check(version, content)
         return bytes(content)
 
     async def _continue(
@@ -221,6 +319,13 @@ class VersionContent:
                     patience.deadline = self._arrived_at + self._patience_s
         if patience.cancelled_caught:
             raise RemoteUnavailable(f"nothing arrived for {self._patience_s:g} s")
+
+
+def _check(version: Version, content: bytes | bytearray) -> None:
+    """Raise ContentDamaged for what is the whole version, and is not what its hash says."""
+    is_whole = len(content) == version.size
+    if is_whole and version.sha256 and hashlib.sha256(content).hexdigest() != version.sha256:
+        raise ContentDamaged(f"version {version.id} is not what its hash says")
 
 
 def size_of(version: Version) -> int:

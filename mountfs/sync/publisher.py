@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable
+from typing import Final
 
 import trio
 
@@ -26,6 +27,10 @@ from mountfs.tree.inode import Inode
 from mountfs.tree.tree import Tree
 
 log = logging.getLogger(__name__)
+
+MANY: Final = 100
+LOOK_S: Final = 0.05
+"""How soon to look again at what is to be sent, while that is more than `MANY` entries."""
 
 
 class Publisher:
@@ -82,6 +87,9 @@ class Publisher:
                         inode for inode in wanted if inode.pending is not None and inode.failure is not None
                     ]
                 await self._sender.wait_progress()
+                if len(waiting) > MANY:
+                    # They are confirmed many at once, and each look is at all of them.
+                    await trio.sleep(LOOK_S)
 
     def _with_parents(self, inodes: Iterable[Inode]) -> list[Inode]:
         found: dict[Ino, Inode] = {}

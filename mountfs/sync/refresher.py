@@ -38,6 +38,11 @@ ROWS_AT_ONCE: Final = 500
 """So many rows are merged before other work gets its turn."""
 
 
+MADE_MOST: Final = 1000
+MADE_S: Final = 10.0
+"""How many of the nodes made here are remembered before those go that were made so long ago."""
+
+
 class _Comparison:
     """One listing under way."""
 
@@ -65,8 +70,13 @@ class Refresher:
         """When the calls under way began whose answers are to be merged."""
         self._merged = trio.Event()
         self._nursery: trio.Nursery | None = None
+        self._hidden: dict[tuple[NodeId, str], set[NodeId]] = {}
+        """By folder and name: nodes whose name another one has here, too."""
         self.lookup = NodeLookup(remote)
         self.live_since: float | None = None
+        self._made: dict[NodeId, float] = {}
+        """Nodes that were made by this mount lately, and when (trio's clock) was asked what the tree has."""
+        self._confirming: set[NodeId] = set()
         self._distrusted_at = -inf
         self.when_feed_lost: Callable[[], None] = lambda: None
         """Called when what the kernel was told to trust for long can be trusted no more."""
@@ -240,6 +250,33 @@ class Refresher:
         merged_at = self._tree.gone_at.get(node, -inf) if known is None else known.touched_at
         return merged_at >= asked
 
+    def is_being_made(self, node: NodeId) -> bool:
+        """Tell whether an unknown node may be one that this mount creates just now."""
+        return bool(self._tree.unanswered) and node not in self._tree.by_node
+
+    @contextmanager
+    def confirming(self, node: NodeId) -> Iterator[None]:
+        """Within, what became of a node that this mount has made is asked for and recorded."""
+        self._confirming.add(node)
+        try:
+            yield
+        finally:
+            self._confirming.discard(node)
+
+    def is_confirming(self, node: NodeId) -> bool:
+        return node in self._confirming
+
+    def note_made(self, node: NodeId, asked: float) -> None:
+        """This mount has made the node, and then asked for it, at that time, what the tree has of it."""
+        if len(self._made) >= MADE_MOST:
+            least = trio.current_time() - MADE_S
+            self._made = {made: when for made, when in self._made.items() if when >= least}
+        self._made[node] = asked
+
+    def was_asked_since(self, node: NodeId, at: float) -> bool:
+        """Tell whether what the tree has of a node that was made here was asked for at that time or later."""
+        return self._made.get(node, -inf) >= at
+
     async def look_at(self, nodes: Iterable[NodeId]) -> None:
         """Ask for the nodes by id and merge what the remote says; absent means deleted."""
         wanted = list(dict.fromkeys(nodes))
@@ -259,7 +296,7 @@ class Refresher:
                             overtaken.append(node)
                         else:
                             await self._adopt(present[node], asked)
-            wanted = overtaken
+            wanted = overtaken or list(self._no_longer_hidden())
 
     async def _remove(self, node: NodeId, asked: float) -> bool:
         """Merge that the node is gone; return False, with nothing done, where that answer is overtaken."""
@@ -295,7 +332,7 @@ class Refresher:
                 # They trade names: one has to let go of its own before any can take another.
                 self._changes.vacate(in_the_way)
             elif in_the_way in seen:
-                log.warning("the remote has two nodes named %r in one folder: one is hidden", merging.name)
+                self._hide(merging)
                 return
             else:
                 seen.add(in_the_way)
@@ -306,6 +343,24 @@ class Refresher:
                 else:
                     await self._load_parent(answer)
                     chain.append((answer, now))
+
+    def _hide(self, node: RemoteNode) -> None:
+        hidden = self._hidden.setdefault((node.parent, node.name), set())
+        if node.id not in hidden:
+            log.warning("the remote has two nodes named %r in one folder: one is hidden", node.name)
+        hidden.add(node.id)
+
+    def _no_longer_hidden(self) -> set[NodeId]:
+        """Return, once, the nodes whose names nobody else has any more."""
+        free = [place for place in self._hidden if not self._is_taken(*place)]
+        return {node for place in free for node in self._hidden.pop(place)}
+
+    def _is_taken(self, parent: NodeId, name: str) -> bool:
+        folder = self._tree.by_node.get(parent)
+        return folder is not None and any(
+            child.base is not None and (child.base.parent, child.base.name) == (parent, name)
+            for child in folder.children.values()
+        )
 
     async def _load_parent(self, node: RemoteNode, *, on_the_way: bool = False) -> None:
         """Have the folder of the node ready for it, where that is known; `on_the_way`: or has to be."""

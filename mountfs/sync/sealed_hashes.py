@@ -9,7 +9,7 @@ from mountfs.model.entry import SEALED
 from mountfs.model.errors import MountfsError
 from mountfs.model.ids import Ino
 from mountfs.sync.content import FileContent
-from mountfs.sync.fetcher import digest_of
+from mountfs.sync.running_hash import digest_of
 from mountfs.tree.inode import Inode
 from mountfs.tree.tree import Tree
 

@@ -32,6 +32,7 @@ from mountfs.sync.cached_range import ContentChanged
 from mountfs.sync.connection import Connection
 from mountfs.sync.content import FileContent
 from mountfs.sync.due_queue import DueQueue
+from mountfs.sync.gathered_files import GatheredFiles
 from mountfs.sync.quota_hold import QuotaHold
 from mountfs.sync.step_executor import StepExecutor
 from mountfs.sync.step_outcome import Outcome, WaitFor
@@ -95,6 +96,7 @@ class Sender:
         """How long an entry waits for another change before it is sent; counts from the next change on."""
         self._small = DueQueue()
         self._large = DueQueue()
+        self._gathered = GatheredFiles(self._small)
         self._pending_since: dict[Ino, float] = {}
         self._attempts: dict[Ino, int] = {}
         self._parked: dict[Ino, set[Inode]] = {}
@@ -190,11 +192,15 @@ class Sender:
         if inode.sending:
             self._due_again.add(inode.ino)
             return
-        folder, others = self._due_with(inode, queue)
-        if folder is not None and others:
-            await self._send_together(folder, [inode, *others])
-        else:
+        folder, others, is_full = self._due_with(inode, queue)
+        if folder is None:
             await self._send(inode)
+            return
+        with self._gathered.calling(folder, [inode, *others], is_full=is_full) as may_go:
+            if may_go and others:
+                await self._send_together(folder, [inode, *others])
+            elif may_go:
+                await self._send(inode)
 
     async def _cancel_uploads(self) -> None:
         """Give sessions back that nobody needs any more, now and then while there are any."""
@@ -230,26 +236,30 @@ class Sender:
             self._content.dropped(inode)
             self._progress.unpark_all()
 
-    def _due_with(self, inode: Inode, queue: DueQueue) -> tuple[NodeId | None, list[Inode]]:
-        """Take what is due as well and may go in one call with this new file; return its folder and those."""
+    def _due_with(self, inode: Inode, queue: DueQueue) -> tuple[NodeId | None, list[Inode], bool]:
+        """Take what is due as well and may go in one call with this new file; return its folder, those, and
+        whether one call takes no more."""
         folder = folder_of_new_file(inode)
         if folder is None:
-            return None, []
+            return None, [], True
         room = BATCH_BYTES - inode.size
+        is_full = False
 
         def fits(other: Inode) -> bool:
-            nonlocal room
+            nonlocal room, is_full
             if other is inode:
                 # Programs used it again while they went first: it is not to be sent beside itself.
                 return False
             if other.ino not in self._tree.pending or other.sending or folder_of_new_file(other) != folder:
                 return False
             if other.size > room:
+                is_full = True
                 return False
             room -= other.size
             return True
 
-        return folder, queue.take_also(fits, BATCH_FILES - 1)
+        others = queue.take_also(fits, BATCH_FILES - 1)
+        return folder, others, is_full or len(others) == BATCH_FILES - 1
 
     async def _send_together(self, folder: NodeId, inodes: list[Inode]) -> None:
         for inode in inodes:

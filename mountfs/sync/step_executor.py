@@ -27,6 +27,7 @@ from mountfs.sync.batches import Batch
 from mountfs.sync.content import FileContent
 from mountfs.sync.content_steps import ContentSteps
 from mountfs.sync.refresher import Refresher
+from mountfs.sync.removal_steps import RemovalSteps
 from mountfs.sync.step_outcome import Outcome, WaitFor
 from mountfs.sync.uploads import ContentUploads
 from mountfs.tree.inode import NEVER, Inode
@@ -63,7 +64,7 @@ class StepExecutor:
         self._contents = contents
         self._fence = fence
         self._places = contents.places
-        self._trashed_folders: set[NodeId] = set()
+        self._removals = RemovalSteps(tree, remote, changes, refresher, self._places)
         self._actions: dict[Step, Callable[[Inode, Situation], Awaitable[Outcome | WaitFor]]] = {
             Step.TRASH: self._trash,
             Step.CREATE_FOLDER: self._create_folder,
@@ -76,6 +77,8 @@ class StepExecutor:
 
     async def step(self, inode: Inode) -> Outcome | WaitFor:
         """Do the next step of the entry."""
+        if self._removals.took_too_much(inode):
+            return await self._removals.bring_back(inode)
         folder = inode.parent
         if folder is not None and not folder.loaded and not inode.is_at_home:
             # Its other children decide about the name there.
@@ -361,66 +364,4 @@ class StepExecutor:
             self._contents.answered(inode)
 
     async def _trash(self, inode: Inode, _: Situation) -> Outcome | WaitFor:
-        base = inode.base
-        assert base is not None
-        if base.parent not in self._trashed_folders:
-            parent = self._tree.by_node.get(base.parent)
-            if parent is not None and not parent.is_linked and parent.pending is not None:
-                # The folder goes as a whole.
-                return WaitFor(parent)
-            if inode.is_file_there and (parent is None or not self._refresher.is_fresh(parent)):
-                # Nothing there refuses a deletion of what is newer: look before.
-                await self._refresher.look_at([base.node])
-                if inode.base is not base:
-                    return Outcome.AGAIN
-            arriving = self._places.arriving_in(inode) if inode.is_directory else None
-            if arriving is not None:
-                # It left the folder here before it came there, and would be deleted with it.
-                return WaitFor(arriving)
-            kept = await self._kept_below(base.node) if inode.is_directory else []
-            for entry in kept:
-                if entry is not None and entry in self._tree.unanswered.values():
-                    # Ours, created there before it was removed here: it goes once its answer is known.
-                    return WaitFor(entry)
-                if entry is None or entry.failure is not None or not self._tree.is_displaced(entry):
-                    self._changes.conflicts.put_back(inode)
-                    return Outcome.AGAIN
-            if kept and kept[0] is not None:
-                # It was moved out of the folder here, and has to leave it there first.
-                return WaitFor(kept[0])
-            await self._remote.trash(base.node)
-        if inode.is_directory:
-            self._trashed_folders.add(base.node)
-        if inode.node == base.node:
-            self._tree.set_base(inode, None)
-        return Outcome.AGAIN
-
-    async def _kept_below(self, folder: NodeId) -> list[Inode | None]:
-        """Return what lies below a removed folder and was not removed here; None for what is unknown here."""
-        kept: list[Inode | None] = []
-        for row in await self._remote.list_folder(folder):
-            known = await self._tree.find_node(row.id)
-            if known is not None and known.is_file_there and _is_older(known, row):
-                await self._refresher.look_at([row.id])
-                known = await self._tree.find_node(row.id)
-            creating = self._tree.unanswered.get((folder, row.name))
-            if known is None and (creating is not None or await self._is_there(row, folder)):
-                kept.append(creating)
-            elif known is None:
-                continue
-            elif known.is_linked:
-                kept.append(known)
-            elif known.is_directory:
-                kept += await self._kept_below(row.id)
-        return kept
-
-    async def _is_there(self, row: RemoteNode, folder: NodeId) -> bool:
-        """Tell whether what was listed lies in the folder now: what was on its way out of it when the listing
-        was made may be settled and forgotten by the time that it is read."""
-        there = await self._refresher.lookup.node(row.id)
-        return there is not None and not there.trashed and there.parent == folder
-
-
-def _is_older(known: Inode, row: RemoteNode) -> bool:
-    """Tell whether others changed what was removed here."""
-    return not known.is_linked and known.base is not None and known.base.version != row.version
+        return await self._removals.trash(inode)

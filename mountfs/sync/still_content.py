@@ -12,7 +12,7 @@ from mountfs.model.disk import DiskStep
 from mountfs.model.errors import StorageError
 from mountfs.sync.cached_range import CachedRange, ContentChanged, is_unchanged
 from mountfs.sync.content import FileContent
-from mountfs.sync.fetcher import digest_of
+from mountfs.sync.running_hash import digest_of
 from mountfs.sync.superseding import copy_bytes
 from mountfs.tree.inode import Inode
 

@@ -53,6 +53,8 @@ class Sent:
     generation: int
     size: int
     sha256: str
+    together: bool = False
+    """Many files went in the same call."""
 
 
 class ContentUploads:
@@ -246,7 +248,7 @@ class ContentUploads:
         else:
             told = await self._create(state, place.parent, BatchFile(place.name, content, sha256))
         told = await self._await_end(told, lambda s: s.status is UploadStatus.STORED or place is None)
-        return Sent(told.id, told.node, generation, size, sha256)
+        return Sent(told.id, told.node, generation, size, sha256, together=inode.ino in self._batches)
 
     async def _create(self, state: SealedState, folder: NodeId, file: BatchFile) -> UploadState:
         """Send a new file, unless it is not to be there any more: then raise ContentChanged."""

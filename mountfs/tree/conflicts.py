@@ -2,7 +2,6 @@
 
 import logging
 import time
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from mountfs.model.conflict import Conflict, ConflictKind
@@ -94,8 +93,7 @@ class Conflicts:
         assert parent is not None
         name = self.free_name(parent, ours.name)
         log.warning("%r: this host's content is kept as %r", path, name)
-        record = replace(
-            ours.record(),
+        record = ours.record()._replace(
             ino=ino,
             name=name,
             base=None,

@@ -258,20 +258,28 @@ class Inode:
     def is_executable(self) -> bool:
         return self.is_file and bool(self.mode & stat.S_IXUSR)
 
-    def retold(self) -> str:
-        """Return the free text that the node is to have, so that other hosts know the attributes."""
+    def retold(self, *, written_again: bool = False) -> str:
+        """Return the free text that the node is to have, so that other hosts know the attributes.
+
+        `written_again`: what is to be sent are the bytes that the node has; the text is to tell of that.
+        """
         base = self.base
         assert base is not None
+        differs = self.content_dirty and not written_again
         content = Content(base.size, base.sha256)
         there = shared_attributes.told(base.text, content)
         mtime_ns = shared_attributes.mtime_to_tell(base.text, content, self.mtime_ns, base.modified_ns)
         wanted = SharedAttributes(
             executable=self.is_executable,
-            mtime_ns=there.mtime_ns if self.content_dirty else mtime_ns,
+            mtime_ns=there.mtime_ns if differs else mtime_ns,
             target=self.target if self.is_symlink else None,
         )
         return shared_attributes.retold(
-            base.text, wanted, base.sha256, until_then=there.target if self.content_dirty else None
+            base.text,
+            wanted,
+            base.sha256,
+            until_then=there.target if differs else None,
+            written_again_ns=self.ctime_ns if written_again else None,
         )
 
     def situation(self, name: str, *, text: str | None = None, stays_here: bool = False) -> Situation:

@@ -3,7 +3,6 @@
 import errno
 import stat
 import time
-from dataclasses import replace
 from typing import Final
 
 import trio
@@ -61,8 +60,7 @@ def create(
     if parent.mode & stat.S_ISGID:
         gid = parent.gid
         mode |= stat.S_ISGID if kind is EntryKind.DIRECTORY else 0
-    record = replace(
-        tree.new_record(tree.journal.new_ino(), parent.ino, name, kind, mode),
+    record = tree.new_record(tree.journal.new_ino(), parent.ino, name, kind, mode)._replace(
         uid=uid,
         gid=gid,
         rdev=rdev,
@@ -95,7 +93,7 @@ def create_unnamed(tree: Tree, parent: Inode, mode: int, owner: tuple[int, int])
     if parent.mode & stat.S_ISGID:
         gid = parent.gid
     record = tree.new_record(tree.journal.new_ino(), None, b"", EntryKind.FILE, mode)
-    inode = Inode(replace(record, uid=uid, gid=gid, content_dirty=True), None)
+    inode = Inode(record._replace(uid=uid, gid=gid, content_dirty=True), None)
     tree.insert(inode)
     return inode
 
@@ -241,7 +239,7 @@ def leave_behind(tree: Tree, base: Base) -> None:
     record = tree.new_record(
         tree.journal.new_ino(), None, names.from_remote(base.name), EntryKind.FILE, stat.S_IFREG
     )
-    leftover = Inode(replace(record, base=base), None)
+    leftover = Inode(record._replace(base=base), None)
     leftover.touched_at = trio.current_time()
     tree.insert(leftover)
     tree.mark_pending(leftover)

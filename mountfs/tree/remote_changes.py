@@ -75,6 +75,8 @@ class RemoteChanges:
         self._content = content
         self.conflicts = conflicts
         self.rivals: dict[Ino, RemoteNode] = {}
+        self._used_before: set[Ino] = set()
+        """Folders that programs used here before it was known what the remote has in them."""
         self.when_taken: Callable[[Inode], None] = lambda inode: None
         """Called when a file gets content of the remote's in place of what it had."""
 
@@ -99,10 +101,8 @@ class RemoteChanges:
         self._content.notice(inode)
         if self._is_another_kind(inode, node):
             return self._replace(inode, node)
-        if not inode.is_linked and inode.is_file_there and _is_edited(inode, node):
-            if not self._tree.open_uploads.may_have_made(node):
-                return self._bring_back(inode, node)
-            self._tree.set_base(inode, base_of(node))
+        if not inode.is_linked and inode.is_file_there and self._is_taken_up(inode, node):
+            return self._bring_back(inode, node)
         blocked_by = self._follow_place(inode, node, parent)
         if blocked_by is None and self._tree.by_node.get(node.id) is inode:
             self._follow_content(inode, node)
@@ -178,7 +178,9 @@ class RemoteChanges:
         self._tree.save(inode)
         if parent.listed:
             self._tree.happenings.tell(Kind.CREATED, inode.path())
-        self._kernel.entry_changed(parent.ino, name)
+        if parent.listed or parent.ino in self._used_before:
+            # Of any other folder nobody was told anything yet: not a name, and no lack of one.
+            self._kernel.entry_changed(parent.ino, name)
         self.conflicts.touch(parent)
         return None
 
@@ -198,8 +200,7 @@ class RemoteChanges:
         else:
             kind, mode = EntryKind.FILE, _executable(FILE_MODE) if told.executable else FILE_MODE
         when = told.mtime_ns or node.modified_ns or time.time_ns()
-        return replace(
-            self._tree.new_record(self._tree.journal.new_ino(), parent.ino, name, kind, mode),
+        return self._tree.new_record(self._tree.journal.new_ino(), parent.ino, name, kind, mode)._replace(
             size=node.size,
             mtime_ns=when,
             ctime_ns=when,
@@ -241,6 +242,18 @@ class RemoteChanges:
         self.rivals[ours.ino] = node
         self._tree.mark_pending(ours)
 
+    def _is_taken_up(self, removed: Inode, node: RemoteNode) -> bool:
+        """Tell whether others edited what was removed here, or wrote the same bytes again."""
+        assert removed.base is not None
+        if is_written_again(removed.base, node):
+            return True
+        if not _is_edited(removed, node):
+            return False
+        if self._tree.open_uploads.may_have_made(node):
+            self._tree.set_base(removed, base_of(node))
+            return False
+        return True
+
     def _bring_back(self, removed: Inode, node: RemoteNode) -> NodeId | None:
         """It was deleted here while others edited it: their edit stays, as a file that nothing here holds."""
         base, parent = removed.base, self._tree.by_node.get(node.parent)
@@ -262,6 +275,7 @@ class RemoteChanges:
     def _unite_folders(self, ours: Inode, node: RemoteNode) -> None:
         self._tree.set_base(ours, base_of(node))
         ours.listed = False
+        self._used_before.add(ours.ino)
         self._tree.mark_pending(ours)
         self._tree.save(ours)
 
@@ -449,6 +463,20 @@ class RemoteChanges:
         self._tree.save(inode)
         self._kernel.entry_changed(parent.ino, left)
         self._kernel.entry_changed(parent.ino, inode.name)
+
+
+def is_taken_up(base: Base, node: RemoteNode) -> bool:
+    """Tell whether the node surely has, or was given again, content that this base does not know of."""
+    hashes = base.sha256, node.sha256
+    is_other = None not in hashes and (base.size, base.sha256) != (node.size, node.sha256)
+    return is_other or is_written_again(base, node)
+
+
+def is_written_again(base: Base, node: RemoteNode) -> bool:
+    """Tell whether somebody wrote the bytes that the node has once more since this was its base."""
+    when_ns = shared_attributes.written_again_ns(node.text, Content(node.size, node.sha256))
+    known_ns = shared_attributes.written_again_ns(base.text, Content(base.size, base.sha256))
+    return when_ns is not None and when_ns != known_ns
 
 
 def _executable(mode: int) -> int:

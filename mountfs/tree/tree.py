@@ -5,7 +5,6 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Final
 
 import trio
@@ -100,7 +99,7 @@ class Tree:
         record = await self.journal.by_ino(ROOT_INO)
         if record is None:
             record = self.new_record(ROOT_INO, None, b"", EntryKind.DIRECTORY, stat.S_IFDIR | 0o755)
-            record = replace(record, base=Base(node=ROOT_NODE, parent=ROOT_NODE, name=""))
+            record = record._replace(base=Base(node=ROOT_NODE, parent=ROOT_NODE, name=""))
             self.journal.record(record)
         else:
             self.knows_more_nodes = True
@@ -438,8 +437,7 @@ class Tree:
             return True
         if not self.local_only:
             return False
-        below = inode.parent.ino in self.kept
-        return below or self.local_only.matches(inode.path(), is_directory=inode.is_directory)
+        return self.would_stay_here(inode.parent, inode.name, is_directory=inode.is_directory)
 
     def would_stay_here(self, parent: Inode, name: bytes, *, is_directory: bool) -> bool:
         """As `stays_here` for an entry that had this name in this directory."""

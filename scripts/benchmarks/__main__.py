@@ -88,6 +88,7 @@ def _plan(given: argparse.Namespace, folder: Path) -> runner.Plan:
         delays_ms=tuple(dict.fromkeys((0, given.delay))),
         sizes=replace(sizes),
         limit_s=60 if given.quick else 1800 if given.full else 300,
+        settle_s=900 if given.full else 120,
         folder=folder,
         programs=given.work / "venv" / "bin",
     )

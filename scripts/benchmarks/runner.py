@@ -19,9 +19,6 @@ from scripts.benchmarks.workloads.base import MEBIBYTE, Bare, NotMeasured, Place
 
 Tell = Callable[[str], None]
 
-SETTLE_S: Final = 120.0
-"""How long a system may send what a workload has prepared; then it is measured as it is."""
-
 CLEAR_S: Final = 45.0
 """What a system gets to remove the files of a workload, and then to come to rest."""
 
@@ -36,6 +33,9 @@ class Plan:
     delays_ms: tuple[int, ...]
     sizes: Sizes
     limit_s: float
+    settle_s: float
+    """How long a system may send what a workload has prepared; then it is measured as it is.
+    What has to be cold is not measured then."""
     folder: Path
     programs: Path
 
@@ -146,7 +146,7 @@ class _Run:
             self._measure(system, workload, repeat, tag)
         finally:
             system.relay.set_delay_ms(0)
-            self._settle(system, SETTLE_S)
+            self._settle(system, self._plan.settle_s)
 
     def _measure(self, system: System, workload: Workload, repeat: int, tag: str = "") -> None:
         if system.name == LocalDisk.name and not workload.on_disk:
@@ -179,12 +179,15 @@ class _Run:
                 prepare(place)
 
         isolated(make_ready, limit_s)
-        is_cold = self._settle(system, SETTLE_S) and workload.cold and system.forget()
+        is_cold = self._settle(system, self._plan.settle_s) and workload.cold and system.forget()
         before = system.relay.received_bytes() if system.relay else 0
         readings = dict(isolated(lambda: workload.run(place), limit_s))
         if system.relay and system.relays_content and "far.transferred" in workload.metrics:
             readings["far.transferred"] = (system.relay.received_bytes() - before) / MEBIBYTE
-        return {name: value for name, value in readings.items() if is_cold or not name.endswith(".cold")}
+        kept = {name: value for name, value in readings.items() if is_cold or not _needs_cold(name)}
+        if not kept:
+            raise NotMeasured("the server did not have everything in time, so nothing was cold")
+        return kept
 
     def _reason(self, error: Exception) -> str:
         """The error without the place of the work folder, which means nothing to readers."""
@@ -238,6 +241,10 @@ class _Run:
             pass
         self._results.absent[system.name] = "its mount broke during the run"
         self._tell(f"  {system.name}: its mount broke, it takes no further part")
+
+
+def _needs_cold(metric: str) -> bool:
+    return metric.endswith(".cold") or metric.startswith("far.")
 
 
 def started_at() -> str:

@@ -179,6 +179,8 @@ def main() -> int:
     parser.add_argument("--idle", type=float, default=30, metavar="S", help="how long to watch; default 30")
     parser.add_argument("--folder", type=Path, help="where to work; default: a temporary directory")
     given = parser.parse_args()
+    if min(given.files, given.visited, given.idle) <= 0:
+        parser.error("--files, --visited and --idle must be more than 0")
     with tempfile.TemporaryDirectory(prefix="bench-memory-", dir=given.folder) as folder:
         return 0 if run(given.files, min(given.visited, given.files), given.idle, Path(folder)) else 1
 

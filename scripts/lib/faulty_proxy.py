@@ -1,6 +1,7 @@
 """An HTTP proxy on a real socket that spoils chosen or random requests: see `scripts.lib.faults` for how.
 
-It takes a request whole, and passes it on and the answer back, or does what a planned fault does.
+It takes a request whole, and passes it on and the answer back, or does what a planned fault does. A WebSocket
+that no fault is planned for goes through as it comes.
 """
 
 import random
@@ -39,6 +40,8 @@ _ROUTES: Final[Sequence[tuple[str, str, str, bytes]]] = (
     ("add_file", "POST", _NODE + r"addfile/", b""),
     ("trash", "DELETE", _NODE + r"delete/", b""),
     ("changes", "GET", r"activity/poll/[^/]+/", b""),
+    ("pushed", "GET", r"websocket/auth/[^/]+", b""),
+    ("pushed", "GET", r"/api/websocket/", b""),
 )
 """Which method of `mountfs.model.remote.Remote` makes a request: its name, verb, path, a word of the form."""
 
@@ -88,6 +91,11 @@ class Exchange:
         """Ask something else of the server, with the credential of this request."""
         headers = {"authorization": self.request.headers.get("authorization", "")}
         return self._proxy.ask(verb, self._proxy.base + path, b"", headers)
+
+    def tunnel(self) -> None:
+        """Let both sides talk until one of them ends."""
+        self.is_open = False
+        self._proxy.join(self.request, self._client)
 
     def answer(self, response: Response) -> None:
         self.send(response, response.body)
@@ -247,6 +255,24 @@ class FaultyProxy:
                 self._open.discard(link)
             server.close()
 
+    def join(self, request: Request, client: socket.socket) -> None:
+        """Give the server the head of the request, and pass on what comes from either side."""
+        with socket.create_connection(self._target, GATEWAY_LIMIT_S) as server:
+            with self._lock:
+                self._open.add(server)
+            lines = [f"{request.verb} {request.target} HTTP/1.1"]
+            lines += [f"{key}: {value}" for key, value in request.headers.items()]
+            try:
+                server.settimeout(None)
+                server.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+                back = threading.Thread(target=_pump, args=(server, client), daemon=True)
+                back.start()
+                _pump(client, server)
+                back.join()
+            finally:
+                with self._lock:
+                    self._open.discard(server)
+
     def _start(self, work: Callable[[socket.socket], None], argument: socket.socket) -> None:
         thread = threading.Thread(target=work, args=(argument,), daemon=True)
         self._threads.append(thread)
@@ -295,8 +321,20 @@ class FaultyProxy:
             planned = next((plan for plan in self._plans if plan.takes(method)), None)
             if planned is not None:
                 self.spoiled[method] += 1
-        if planned is None:
-            exchange.answer(exchange.forward())
-        else:
+        if planned is not None:
             planned.fault(exchange)
+        elif exchange.request.headers.get("upgrade", "").lower() == "websocket":
+            exchange.tunnel()
+        else:
+            exchange.answer(exchange.forward())
         return exchange.is_open
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    """Pass on what comes until it ends, and let both sides know."""
+    with suppress(OSError):
+        while part := source.recv(65536):
+            target.sendall(part)
+    for side in (source, target):
+        with suppress(OSError):
+            side.shutdown(socket.SHUT_RDWR)

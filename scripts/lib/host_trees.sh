@@ -4,6 +4,14 @@
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 boot_packages=systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,procps,ca-certificates
 
+# What nobody reads in a tree that is thrown away, and no waiting for its disk: both stay in the tree, for what is installed there later.
+dpkg_settings=(
+    --dpkgopt=force-unsafe-io
+    --dpkgopt='path-exclude=/usr/share/doc/*'
+    --dpkgopt='path-exclude=/usr/share/locale/*'
+    --dpkgopt='path-exclude=/usr/share/man/*'
+)
+
 # One line of sources.list for each archive this machine uses, for another release.
 release_sources() {
     local release=$1 own
@@ -18,20 +26,44 @@ apt_settings() {
     apt-config dump | grep -E '^Acquire::(Check-|http::|https::|Retries)' || true
 }
 
+# A tree counts for the mirrors and the recipe that it was made by.
+tree_stamp() {
+    cat scripts/lib/host_trees.sh "$1.list" "$1.apt.conf" | sha256sum | cut -d' ' -f1
+}
+
+# Both at once: each waits for its downloads most of the time.
+ensure_trees() {
+    local trees=$1 release pids=() failed=()
+    shift
+    [ -n "$(release_sources "$1")" ] || apt-get update -qq  # apt tells what it has indexes of
+    for release in "$@"; do
+        ensure_tree "$release" "$trees/$release" > "$trees/$release.log" 2>&1 &
+        pids+=("$release:$!")
+    done
+    for release in "${pids[@]}"; do
+        wait "${release#*:}" || failed+=("${release%%:*}")
+    done
+    for release in "${failed[@]}"; do
+        tail -n 30 "$trees/$release.log" >&2
+    done
+    [ "${#failed[@]}" -eq 0 ] || fail "no tree of ${failed[*]}; the end of the log is above"
+}
+
 ensure_tree() {
+    trap - EXIT
     local release=$1 tree=$2
-    if [ -e "$tree/.complete" ]; then
+    release_sources "$release" > "$tree.list"
+    apt_settings > "$tree.apt.conf"
+    if [ "$(cat "$tree/.complete" 2>/dev/null)" = "$(tree_stamp "$tree")" ]; then
         return 0
     fi
-    rm -rf "$tree"
+    rm -rf --one-file-system "$tree"
     mkdir -p "$tree"
-    apt_settings > "$tree.apt.conf"
-    release_sources "$release" > "$tree.list"
-    mmdebstrap --quiet --mode=root --variant=minbase --include="$boot_packages" --aptopt="$tree.apt.conf" \
+    mmdebstrap --mode=root --variant=minbase --include="$boot_packages" --aptopt="$tree.apt.conf" "${dpkg_settings[@]}" \
         "$release" "$tree" "$tree.list"
     cp "$tree.apt.conf" "$tree/etc/apt/apt.conf.d/90host"
     copy_pip_settings "$tree"
-    touch "$tree/.complete"
+    tree_stamp "$tree" > "$tree/.complete"
 }
 
 # The files by which pip on this machine finds and trusts mirrors. What they name is bound into the tree where it is used.

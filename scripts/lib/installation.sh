@@ -57,6 +57,15 @@ install_unit() {
         "$1" > "$2/mountfs@.service"
 }
 
+# With it go the links that enabled its instances.
+remove_unit() {
+    rm -f "$1/mountfs@.service"
+    if [ -d "$1" ]; then
+        find "$1" -type l -path '*.wants/mountfs@*.service' -delete
+        find "$1" -type d -name '*.wants' -empty -delete
+    fi
+}
+
 reload_units() {
     if [ "$(id -u)" -eq 0 ]; then
         if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
@@ -76,6 +85,10 @@ mountfs $("$prefix/.venv/bin/mountfs" --version | cut -d' ' -f2) is installed. N
   configure   $folder/NAME.toml, then: mountfs config check
   start       mountfs mount NAME, or with systemd: $start
 TEXT
+    case ":$PATH:" in
+        *":$commands:"*) ;;
+        *) say "  PATH        $commands is not in it yet; a new login adds it on Debian, else: export PATH=\"$commands:\$PATH\"" ;;
+    esac
 }
 
 remove_all() {
@@ -83,9 +96,11 @@ remove_all() {
         fail "mounts are still served; end them first: mountfs status, then mountfs umount"
     fi
     step "units, commands and helpers"
-    rm -f "$commands/mountfs" "$user_units/mountfs@.service"
+    rm -f "$commands/mountfs"
+    remove_unit "$user_units"
     if [ -n "$units" ]; then
-        rm -f "$units/mountfs@.service" "$tmpfiles"
+        remove_unit "$units"
+        rm -f "$tmpfiles"
     fi
     if [ -n "$helpers" ]; then
         rm -f "$helpers/mount.fuse.mountfs" "$helpers/umount.fuse.mountfs" "$helpers/mount.mountfs"
@@ -93,5 +108,8 @@ remove_all() {
     reload_units
     step "program in $prefix"
     rm -rf "$prefix"
+    if [ "$(id -u)" -ne 0 ]; then
+        rmdir --ignore-fail-on-non-empty "$(dirname "$prefix")"
+    fi
     say "removed; configuration and caches are left"
 }

@@ -16,7 +16,7 @@ import click
 from mountfs import __version__
 from mountfs.cli.exit_codes import MEANINGS
 from mountfs.cli.main import program
-from mountfs.daemon.config_file import MountKeys
+from mountfs.daemon.config.file import MountKeys
 
 REPOSITORY: Final = Path(__file__).parents[2]
 GENERATED: Final = "Written by `scripts/reference`; a test compares it with the program.\n"

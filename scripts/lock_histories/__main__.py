@@ -81,6 +81,8 @@ def _judge(rig: Rig, outcome: Outcome) -> None:
     for mount in rig.mounts:
         if complaint := mount.sync():
             outcome.found.append(Violation("not everything is confirmed", f"mount {mount.name}", complaint))
+        if count := mount.tracebacks():
+            outcome.found.append(Violation("a daemon failed", f"mount {mount.name}", f"{count} tracebacks"))
     told = rig.server.ask("collect", *rig.shape.registers)
     registers = registers_of(told)
     for log in rig.logs:

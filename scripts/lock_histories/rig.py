@@ -133,6 +133,10 @@ class Mount:
         )
         return done.stderr.strip()
 
+    def tracebacks(self) -> int:
+        """Count the faults of its own that the daemon has logged: no fault around it excuses one."""
+        return (self.cache / "daemon.log").read_text(errors="replace").count("Traceback (most recent call")
+
     def clean_up(self) -> None:
         with suppress(LookupError, RuntimeError):
             self.kill()

@@ -11,8 +11,11 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from scripts.posix.syscalls import RENAME_EXCHANGE, RENAME_NOREPLACE, renameat2
+
+T = TypeVar("T")
 
 Operation = tuple[str, str, str, int]
 """What to do, the path, another path, and a number that decides the rest."""
@@ -47,7 +50,7 @@ def first_difference(operations: Sequence[Operation], mount: Path, plain: Path) 
     return None
 
 
-def shrunk(operations: Sequence[Operation], fails: Callable[[Sequence[Operation]], bool]) -> list[Operation]:
+def shrunk(operations: Sequence[T], fails: Callable[[Sequence[T]], bool]) -> list[T]:
     """Return fewer operations that still fail: none can be left out, where that did not take too long."""
     remaining, tries = list(operations), 0
     part = max(1, len(remaining) // 2)

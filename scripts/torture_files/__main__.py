@@ -11,6 +11,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from scripts.lib import faults
+from scripts.lib.faulty_proxy import FaultyProxy
 from scripts.torture_files.writer import Writer, read_files
 from tests.t5_kernel.mounted import Mount, World, remote_files, sha256
 from tests.t6_system.machine import wait_until
@@ -18,6 +20,22 @@ from tests.t6_system.machine import wait_until
 WRITERS_EACH = 2
 PAUSE_S = (3.0, 12.0)
 """Between two kills."""
+
+BAD_WEATHER = 0.5
+"""How often, from one kill to the next, the way of a mount to the server is bad."""
+
+SPOILED = (0.02, 0.1, 0.4)
+"""Which part of its requests is spoiled then."""
+
+FAULTS = (
+    *(faults.reset_before, faults.reset_after, faults.hang_before, faults.hang_after, faults.truncated),
+    *(faults.trickled, faults.delayed(0.5), faults.delayed(3.0), faults.page_before, faults.page_after),
+    *(faults.gateway_before(502), faults.gateway_after(503), faults.gateway_after(504)),
+    *(faults.broken_inside, faults.slow_down, faults.conflicting, faults.come_back_in(2)),
+)
+"""Those that pass by themselves, and tell no untruth."""
+
+FEED_FAULTS = (faults.rows_twice, faults.rows_reversed, faults.cursor_expired, faults.cursor_gone)
 
 CACHE_SIZE = "64 MiB"
 SETTLE_S = 300
@@ -31,8 +49,10 @@ class Torture:
     def __init__(self, world: World, seed: int) -> None:
         self._world = world
         self._chance = random.Random(seed)
+        self.proxies = {name: FaultyProxy(world.server.url) for name in ("one", "two")}
         self.mounts = [
-            world.mount(name, upload_delay_s=0.05, cache_size=CACHE_SIZE) for name in ("one", "two")
+            world.mount(name, url=proxy.url, upload_delay_s=0.05, cache_size=CACHE_SIZE)
+            for name, proxy in self.proxies.items()
         ]
         self.writers = {
             mount.place.name: [Writer(f"{mount.place.name}-{number}", seed) for number in range(WRITERS_EACH)]
@@ -59,14 +79,27 @@ class Torture:
         deadline = time.monotonic() + minutes * 60
         try:
             while time.monotonic() < deadline:
+                for mount in self.mounts:
+                    self._change_the_weather(mount)
                 time.sleep(self._chance.uniform(*PAUSE_S))  # the moment of a kill is left to chance
                 self._kill_something()
         finally:
             self._ended.set()
+            for proxy in self.proxies.values():
+                proxy.heal()
             for alive in self._alive.values():
                 alive.set()
             for thread in threads:
                 thread.join()
+
+    def _change_the_weather(self, mount: Mount) -> None:
+        proxy = self.proxies[mount.place.name]
+        # What hung is answered by a reset now, so that nothing hangs for longer than a pause.
+        proxy.heal()
+        seed = self._chance.randrange(2**32)
+        if self._chance.random() < BAD_WEATHER:
+            proxy.plan_at_random(seed, 0.2, FEED_FAULTS, "changes")
+            proxy.plan_at_random(seed, self._chance.choice(SPOILED), FAULTS)
 
     def _write(self, mount: Mount, writer: Writer) -> None:
         alive = self._alive[mount.place.name]
@@ -95,15 +128,21 @@ class Torture:
         with contextlib.ExitStack() as held:
             for writer in self.writers[mount.place.name]:
                 held.enter_context(writer.lock)
+            # What was evicted can be compared in good weather only; what is to be sent goes on in any.
+            self.proxies[mount.place.name].heal()
             mount.start()
             for writer in self.writers[mount.place.name]:
                 writer.check(mount.place)
+            self._change_the_weather(mount)
         self._alive[mount.place.name].set()
 
     def judge(self) -> None:
         """Let everything be sent, and compare both mounts and the workspace with what was promised."""
         for mount in self.mounts:
+            self._world.machine.run("retry", mount.place)
             self._world.machine.run("sync", "--timeout", str(SETTLE_S), mount.place).succeeded()
+            for writer in self.writers[mount.place.name]:
+                writer.check(mount.place)
         with self._world.api() as api:
             remote = remote_files(api)
         for writer in (writer for each in self.writers.values() for writer in each):
@@ -137,8 +176,12 @@ def main() -> int:
         world = World(Path(folder))
         try:
             torture = Torture(world, chosen.seed)
-            torture.run(chosen.minutes)
-            torture.judge()
+            try:
+                torture.run(chosen.minutes)
+                torture.judge()
+            finally:
+                for proxy in torture.proxies.values():
+                    proxy.close()
         finally:
             world.clean_up()
     return report(torture)
@@ -150,6 +193,8 @@ def report(torture: Torture) -> int:
     compared = counts.pop("files compared")
     print(f"operations       {_listed(counts)}")
     print(f"kills            {_listed(torture.kills)}")
+    spoiled = sum((proxy.spoiled for proxy in torture.proxies.values()), Counter[str]())
+    print(f"faults           {_listed(spoiled)}")
     print(f"files compared   {compared}")
     totals = {
         what: sum(getattr(w.findings, what) for w in writers) for what in ("lost", "torn", "duplicated")

@@ -1,8 +1,10 @@
 """A program with a folder of its own on one mount, which knows what each call that returned has promised."""
 
+import errno
 import os
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -12,6 +14,12 @@ Files = dict[str, bytes]
 
 MOST_FILES = 40
 LARGE_BYTES = 3 * 1024 * 1024
+
+GONE = {errno.ENOTCONN, errno.ECONNABORTED}
+"""What a call fails with whose mount has no daemon any more."""
+
+PAUSE_S = 0.2
+"""After a call that failed for another reason, as where content that was evicted did not come."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,8 @@ class Findings:
 
 
 class Writer:
-    """`step` and `check` may be called from a thread of its own; `gone` is set while its mount is dead."""
+    """`step` and `check` may be called from a thread of its own. What became of a call that failed is seen
+    when the folder can be read again: all, nothing, or a part where the call can be done in part."""
 
     def __init__(self, name: str, seed: int) -> None:
         self.name = name
@@ -48,19 +57,25 @@ class Writer:
 
     def step(self, top: Path) -> bool:
         """Do one operation; return False where the mount went away below it."""
-        kind, change = self._next()
-        self._doubt = change
         try:
+            if self._doubt is not None:
+                self.check(top)
+            kind, change = self._next()
+            self._doubt = change
             change.act(top / self.name)
-        except OSError:
-            return False
+        except OSError as error:
+            self.counts["failed"] += 1
+            if error.errno in GONE:
+                return False
+            time.sleep(PAUSE_S)
+            return True
         self._doubt = None
         self.files = change.after
         self.counts[kind] += 1
         return True
 
     def check(self, top: Path) -> None:
-        """Compare the folder with the model; what was under way counts as what it became."""
+        """Compare the folder with the model; what was under way counts as what it became. Raises OSError."""
         found = read_files(top / self.name)
         change, self._doubt = self._doubt, None
         if change is not None:

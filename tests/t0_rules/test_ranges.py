@@ -36,6 +36,8 @@ def test_it_agrees_with_a_set_of_numbers(
     start, end = asked
     gaps = ranges.missing(start, end)
     assert {position for gap in gaps for position in range(*gap)} == set(range(start, end)) - model
+    assert set(range(ranges.from_start())) <= model
+    assert ranges.from_start() not in model
     assert ranges.contains(start, end) == (set(range(start, end)) <= model)
     assert_tidy(gaps)
     assert_tidy(list(ranges))

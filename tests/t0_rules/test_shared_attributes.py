@@ -14,6 +14,7 @@ from mountfs.rules.shared_attributes import (
     mtime_to_tell,
     retold,
     told,
+    written_again_ns,
 )
 
 S = 1_000_000_000
@@ -64,6 +65,22 @@ def test_a_link_that_is_to_lead_elsewhere_leads_to_one_or_the_other_at_all_times
     assert told(both, AB).target == b"a b"
     assert retold(both, Attributes(target=b"a b"), HELLO.sha256, until_then=b"hello") == both
     assert retold(both, Attributes(target=b"a b"), AB.sha256) == "[mountfs link=a%20b]"
+
+
+def test_writing_again_is_told_of_one_content_and_kept_by_who_tells_something_else() -> None:
+    text = retold("words\n[mountfs later=1 x]", Attributes(True), HELLO.sha256, written_again_ns=5 * S + 7)
+    assert text == "words\n[mountfs later=1 x w=5.000000007:2cf24dba]"
+    assert written_again_ns(text, HELLO) == 5 * S + 7
+    assert written_again_ns(text, AB) is None
+    assert retold(text, Attributes(True), HELLO.sha256) == text
+    assert retold(text, Attributes(), HELLO.sha256, written_again_ns=6 * S).endswith(
+        "[mountfs later=1 w=6:2cf24dba]"
+    )
+    assert retold(text, Attributes(True), AB.sha256) == "words\n[mountfs later=1 x]"
+    full = "l" * (TEXT_MOST - len("\n[mountfs link=a]"))
+    assert (
+        retold(full, Attributes(target=b"a"), HELLO.sha256, written_again_ns=S) == f"{full}\n[mountfs link=a]"
+    )
 
 
 @pytest.mark.parametrize("word", ["link=", "link=%00ello", "m=1:2cf24db", "m=1.5:2cf24dba", "m=:2cf24dba"])

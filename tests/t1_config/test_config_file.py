@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mountfs.daemon.config_file import ConfigFile, MountKeys, examine, read_config
+from mountfs.daemon.config.file import ConfigFile, MountKeys, examine, read_config
 from mountfs.daemon.errors import ConfigurationRefused
 from mountfs.daemon.settings import MountSettings
 
@@ -79,6 +79,7 @@ def test_defaults_are_those_of_the_settings(tmp_path: Path) -> None:
         ('local_only = "*.o"', 1, ["local_only must be a valid list"]),
         ('local_only = ["!"]', 1, ["local_only must be patterns as in a .gitignore"]),
         ("lease_duration_s = 5", 1, ["lease_duration_s must be greater than or equal to 60"]),
+        ("lease_duration_s = 3601", 1, ["lease_duration_s must be less than or equal to 3600"]),
         ("\n\n[mount]\nurl = 'x'", 3, ['unknown key "mount"', "did you mean mounts?"]),
         ("[mounts.a]\nurl = 'x'\n[mounts.b]\ncach = 'x'", 4, ['unknown key "mounts.b.cach"', "mean cache?"]),
         (

@@ -6,10 +6,11 @@ from pathlib import Path
 import click
 import pytest
 
-from mountfs.cli.mount_settings import checked_url, collect
-from mountfs.daemon import config_search
-from mountfs.daemon.config_file import Given
+from mountfs.cli.mount_settings import collect
+from mountfs.daemon.config import search as config_search
+from mountfs.daemon.config.file import Given
 from mountfs.daemon.errors import ConfigurationRefused
+from mountfs.daemon.service_address import checked_url
 from mountfs.daemon.settings import MountSettings
 
 
@@ -196,7 +197,7 @@ def test_settings_tell_where_they_can_be_read_again(tmp_path: Path, monkeypatch:
     assert MountSettings.load(found.dump()) == found
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root has the caches of the machine")
+@pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: only root has the caches of the machine")
 def test_a_mount_of_the_machine_has_one_cache_however_it_is_started(tmp_path: Path) -> None:
     text = f'url = "https://a"\nworkspace = "w"\nmountpoint = "{tmp_path}/m"\n'
     _configure(tmp_path / "etc" / "x.toml", text)

@@ -76,6 +76,36 @@ def test_a_new_token_is_read(settings: MountSettings) -> None:
     assert "token_file" in LIVE_KEYS
 
 
+HOOK = '[[mounts.x.hooks]]\non = ["failed"]\nurl = "https://hooks"\nsecret_file = "secret"\n'
+
+
+def test_hooks_change_and_so_do_their_secrets(settings: MountSettings, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("one")
+    secret.chmod(0o600)
+    _rewrite(settings, HOOK)
+    found = reread(settings)
+    (hook,) = found.settings.hooks
+    assert (found.changed, hook.url, hook.secret) == (("hooks",), "https://hooks", Secret("one"))
+    assert reread(found.settings).changed == ()
+    secret.write_text("two")
+    again = reread(found.settings)
+    assert (again.changed, again.settings.hooks[0].secret) == (("hooks",), Secret("two"))
+    _rewrite(settings, "")
+    assert (gone := reread(found.settings)).changed == ("hooks",)
+    assert gone.settings.hooks == ()
+
+
+async def test_a_hook_whose_secret_cannot_be_read_changes_nothing(
+    settings: MountSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    applied: list[MountSettings] = []
+    _rewrite(settings, HOOK)
+    await Reloading(settings, applied.append).reload()
+    assert applied == []
+    assert "secret cannot be read" in caplog.text
+
+
 @pytest.mark.parametrize("more", ["log_level = 3\n", "= 1\n"])
 async def test_a_file_with_a_fault_changes_nothing(
     settings: MountSettings, more: str, caplog: pytest.LogCaptureFixture

@@ -5,10 +5,14 @@ import json
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
+import keyring
 import pytest
+from keyring.backends import fail
+from keyrings.alt.file import PlaintextKeyring
 
 from mountfs.model.errors import CredentialStoreUnusable
 from mountfs.model.login import Login
@@ -73,43 +77,55 @@ def test_symlink_in_its_place_is_not_followed(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def keyring(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], str]:
-    """A keyring of the system, as the library shows it."""
-    kept: dict[tuple[str, str], str] = {}
-    module = ModuleType("keyring")
-    # A stand-in for the library, whose names mypy does not expect of a module.
-    module.get_password = lambda service, name: kept.get((service, name))  # type: ignore[attr-defined]
-    module.set_password = lambda service, name, secret: kept.update({(service, name): secret})  # type: ignore[attr-defined]
-    module.delete_password = lambda service, name: kept.pop((service, name))  # type: ignore[attr-defined]
-    module.errors = SimpleNamespace(PasswordDeleteError=KeyError)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "keyring", module)
-    return kept
+def ring(tmp_path: Path) -> Iterator[Path]:
+    """The library with a backend that keeps secrets in a file; return that file."""
+    before = keyring.get_keyring()
+    backend = PlaintextKeyring()
+    backend.file_path = str(tmp_path / "ring")
+    keyring.set_keyring(backend)
+    yield tmp_path / "ring"
+    keyring.set_keyring(before)
 
 
-def test_keyring_has_the_secrets_and_the_file_none(
-    tmp_path: Path, keyring: dict[tuple[str, str], str]
-) -> None:
-    StoredLogin(tmp_path, URL, in_keyring=True).save(LOGIN)
-    assert "secret" not in the_file(tmp_path).read_text()
-    assert json.loads(keyring["mountfs", URL])["access_token"] == "access-secret"
-    store = StoredLogin(tmp_path, URL)
+def test_keyring_has_the_secrets_and_the_file_none(tmp_path: Path, ring: Path) -> None:
+    folder = tmp_path / "logins"
+    StoredLogin(folder, URL, in_keyring=True).save(LOGIN)
+    assert "secret" not in the_file(folder).read_text()
+    assert json.loads(keyring.get_password("mountfs", URL) or "")["access_token"] == "access-secret"
+    assert ring.exists()
+    store = StoredLogin(folder, URL)
     assert store.load() == LOGIN
-    store.save(LOGIN)
-    assert "secret" not in the_file(tmp_path).read_text(), "a renewal stays where the login was"
+    renewed = replace(LOGIN, access_token="renewed-secret")
+    store.save(renewed)
+    assert "secret" not in the_file(folder).read_text(), "a renewal stays where the login was"
+    assert StoredLogin(folder, URL).load() == renewed
     assert store.remove()
-    assert not keyring
+    assert keyring.get_password("mountfs", URL) is None
 
 
-def test_keyring_that_fails_is_told_without_what_it_was_given(
-    tmp_path: Path, keyring: dict[tuple[str, str], str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*given: str) -> None:
-        raise RuntimeError(str(given))
+def test_login_whose_secret_is_gone_from_the_keyring(tmp_path: Path, ring: Path) -> None:
+    folder = tmp_path / "logins"
+    store = StoredLogin(folder, URL, in_keyring=True)
+    store.save(LOGIN)
+    ring.unlink()
+    with pytest.raises(CredentialStoreUnusable, match="no login for") as caught:
+        store.load()
+    assert "mountfs login" in caught.value.hint
+    assert store.remove(), "it can be forgotten all the same"
 
-    monkeypatch.setattr(sys.modules["keyring"], "set_password", fail)
-    with pytest.raises(CredentialStoreUnusable, match="RuntimeError") as caught:
+
+def test_keyring_that_fails_is_told_without_what_it_was_given(tmp_path: Path, ring: Path) -> None:
+    ring.mkdir()
+    with pytest.raises(CredentialStoreUnusable, match="IsADirectoryError") as caught:
         StoredLogin(tmp_path, URL, in_keyring=True).save(LOGIN)
     assert "secret" not in str(caught.value)
+
+
+def test_system_without_a_keyring(tmp_path: Path, ring: Path) -> None:
+    keyring.set_keyring(fail.Keyring())  # type: ignore[no-untyped-call]  # of the library
+    with pytest.raises(CredentialStoreUnusable, match="NoKeyringError") as caught:
+        StoredLogin(tmp_path, URL, in_keyring=True).save(LOGIN)
+    assert "without --keyring" in caught.value.hint
 
 
 HOLDER = """

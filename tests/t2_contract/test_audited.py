@@ -64,12 +64,13 @@ async def test_each_effect_is_recorded_once(remote: AuditedRemote, recorder: Rec
     assert await remote.commit_known(node, DIGEST, version) is not None
     assert await remote.commit_known(node, "0" * 64, version) is None
     await remote.trash(node)
+    await remote.restore(node)
     await remote.list_folder(ROOT_NODE)
     assert recorder.effects == [
         (kind, True)
         for kind in (
             *("create folder", "create file", "create file", "create file", "rename", "move", "describe"),
-            *("lock", "unlock", "new version", "trash"),
+            *("lock", "unlock", "new version", "trash", "restore"),
         )
     ]
 

@@ -113,10 +113,34 @@ async def test_comparing_versions_is_probed_once_a_day_and_doubted_when_refused(
     await service.remote("4", capabilities=known).commit(FILE, UPLOAD, OLD)
     assert len(scripted.seen) == 4
     upload = acts.reply(200, UPLOADED)
-    scripted.plays(acts.reply(406, REFUSED), looked, upload)
+    scripted.plays(acts.reply(406, REFUSED), looked, upload, looked, mismatch)
     with pytest.raises(RequestRefused):
         await service.remote("4", capabilities=known).commit(FILE, UPLOAD, OLD)
-    assert _again(known, clock).get(Capability.COMPARES_VERSIONS) is None
+    assert _again(known, clock).get(Capability.COMPARES_VERSIONS) is True, "it was something else"
+
+
+@pytest.mark.parametrize("known_content", [False, True])
+async def test_service_that_compares_versions_no_more_is_served_without(
+    scripted: Any, service: FastioService, acts: Any, clock: Clock, known_content: bool
+) -> None:
+    known = Capabilities(clock=clock)
+    known.found(Capability.COMPARES_VERSIONS, True)
+    remote = service.remote("4", capabilities=known)
+    row = {"name": "if_version_id", "kind": "invalid"}
+    refused = acts.reply(406, {"result": False, "error": {"code": 1605, "text": "unknown", "params": [row]}})
+    looked = acts.reply(200, {"result": True, "format": "multi", "nodes": [_node(OLD)]})
+    changed = acts.reply(200, {"result": True, "node": _node(NEW)})
+    history = acts.reply(200, {"result": True, "versions": [{"id": NEW}, {"id": OLD}]})
+    about_the_refusal = [looked] if known_content else [looked, acts.reply(200, UPLOADED)]
+    scripted.plays(refused, *about_the_refusal, looked, refused, looked, changed, history)
+    if known_content:
+        made = await remote.commit_known(FILE, "0" * 64, OLD)
+    else:
+        made = await remote.commit(FILE, UPLOAD, OLD)
+    assert made is not None
+    assert made.version == NEW
+    assert known.get(Capability.COMPARES_VERSIONS) is False
+    assert b"if_version_id" not in scripted.seen[-2].body
 
 
 async def test_feed_that_is_not_readable_is_not_asked_for_again(

@@ -15,16 +15,18 @@ from mountfs.model.errors import (
     AccessDenied,
     CredentialRefused,
     LoginEnded,
+    ProtocolViolation,
     RemoteUnavailable,
     RequestRefused,
 )
 from mountfs.model.login import Login
 from mountfs.remotes.fastio.credential import LoginToken
 from mountfs.remotes.fastio.http import Http
-from mountfs.remotes.fastio.oauth import OAuth
+from mountfs.remotes.fastio.oauth import OAuth, address_told, login_of
 from mountfs.remotes.fastio.request import Ask, Repeat, form
 from mountfs.remotes.fastio.settings import FastioSettings
 
+BASE = httpx.URL("https://api.fast.io/current/")
 OK = {"result": True, "id": "7"}
 DEAD = {"result": False, "error": {"code": 10011, "text": "dead"}}
 STRANGER = {"result": False, "error": {"code": 10545, "text": "no member"}}
@@ -231,12 +233,22 @@ async def test_sign_in_asks_for_one_workspace_and_checks_what_comes_back(
     await oauth.aclose()
 
 
-async def test_answer_with_an_id_only_leads_to_the_sign_in_host(scripted: Any) -> None:
-    oauth = OAuth("https://api.fast.io/current")
-    address = oauth._address_of({"auth_request_id": "2a b"}, {"display_code": "true"})
+def test_answer_with_an_id_only_leads_to_the_sign_in_host() -> None:
+    address = address_told({"auth_request_id": "2a b"}, BASE, {"display_code": "true"})
     assert address == "https://go.fast.io/connect?auth_request_id=2a+b&display_code=true"
-    assert oauth._address_of({}, {"state": "s"}) == "https://api.fast.io/current/oauth/authorize/?state=s"
-    await oauth.aclose()
+    assert address_told({}, BASE, {"state": "s"}) == "https://api.fast.io/current/oauth/authorize/?state=s"
+
+
+@pytest.mark.parametrize("told", ["http://go.fast.io/x", "https://[", "javascript:x", "//go.fast.io"])
+def test_address_that_is_none_or_in_the_clear_is_not_opened(told: str) -> None:
+    with pytest.raises(ProtocolViolation, match="without encryption"):
+        address_told({"login_url": told}, BASE, {})
+
+
+@pytest.mark.parametrize("told", [None, 0, -5, "soon", 10**400])
+def test_login_of_no_sensible_life_is_taken_for_an_hour(told: object) -> None:
+    login = login_of({"access_token": "a", "expires_in": told}, LOGIN, 100.0)
+    assert login.expires_at_s == 100.0 + 3600
 
 
 async def test_refresh_token_that_is_refused_ends_the_login(scripted: Any, acts: Any) -> None:

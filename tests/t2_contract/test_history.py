@@ -1,4 +1,5 @@
-"""Versions, trash, search and events: the client on the embedded server, and answers of other layouts."""
+"""Versions, trash, search and events: one suite for the client on the embedded server and the double in
+memory, and answers of other layouts."""
 
 from collections.abc import AsyncIterator
 from hashlib import sha256
@@ -10,10 +11,11 @@ import pytest
 from mountfs.model.account import NewWorkspace
 from mountfs.model.errors import NameRefused, NameTaken, NodeNotFound, RequestRefused, WorkspaceUnknown
 from mountfs.model.history import SearchIn
-from mountfs.model.ids import ROOT_NODE, NodeId
+from mountfs.model.ids import ROOT_NODE, NodeId, VersionId
 from mountfs.model.node import NodeKind
 from mountfs.model.remote import NewFile
 from mountfs.remotes.fastio import FastioRemote, FastioService, FastioSettings, wire_history
+from mountfs.remotes.memory import MemoryRemote, MemoryWorkspace
 
 NODE = "2aaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
@@ -27,24 +29,30 @@ async def service(embedded_server: Any) -> AsyncIterator[FastioService]:
     await one.aclose()
 
 
-@pytest.fixture
-async def remote(service: FastioService) -> FastioRemote:
+Remembering = FastioRemote | MemoryRemote
+
+
+@pytest.fixture(params=["fastio", "memory"])
+async def remote(service: FastioService, request: pytest.FixtureRequest) -> Remembering:
+    """A workspace of this test's own."""
+    if request.param == "memory":
+        return MemoryRemote(MemoryWorkspace())
     made = await service.create_workspace(None, NewWorkspace(f"test-{uuid4().hex}", "Test workspace"))
     return service.remote(made.id)
 
 
-async def put(remote: FastioRemote, name: str, content: bytes, parent: NodeId = ROOT_NODE) -> NodeId:
+async def put(remote: Remembering, name: str, content: bytes, parent: NodeId = ROOT_NODE) -> NodeId:
     state = await remote.upload_small(NewFile(parent, name), content, sha256(content).hexdigest())
     assert state.node is not None
     return state.node
 
 
-async def read(remote: FastioRemote, node: NodeId, size: int) -> bytes:
+async def read(remote: Remembering, node: NodeId, size: int) -> bytes:
     async with remote.read(node, None, 0, size) as pieces:
         return b"".join([piece async for piece in pieces])
 
 
-async def test_old_version_is_listed_and_brought_back(remote: FastioRemote) -> None:
+async def test_old_version_is_listed_and_brought_back(remote: Remembering) -> None:
     node = await put(remote, "a", b"first")
     await put(remote, "a", b"second!")
     newest, oldest = await remote.versions(node)
@@ -58,7 +66,7 @@ async def test_old_version_is_listed_and_brought_back(remote: FastioRemote) -> N
         await remote.versions(NodeId(NODE))
 
 
-async def test_trash_is_listed_restored_and_purged(remote: FastioRemote) -> None:
+async def test_trash_is_listed_restored_and_purged(remote: Remembering) -> None:
     folder = (await remote.create_folder(ROOT_NODE, "folder")).id
     node = await put(remote, "a", b"x", folder)
     await remote.trash(node)
@@ -77,7 +85,28 @@ async def test_trash_is_listed_restored_and_purged(remote: FastioRemote) -> None
         await remote.purge(row.id)
 
 
-async def test_search_and_events(remote: FastioRemote) -> None:
+async def test_what_comes_back_from_the_trash_finds_its_place(remote: Remembering) -> None:
+    folder = (await remote.create_folder(ROOT_NODE, "folder")).id
+    node = await put(remote, "a", b"first", folder)
+    await remote.trash(folder)
+    (row,) = await remote.trashed()
+    assert (row.id, row.kind) == (folder, NodeKind.FOLDER), "what lies below is not listed"
+    await remote.create_folder(ROOT_NODE, "folder")
+    restored = await remote.restore(folder)
+    assert (restored.id, restored.name) == (folder, "folder (2)")
+    assert [(child.id, child.name) for child in await remote.list_folder(folder)] == [(node, "a")]
+    with pytest.raises((NodeNotFound, RequestRefused)):
+        await remote.restore(folder)
+    await remote.trash(node)
+    await remote.trash(folder)
+    assert {row.id for row in await remote.trashed()} == {node, folder}
+    await remote.purge(folder)
+    assert {row.id for row in await remote.trashed()} == {node}, "it was deleted by itself"
+    with pytest.raises(NodeNotFound):
+        await remote.restore_version(NodeId(NODE), VersionId("3bbbbbbbbbbbbbbbbbbbbbbbbbbbb"))
+
+
+async def test_search_and_events(remote: Remembering) -> None:
     folder = (await remote.create_folder(ROOT_NODE, "Docs")).id
     node = await put(remote, "needle.txt", b"haystack word", folder)
     await put(remote, "other.txt", b"needle inside")

@@ -9,18 +9,24 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
+import httpx
 import pytest
+import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mountfs.model.errors import NameRefused, RemoteError
+from mountfs.model.errors import NameRefused, RemoteError, RemoteUnavailable
 from mountfs.model.ids import NodeId
-from mountfs.remotes.fastio import wire
+from mountfs.model.login import Login
+from mountfs.model.remote import BatchFile
+from mountfs.remotes.fastio import account, batches, oauth, surveys, wire, wire_history
+from mountfs.remotes.fastio.capabilities import Capabilities
 from mountfs.remotes.fastio.details import details_of
 from mountfs.remotes.fastio.error_map import Answer, accepted, error_of, refusal, retry_after_s
 from mountfs.remotes.fastio.leases import granted_s
 from mountfs.remotes.fastio.request import Ask
 from mountfs.remotes.fastio.retrying import later_s, rate_limit
+from mountfs.remotes.fastio.web_socket import WebSocket
 from mountfs.rules import names
 
 ASK: Final = Ask("GET", "x/")
@@ -60,6 +66,11 @@ _KEYS: Final = (
     *("limits", "chunk_size", "restricted_extensions", "enforcement_enabled", "lock_token", "lock_info"),
     *("expires", "acquired", "client_info", "device_name", "user_id", "locked", "lastactivity", "activity"),
     *("key", "scopes", "full_access", "retry_after", "not_found", "modified", "created", "updated", "folder"),
+    *("retry_after_seconds", "current", "current_version_id", "changes", "cursor", "object_id", "profile"),
+    *("workspace_id", "workspace", "org", "org_id", "versions", "actor", "creator", "deleted_from", "total"),
+    *("search_metadata", "index_complete", "results", "relevance_score", "path", "path_complete", "events"),
+    *("event", "event_id", "token", "auth_token", "access_token", "refresh_token", "expires_in", "scope"),
+    *("login_url", "auth_request_id", "node_id", "upload_id", "error_code", "error_message", "member"),
 )
 _WORDS: Final = (
     *("file", "folder", "root", "trash", "stored", "sha256", "true", "no", "", "storage:", "storage:-"),
@@ -74,7 +85,7 @@ _WORDS: Final = (
         "-1",
         "1e999",
     ),
-    *("2abcdefghijklmnopqrstuvwxyz01", "[" * 200, "workspace:*:rw"),
+    *("2abcdefghijklmnopqrstuvwxyz01", "[" * 200, "workspace:*:rw", "https://[", "http://x\0/", "ok"),
 )
 
 _SCALARS = (
@@ -122,7 +133,68 @@ _PARSERS: Final[dict[str, Callable[[dict[str, Any]], object]]] = {
     "is_of_the_future": wire.is_of_the_future,
     "granted_s": lambda told: granted_s(60.0, told, Answer(200, b"", "", 0)),
     "refusal": lambda told: _refused(400, told),
+    "conflict": lambda told: _refused(409, told),
+    "later_s": lambda told: later_s(refusal(429, told), {}, 1.0),
+    "next_cursor": wire.next_cursor,
+    "fed_nodes": lambda told: wire.fed_nodes(told, "4000"),
+    "feed cursor": surveys.of_feed,
+    "organisation_id": wire.organisation_id,
+    "channel_token": wire.channel_token,
+    "may_write_anywhere": wire.may_write_anywhere,
+    "versions": wire_history.versions,
+    "trashed": wire_history.trashed,
+    "hits": wire_history.hits,
+    "events": wire_history.events,
+    "actor": wire_history.actor,
+    "organisation": lambda told: account.organisation_of({"id": 1, **told}, external=False),
+    "workspace": lambda told: account.entry_of({"id": 1, **told}, {}, ""),
+    "batch": lambda told: batches.result_of(told, ASK, BatchFile("f", b"", "0" * 64)),
+    "capabilities": Capabilities,
+    "login": lambda told: oauth.login_of(told, Login("https://x", ""), 1.0),
+    "sign-in address": lambda told: oauth.address_told(told, httpx.URL("https://api.x/current/"), {}),
+    "oauth refusal": lambda told: str(oauth.refusal_of(told, Answer(400, b"", "", 0), ASK)),
 }
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(frame=_OBJECTS.map(json.dumps) | st.text(max_size=100) | st.sampled_from([_HUGE[0].decode()]))
+def test_any_frame_names_nodes_or_none(frame: str) -> None:
+    for node in wire.pushed_nodes(frame):
+        assert node == wire.canonical(node)
+
+
+class _Says:
+    """A connection that brings these portions, and then ends."""
+
+    def __init__(self, portions: list[bytes]) -> None:
+        self._portions = portions
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        await trio.lowlevel.checkpoint()
+        return self._portions.pop(0) if self._portions else b""
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+_FRAMES = st.builds(
+    lambda code, length, payload: bytes([code, length]) + payload,
+    st.integers(0, 255),
+    st.integers(0, 127),
+    st.binary(max_size=130),
+)
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(portions=st.lists(st.binary(min_size=1, max_size=40) | _FRAMES, max_size=5))
+def test_any_bytes_of_a_web_socket_are_texts_or_its_end(portions: list[bytes]) -> None:
+    async def hear() -> None:
+        socket = WebSocket(_Says(portions), quiet_s=1, answer_s=1)
+        with suppress(RemoteUnavailable):
+            while True:
+                await socket.text()
+
+    trio.run(hear)
 
 
 def _refused(status: int, told: dict[str, Any]) -> object:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -66,6 +67,20 @@ async def test_reads_and_safe_changes_survive_a_gateway(
         scripted.plays(acts.reply(status, b"<html>gateway</html>"), acts.reply(200, OK))
         assert await http.payload(ask) == {"id": "7"}
     assert naps == [0.5, 0.5]
+
+
+async def test_each_answer_is_told_with_its_route_and_what_has_none_is_not(
+    scripted: Any, http: Http, acts: Any, naps: list[float]
+) -> None:
+    told: list[tuple[str, float]] = []
+    http.answered = lambda route, seconds: told.append((route, seconds))
+    scripted.plays(
+        acts.reply(503, b"later"), acts.reset_after_reading, acts.reply(200, OK), acts.reply(200, OK)
+    )
+    await http.payload(READ)
+    await http.payload(replace(READ, wait_s=1))
+    assert [route for route, _ in told] == [READ.route, READ.route]
+    assert all(0 < seconds < 60 for _, seconds in told)
 
 
 @pytest.mark.parametrize("trouble", ["reset_before_reading", "reset_after_reading", "hang"])

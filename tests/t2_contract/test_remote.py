@@ -119,6 +119,20 @@ async def test_long_listings_come_whole(remote: Remote, folder: NodeId) -> None:
     assert await names(remote, folder) == wanted
 
 
+async def test_newest_children_are_those_that_changed_last(
+    remote: Remote, folder: NodeId, store: Store
+) -> None:
+    for number in range(120):
+        await remote.create_folder(folder, f"older-{number}")
+    wanted = [await store(folder, f"f{number}", b"%d" % number) for number in range(3)]
+    told = {node.id: node for node in await remote.newest(folder, 3)}
+    assert set(wanted) <= set(told)
+    assert len(told) <= 100
+    assert [told[node] for node in wanted] == list((await remote.nodes(wanted)).values())
+    with pytest.raises(NodeNotFound):
+        await remote.newest(NOBODY, 3)
+
+
 async def test_details_of_many_leave_out_only_the_unknown(remote: Remote, folder: NodeId) -> None:
     made = [(await remote.create_folder(folder, str(number))).id for number in range(30)]
     told = await remote.nodes([*made, NOBODY, made[0], ROOT_NODE])
@@ -237,6 +251,21 @@ async def test_trashing_is_deletion_and_may_be_repeated(remote: Remote, folder: 
     assert await names(remote, inner) == set()
     await remote.trash(inner)
     assert await names(remote, folder) == set()
+
+
+async def test_what_was_trashed_is_told_where_it_can_be_and_comes_back(
+    remote: Remote, folder: NodeId, store: Store
+) -> None:
+    node = await store(folder, "f", b"x")
+    before = await one(remote, node)
+    gone = await remote.trash(node)
+    assert gone is None or (gone.id, gone.version, gone.sha256) == (node, before.version, before.sha256)
+    restored = await remote.restore(node)
+    assert (restored.id, restored.parent, restored.name) == (node, folder, "f")
+    assert (await one(remote, node)).version == before.version
+    assert await names(remote, folder) == {"f"}
+    with pytest.raises(NodeNotFound):
+        await remote.restore(NOBODY)
 
 
 # Uploads

@@ -1,15 +1,17 @@
 """The contract of a Remote, for every implementation alike: leases, changes, cancelling."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from uuid import uuid4
 
 import pytest
 import trio
 
-from mountfs.model.errors import LeaseHeld, LeaseNotHeld, NodeNotFound
+from mountfs.model.errors import LeaseHeld, LeaseNotHeld, NodeNotFound, NotOffered
 from mountfs.model.ids import ROOT_NODE, ChangeCursor, LeaseToken, NodeId
-from mountfs.model.node import RemoteNode
+from mountfs.model.node import NodeKind, RemoteNode
 from mountfs.model.remote import Remote
+from tests.t2_contract import real_service
 
 NOBODY = NodeId("2zzzzzzzzzzzzzzzzzzzzzzzzzzzz")
 
@@ -166,6 +168,83 @@ async def test_unknown_cursor_gives_everything(remote: Remote) -> None:
     told = await remote.changes(ChangeCursor("no cursor of ours"))
     assert told.everything
     assert not (await remote.changes(told.cursor)).everything
+
+
+async def test_what_is_pushed_names_the_nodes(
+    remote: Remote, other: Remote, folder: NodeId, store: Store
+) -> None:
+    node = await store(folder, "f", b"x")
+    with trio.fail_after(20):
+        async with _offered(remote.pushed()) as told:
+            await other.rename(node, "g")
+            await _until_told(told, node)
+            # One that is opened later hears of what comes later.
+            async with remote.pushed() as again:
+                await other.rename(node, "h")
+                await _until_told(again, node)
+            await _until_told(told, node)
+
+
+async def test_channel_may_be_left_at_any_time(remote: Remote) -> None:
+    for deadline_s in (0, 0.001, 0.01, 0.1):
+        with trio.move_on_after(deadline_s):
+            async with _offered(remote.pushed()) as told:
+                async for _ in told:
+                    pass
+    assert await one(remote, ROOT_NODE)
+
+
+@asynccontextmanager
+async def _offered(
+    channel: AbstractAsyncContextManager[AsyncIterator[frozenset[NodeId]]],
+) -> AsyncIterator[AsyncIterator[frozenset[NodeId]]]:
+    """The real service is the only one of which nobody knows."""
+    try:
+        async with channel as told:
+            yield told
+    except NotOffered as error:
+        if not real_service.is_asked_for():
+            raise
+        pytest.skip(error.message)
+
+
+async def _until_told(told: AsyncIterator[frozenset[NodeId]], node: NodeId) -> None:
+    async for nodes in told:
+        if node in nodes:
+            return
+    pytest.fail("the channel ended without a word")
+
+
+async def test_inventory_has_what_lives(remote: Remote, folder: NodeId, store: Store) -> None:
+    files = {f"f{number}": await store(folder, f"f{number}", b"x" * number) for number in range(3)}
+    inner = (await remote.create_folder(folder, "inner")).id
+    deep = await store(inner, "deep", b"")
+    gone = await store(folder, "gone", b"")
+    await remote.trash(gone)
+    try:
+        rows = await _inventory(remote)
+    except NotOffered as error:
+        pytest.skip(error.message)
+    assert {name: (rows[node].name, rows[node].parent, rows[node].size) for name, node in files.items()} == {
+        f"f{number}": (f"f{number}", folder, number) for number in range(3)
+    }
+    assert rows[folder].parent == ROOT_NODE
+    assert rows[deep].parent == inner
+    assert rows[inner].kind is NodeKind.FOLDER
+    assert gone not in rows
+    told = (await remote.nodes([deep]))[deep]
+    assert rows[deep].modified_ns == told.modified_ns, "so that what did not change looks like that"
+
+
+async def _inventory(remote: Remote) -> dict[NodeId, RemoteNode]:
+    rows: dict[NodeId, RemoteNode] = {}
+    following: str | None = None
+    while True:
+        page = await remote.inventory(following)
+        rows |= {node.id: node for node in page.nodes}
+        following = page.following
+        if following is None:
+            return rows
 
 
 # Cancelling

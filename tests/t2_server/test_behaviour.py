@@ -67,9 +67,10 @@ def test_wrong_switches_get_a_line_that_says_what_is_right(switch: str, expected
     assert str(caught.value) == expected
 
 
-def test_every_switch_is_described_and_played_here() -> None:
+def test_every_switch_is_described_and_played() -> None:
     assert len(described()) == len(Behaviour.model_fields)
-    text = HERE.read_text()
+    others = (HERE.with_name("test_push.py"), HERE.with_name("test_tree_behaviour.py"))
+    text = "".join(path.read_text() for path in (HERE, *others))
     assert [key for key in Behaviour.model_fields if f'"{key}=' not in text] == []
     assert allowed("infected") == "a pattern as *.exe"
 

@@ -17,9 +17,13 @@ from mountfs.model.remote import KnownLease, Lease
 from mountfs.remotes.faulty import FaultyRemote
 from mountfs.remotes.memory import MemoryRemote, MemoryWorkspace
 from mountfs.rules.fence import Fence
+from tests.waiting import eventually
 
 FILE = Ino(7)
 DIRECTORY = Ino(8)
+SUCCESSOR = Ino(9)
+"""It was renamed over `FILE`, and has its node since."""
+
 SHARED, EXCLUSIVE = LockKind.SHARED, LockKind.EXCLUSIVE
 LATENCY_S = 0.01
 OFFLINE = RemoteUnavailable("the network is down")
@@ -173,9 +177,7 @@ class Mount:
                 self.locks.wake(node)
 
     async def wait_unused(self) -> None:
-        with trio.fail_after(5):
-            while self.locks.statistics().files:  # noqa: ASYNC110 - no event tells of it; time is virtual
-                await trio.sleep(0.01)
+        await eventually(lambda: not self.locks.statistics().files, limit_s=5)
 
 
 class World:

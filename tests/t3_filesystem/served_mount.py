@@ -15,7 +15,7 @@ from mountfs.remotes.fastio.remote import FastioRemote
 from tests.t2_server.serving import Api, ServerThread
 from tests.t3_filesystem.workspace_mount import PATIENCE_S, MountOptions, RemoteMount
 
-SETTINGS: Final = FastioSettings(patience_s=400, read_s=100)
+SETTINGS: Final = FastioSettings(patience_s=400, read_s=100, socket_quiet_s=300, socket_answer_s=200)
 """By the fast clock."""
 
 
@@ -46,7 +46,13 @@ class Served:
         options = MountOptions()
         remote, workspace_id = await self._connected()
         mount = RemoteMount(
-            self._nursery, self._folder / name, remote, name, options, workspace_id=workspace_id
+            self._nursery,
+            self._folder / name,
+            remote,
+            name,
+            options,
+            history=remote,
+            workspace_id=workspace_id,
         )
         await mount.start()
         self._stack.push_async_callback(_stopped, mount)

@@ -4,14 +4,19 @@ from dataclasses import replace
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from mountfs.model.errors import OutcomeUnknown, RequestRefused
-from mountfs.model.ids import ROOT_NODE
+from mountfs.model.ids import ROOT_NODE, NodeId
+from mountfs.model.node import RemoteNode
 from mountfs.model.remote import NewFile
 from mountfs.remotes.memory import MemoryWorkspace
 from mountfs.rules.backoff import Backoff
-from mountfs.sync import sender
+from mountfs.sync import follower, lookup, sender
+from mountfs.sync.batches import BATCH_FILES
+from mountfs.sync.lookup import LISTED_FROM
 from tests.t3_filesystem.conftest import Mounting
+from tests.t3_filesystem.served_mount import wait_seen
 from tests.t3_filesystem.workspace_mount import WorkspaceMount, counted_calls
 
 LOST = OutcomeUnknown("the answer was lost")
@@ -48,6 +53,48 @@ async def test_files_of_a_folder_go_in_one_call(mount: WorkspaceMount, workspace
     assert each_has_one_version(workspace)
 
 
+async def test_what_came_of_a_batch_is_asked_in_one_call_and_its_news_in_none(
+    mounting: Mounting, workspace: MemoryWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The clock of these tests is fast, and answers are to come before the news counts as that of others.
+    monkeypatch.setattr(follower, "MADE_DELAY_S", 20.0)
+    monkeypatch.setattr(lookup, "NEWS_S", 20.0)
+    async with mounting() as mount:
+        await mount.catch_up()
+        await write_all(mount, many(150))
+        before = mount.memory.calls.copy()
+        await mount.settle()
+        # By then whatever the feed told is asked for.
+        await trio.sleep(2 * 20.0)
+        asked = mount.memory.calls - before
+    assert workspace.files() == many(150)
+    assert (asked["newest"], asked["nodes"]) == (1, 0)
+
+
+async def test_what_others_change_right_after_a_batch_is_seen(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    files = many(LISTED_FROM)
+    await write_all(mount, files)
+    await mount.settle()
+    workspace.put("f0", b"theirs")
+    workspace.put("other", b"new")
+    await wait_seen(mount, {**files, "f0": b"theirs", "other": b"new"})
+
+
+async def test_each_is_asked_for_where_the_folder_does_not_list_it(
+    mount: WorkspaceMount, workspace: MemoryWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nobody(folder: NodeId, most: int) -> list[RemoteNode]:
+        return []
+
+    monkeypatch.setattr(mount.memory, "newest", nobody)
+    await write_all(mount, many(LISTED_FROM))
+    await mount.settle()
+    assert workspace.files() == many(LISTED_FROM)
+    assert not mount.tree.pending
+
+
 async def test_each_folder_has_calls_of_its_own(mount: WorkspaceMount, workspace: MemoryWorkspace) -> None:
     files = {f"{folder}/{name}": b"content" for name in "abc" for folder in "de"}
     for folder in "de":
@@ -58,6 +105,37 @@ async def test_each_folder_has_calls_of_its_own(mount: WorkspaceMount, workspace
         await mount.settle()
     assert workspace.files() == files
     assert calls == {"upload_batch": 2}
+
+
+async def test_files_that_come_during_two_calls_go_together_in_the_next(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    files = {f"{wave}{number}": b"%d" % number for wave in "abcdef" for number in range(4)}
+    mount.remote.hang("upload_batch")
+    for wave in "abcdef":
+        await write_all(mount, {path: files[path] for path in files if path.startswith(wave)})
+        mount.parts.sender.expedite(mount.tree.pending.values())
+        await wait_all_tasks_blocked(0.05)
+    mount.remote.release()
+    await mount.settle()
+    assert workspace.files() == files
+    assert mount.changing_calls() == {"upload_batch": 3}
+
+
+async def test_full_batch_does_not_wait_for_calls_under_way(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    files = {f"{wave}{number}": b"" for wave in "abc" for number in range(BATCH_FILES)}
+    mount.remote.hang("upload_batch")
+    for wave in "abc":
+        await write_all(mount, {path: files[path] for path in files if path.startswith(wave)})
+        mount.parts.sender.expedite(mount.tree.pending.values())
+        await wait_all_tasks_blocked(0.05)
+    assert all(inode.sending for inode in mount.tree.pending.values())
+    mount.remote.release()
+    await mount.settle()
+    assert workspace.files() == files
+    assert mount.changing_calls() == {"upload_batch": 3}
 
 
 async def test_large_files_go_alone(mount: WorkspaceMount, workspace: MemoryWorkspace) -> None:
@@ -239,7 +317,8 @@ async def test_unchanged_content_is_not_sent_again(mount: WorkspaceMount, worksp
     with counted_calls(mount) as calls:
         await mount.write("a", b"content")
         await mount.settle()
-    assert calls == {}
+    # Others are told that it was written.
+    assert calls == {"describe": 1}
     assert not mount.inode("a").content_dirty
     workspace.put("a", b"theirs")
     await mount.catch_up()

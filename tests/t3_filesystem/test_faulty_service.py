@@ -24,6 +24,7 @@ from scripts.lib.faulty_proxy import Fault, FaultyProxy
 from tests.t2_server.serving import Api, ServerProcess
 from tests.t3_filesystem.workspace_mount import MountOptions, RemoteMount
 from tests.t5_kernel.mounted import remote_tree, sha256, trashed_names, versions
+from tests.waiting import eventually
 
 SETTINGS = FastioSettings(patience_s=24, read_s=5)
 """By the fast clock: what hangs is given up after a quarter of a second."""
@@ -107,7 +108,13 @@ async def made_case(folder: Path, server: ServerProcess) -> AsyncIterator[Case]:
                 remote = client.remote(made["id"])
                 options = MountOptions()
                 mount = RemoteMount(
-                    nursery, folder / "cache", remote, "here", options, workspace_id=made["id"]
+                    nursery,
+                    folder / "cache",
+                    remote,
+                    "here",
+                    options,
+                    history=remote,
+                    workspace_id=made["id"],
                 )
                 await mount.start()
                 await mount.wait_live()
@@ -354,9 +361,7 @@ async def test_refused_connections(case: Case, operation: str) -> None:
     case.proxy.set_refusing(True)
     await done.act(case)
     case.mount.parts.sender.expedite(list(case.mount.tree.pending.values()))
-    with trio.fail_after(200):
-        while case.mount.parts.connection.online:  # noqa: ASYNC110 - nothing tells of it
-            await trio.sleep(0.1)
+    await eventually(lambda: not case.mount.parts.connection.online, limit_s=200)
     case.proxy.heal()
     await _end_well(case)
 
@@ -535,13 +540,10 @@ async def test_session_of_a_file_that_was_removed_is_given_back(case: Case) -> N
     case.proxy.plan(faults.reset_before, "complete_upload", times=None)
     await case.mount.write("large", LARGE)
     case.mount.parts.sender.expedite(list(case.mount.tree.pending.values()))
-    with trio.fail_after(400):
-        while not case.proxy.spoiled["complete_upload"]:  # noqa: ASYNC110 - nothing tells of it
-            await trio.sleep(0.2)
-        await case.mount.unlink("large")
-        case.proxy.heal()
-        while not case.proxy.seen["cancel_upload"]:  # noqa: ASYNC110 - nothing tells of it
-            await trio.sleep(1)
+    await eventually(lambda: case.proxy.spoiled["complete_upload"], limit_s=200)
+    await case.mount.unlink("large")
+    case.proxy.heal()
+    await eventually(lambda: case.proxy.seen["cancel_upload"], limit_s=200)
     await _end_well(case)
     assert case.mount.tree.open_uploads == {}
 

@@ -21,8 +21,9 @@ from tests.t3_filesystem.workspace_mount import (
     WorkspaceMount,
     counted_calls,
 )
+from tests.waiting import eventually
 
-LEASE_S = 20.0
+LEASE_S = 20
 OWNER = LockOwner(5)
 
 
@@ -35,7 +36,7 @@ async def mount(mounting: Mounting, request: pytest.FixtureRequest) -> AsyncIter
 @pytest.fixture(params=[True, False], ids=["passthrough", "ordinary"])
 async def patient(mounting: Mounting, request: pytest.FixtureRequest) -> AsyncIterator[WorkspaceMount]:
     """Its leases outlast a slow machine."""
-    async with mounting(options=MountOptions(passthrough=request.param, lease_s=2000.0)) as made:
+    async with mounting(options=MountOptions(passthrough=request.param, lease_s=2000)) as made:
         yield made
 
 
@@ -89,9 +90,7 @@ async def lose_lease(mount: WorkspaceMount, workspace: MemoryWorkspace) -> None:
     """The workspace frees it; return when the mount knows."""
     lost = mount.parts.locks.statistics().leases_lost
     workspace.drop_leases()
-    with trio.fail_after(PATIENCE_S):
-        while mount.parts.locks.statistics().leases_lost == lost:  # noqa: ASYNC110 - no event tells
-            await trio.sleep(0.5)
+    await eventually(lambda: mount.parts.locks.statistics().leases_lost > lost, limit_s=PATIENCE_S)
 
 
 def aside(workspace: MemoryWorkspace) -> list[bytes]:
@@ -383,16 +382,14 @@ async def crash_under_lock(mount: WorkspaceMount, workspace: MemoryWorkspace) ->
     await program.file.write(b"ours")
     await program.file.fsync()
     await mount.crash()
-    assert workspace.lease_holder(node, trio.current_time()) == "here"
+    assert workspace.lease_holder(node, trio.current_time()) == mount.parts.holder
     return node
 
 
 async def start_again(mount: WorkspaceMount) -> None:
     await mount.start()
     await mount.wait_live()
-    with trio.fail_after(PATIENCE_S):
-        while mount.parts.locks.statistics().files:  # noqa: ASYNC110 - no event tells
-            await trio.sleep(0.5)
+    await eventually(lambda: not mount.parts.locks.statistics().files, limit_s=PATIENCE_S)
 
 
 async def test_a_lease_that_still_holds_after_a_crash_publishes_and_is_given_back(
@@ -403,12 +400,11 @@ async def test_a_lease_that_still_holds_after_a_crash_publishes_and_is_given_bac
     await patient.start()
     await patient.remote.wait_hanging("renew_lease")
     patient.parts.sender.expedite(patient.tree.pending.values())
-    await trio.sleep(1)
+    # What was sent is given back to be sent again: it could not be placed.
+    await eventually(lambda: patient.memory.calls["cancel_upload"], limit_s=PATIENCE_S)
     assert workspace.files()["a"] == b"old", "whether it still holds is not known yet"
     patient.remote.release()
-    with trio.fail_after(PATIENCE_S):
-        while workspace.lease_holder(node, trio.current_time()):  # noqa: ASYNC110 - no event tells
-            await trio.sleep(0.5)
+    await eventually(lambda: not workspace.lease_holder(node, trio.current_time()), limit_s=PATIENCE_S)
     assert workspace.files() == {"a": b"ours"}
 
 

@@ -34,8 +34,8 @@ async def test_remote_rename_keeps_the_inode(mount: WorkspaceMount, workspace: M
     assert await mount.contents() == {"b": b"content"}
     after = await mount.stat("b")
     assert (after.ino, after.mtime_ns, after.size) == (before.ino, before.mtime_ns, before.size)
-    assert ("entry", ROOT_INO, b"a") in mount.parts.kernel.told
-    assert ("entry", ROOT_INO, b"b") in mount.parts.kernel.told
+    assert ("entry", ROOT_INO, b"a") in mount.kernel.told
+    assert ("entry", ROOT_INO, b"b") in mount.kernel.told
 
 
 async def test_remote_move_into_a_listed_folder_keeps_the_inode(
@@ -152,7 +152,7 @@ async def test_remote_version_is_seen_and_the_kernel_told(
     assert await mount.read("a") == b"new"
     assert (await mount.stat("a")).size == 3
     assert (await mount.stat("a")).ino == ino
-    assert ("content", ino, b"") in mount.parts.kernel.told
+    assert ("content", ino, b"") in mount.kernel.told
 
 
 async def test_remote_version_is_seen_through_an_open_handle(
@@ -165,7 +165,7 @@ async def test_remote_version_is_seen_through_an_open_handle(
         await mount.catch_up()
         assert await file.read() == b"new"
         # An open file's pages must not be dropped under the handlers that use it.
-        assert ("content", file.ino, b"") not in mount.parts.kernel.told
+        assert ("content", file.ino, b"") not in mount.kernel.told
 
 
 async def test_remote_version_of_equal_bytes_moves_no_time(
@@ -197,7 +197,7 @@ async def test_kernel_is_told_when_the_feed_is_lost(
             while mount.parts.refresher.live_since is not None:
                 await wait_all_tasks_blocked(0.001)
         assert mount.parts.filesystem.cache_times(ROOT_INO) == BLIND_TIMES
-        assert mount.parts.kernel.told[-2:] == [("everything", 1, b""), ("attributes", file.ino, b"")]
+        assert mount.kernel.told[-2:] == [("everything", 1, b""), ("attributes", file.ino, b"")]
 
 
 async def test_feed_with_a_gap_makes_every_folder_compared_again(

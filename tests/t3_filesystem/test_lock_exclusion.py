@@ -17,6 +17,7 @@ from tests.t3_filesystem.lock_world import (
     EXCLUSIVE,
     OFFLINE,
     SHARED,
+    SUCCESSOR,
     Mount,
     done,
     flocking,
@@ -181,3 +182,33 @@ async def test_no_history_of_calls_faults_and_signals_breaks_the_exclusion(
         await world.b.wait_unused()
         assert world.lease_holder() is None
         assert world.a.locks.statistics().leases_lost == 0
+
+
+async def test_the_lease_of_a_file_goes_to_the_one_that_replaces_it(autojump_clock: MockClock) -> None:
+    async with running() as (world, _):
+        flock = partial(world.a.locks.flock, SUCCESSOR, handle(2), owner(2))
+        await world.a.take(1)
+        with trio.fail_after(1):
+            await done(partial(flock, EXCLUSIVE, wait=False))
+        assert world.a.memory.calls["acquire_lease"] == 1
+        await world.a.unlock(1)
+        await trio.sleep(600)
+        with pytest.raises(WouldBlock):
+            await world.b.take(1, wait=False)
+        await done(partial(flock, None, wait=True))
+        await world.b.take(1, wait=False)
+        assert world.a.locks.statistics().leases_lost == 0
+
+
+async def test_a_file_that_gave_its_lease_away_is_locked_on_its_mount(autojump_clock: MockClock) -> None:
+    async with running() as (world, nursery):
+        await world.a.take(1)
+        nursery.start_soon(world.a.take, 3)
+        await trio.sleep(1)
+        await done(partial(world.a.locks.flock, SUCCESSOR, handle(2), owner(2), EXCLUSIVE, wait=True))
+        with pytest.raises(WouldBlock):
+            await world.a.take(4, wait=False)
+        await world.a.unlock(1)
+        with trio.fail_after(1):
+            await world.a.unlock(3)
+        assert world.lease_holder() == "a"

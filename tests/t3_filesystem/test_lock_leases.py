@@ -22,6 +22,7 @@ from tests.t3_filesystem.lock_world import (
     owner,
     running,
 )
+from tests.waiting import eventually
 
 
 async def test_the_heartbeat_keeps_a_lease_over_many_durations(autojump_clock: MockClock) -> None:
@@ -204,3 +205,20 @@ async def test_a_mount_holds_from_the_grant_to_the_release(autojump_clock: MockC
         assert not world.b.locks.holding
         await world.a.unlock(1)
         assert world.a.locks.statistics().leases_held == 0
+
+
+async def test_a_lease_that_ends_in_the_moment_when_all_is_fresh_is_taken_again(
+    autojump_clock: MockClock,
+) -> None:
+    asleep_s = 0.0
+    async with running(clock=lambda: trio.current_time() + asleep_s) as (world, nursery):
+        fresh = trio.Event()
+        world.a.file.gate["refresh"] = fresh.wait
+        nursery.start_soon(world.a.take, 1)
+        await trio.sleep(1)
+        fresh.set()  # nobody heard of it yet
+        asleep_s = 3600.0
+        world.a.locks.check(FILE, handle(1))
+        await eventually(lambda: world.a.locks.is_held(FILE), limit_s=5)
+        await world.a.unlock(1)
+        assert world.a.locks.statistics().leases_lost == 0

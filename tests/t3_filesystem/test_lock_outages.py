@@ -6,6 +6,8 @@ from trio.testing import MockClock
 
 from mountfs.model.errors import (
     MountfsError,
+    NodeNotFound,
+    OperationNotSupported,
     QuotaExceeded,
     RemoteUnavailable,
     WouldBlock,
@@ -79,3 +81,31 @@ async def test_a_remote_that_never_answers_does_not_hold_a_hasty_call_for_ever(
         world.a.remote.release("acquire_lease")
         await world.a.wait_unused()
         assert world.lease_holder() is None
+
+
+async def test_a_file_that_is_deleted_while_its_lock_is_waited_for_is_locked_here(
+    autojump_clock: MockClock,
+) -> None:
+    async with running() as (world, _):
+
+        async def learn() -> None:
+            world.a.file.gate["ensure"] = be_gone
+
+        async def be_gone() -> None:
+            raise OperationNotSupported("it was removed")
+
+        world.a.remote.fail("acquire_lease", NodeNotFound("no such node"))
+        world.a.file.gate["refresh"] = learn
+        await world.a.take(1)
+        assert not world.a.locks.holding
+        with pytest.raises(WouldBlock):
+            await world.a.take(2, wait=False)
+
+
+async def test_a_service_that_goes_on_to_deny_a_file_ends_the_wait(autojump_clock: MockClock) -> None:
+    async with running() as (world, _):
+        world.a.remote.fail("acquire_lease", NodeNotFound("no such node"), times=100)
+        with trio.fail_after(30), pytest.raises(NodeNotFound):
+            await world.a.take(1)
+        world.a.remote.heal()
+        await world.a.take(1)

@@ -198,3 +198,20 @@ async def test_a_mount_that_cannot_publish_ends_in_time_and_releases_nothing(
             await world.a.locks.aclose()
         assert world.events == ["a acquired"]
         assert "inode 7 could not be given back in time" in caplog.text
+
+
+async def test_a_lock_taken_in_the_moment_of_the_confirmation_goes_on_with_the_lease(
+    autojump_clock: MockClock,
+) -> None:
+    async with running() as (world, nursery):
+        confirmed = trio.Event()
+        await world.a.take(1)
+        world.a.file.write(b"1")
+        world.a.file.gate["publish"] = confirmed.wait
+        nursery.start_soon(world.a.unlock, 1)
+        await trio.sleep(1)
+        confirmed.set()  # nobody heard of it yet
+        await world.a.take(2)
+        assert world.lease_holder() == "a"
+        await world.a.unlock(2)
+        assert world.events == ["a acquired", "a published", "a released"]

@@ -7,11 +7,13 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from mountfs.model.errors import FileNotFound
 from mountfs.model.ids import ChangeCursor
 from mountfs.model.remote import Changes
+from mountfs.remotes import memory
 from mountfs.remotes.memory import MemoryWorkspace
-from mountfs.sync import follower
-from mountfs.sync.follower import RECONCILE_S, SURVEY_S
+from mountfs.sync import follower, reconciler
+from mountfs.sync.follower import COMPARE_S, RECONCILE_S, SURVEY_S
 from tests.t3_filesystem.workspace_mount import PATIENCE_S, WorkspaceMount
 
 AFTER = {"a": b"newer", "c": b"created", "d": None, "d/moved": b"moved"}
@@ -73,16 +75,84 @@ async def test_another_source_shows_what_the_feed_lost(lossy: WorkspaceMount) ->
     await _until(lambda: _has_it_all(lossy))
 
 
-async def test_comparison_shows_what_every_source_lost(
-    lossy: WorkspaceMount, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def nothing(cursor: ChangeCursor | None) -> Changes:
-        await trio.lowlevel.checkpoint()
-        return Changes(cursor or ChangeCursor("0"), frozenset())
+async def _nothing(cursor: ChangeCursor | None) -> Changes:
+    await trio.lowlevel.checkpoint()
+    return Changes(cursor or ChangeCursor("0"), frozenset())
 
-    monkeypatch.setattr(lossy.memory, "survey", nothing)
+
+@pytest.fixture
+def without_survey(lossy: WorkspaceMount, monkeypatch: pytest.MonkeyPatch) -> WorkspaceMount:
+    monkeypatch.setattr(lossy.memory, "survey", _nothing)
+    return lossy
+
+
+async def test_list_of_the_workspace_shows_what_every_source_lost(without_survey: WorkspaceMount) -> None:
+    mount = without_survey
+    listed = mount.memory.calls["list_folder"]
     _jump(RECONCILE_S)
-    await _until(lambda: _has_it_all(lossy))
+    await _until(lambda: _has_it_all(mount))
+    assert mount.memory.calls["inventory"]
+    assert mount.memory.calls["list_folder"] == listed, "no folder had to be listed for it"
+
+
+async def test_comparison_of_folders_shows_what_every_source_lost(without_survey: WorkspaceMount) -> None:
+    mount = without_survey
+    mount.memory.has_inventory = False
+    _jump(RECONCILE_S)
+    await _until(lambda: _has_it_all(mount))
+
+
+@pytest.mark.parametrize("limit", ["ROWS_MOST", "DOUBTED_MOST"])
+async def test_workspace_that_is_too_large_for_its_list_is_compared_by_folders(
+    without_survey: WorkspaceMount,
+    workspace: MemoryWorkspace,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: str,
+) -> None:
+    mount = without_survey
+    for number in range(memory.INVENTORY_ROWS):
+        workspace.put(f"many/{number}", b"")
+    monkeypatch.setattr(reconciler, limit, 2)
+    listed = mount.memory.calls["list_folder"]
+    _jump(RECONCILE_S)
+    many: dict[str, bytes | None] = {f"many/{number}": b"" for number in range(memory.INVENTORY_ROWS)}
+    await _until(lambda: _has(mount, AFTER | many | {"many": None}))
+    assert mount.memory.calls["list_folder"] > listed
+
+
+async def test_comparison_of_a_day_shows_what_no_list_tells(
+    without_survey: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    mount = without_survey
+    _jump(RECONCILE_S)
+    await _until(lambda: _has_it_all(mount))
+    listed = mount.memory.calls["list_folder"]
+    _jump(COMPARE_S)
+
+    async def is_listed() -> bool:
+        await mount.contents()
+        return mount.memory.calls["list_folder"] > listed
+
+    await _until(is_listed)
+
+
+async def test_list_is_no_news_of_what_changes_meanwhile(
+    without_survey: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    mount = without_survey
+    mount.remote.hang("inventory")
+    _jump(RECONCILE_S)
+    await mount.remote.wait_hanging("inventory")
+    await mount.write("new", b"made here meanwhile")
+    await mount.settle()
+    await mount.unlink("a")
+    await mount.settle()
+    mount.remote.release("inventory")
+    expected = {
+        **{path: content for path, content in AFTER.items() if path != "a"},
+        "new": b"made here meanwhile",
+    }
+    await _until(lambda: _has(mount, expected))
 
 
 async def test_gap_of_the_other_source_compares_everything(
@@ -98,7 +168,14 @@ async def test_gap_of_the_other_source_compares_everything(
 
 
 async def _has_it_all(mount: WorkspaceMount) -> bool:
-    return await mount.contents() == AFTER
+    return await _has(mount, AFTER)
+
+
+async def _has(mount: WorkspaceMount, expected: dict[str, bytes | None]) -> bool:
+    try:
+        return await mount.contents() == expected
+    except FileNotFound:
+        return False  # it went between the listing and the look
 
 
 async def test_resumed_feed_is_checked_by_the_other_source(

@@ -2,7 +2,6 @@
 
 import gc
 import tracemalloc
-from dataclasses import replace
 from pathlib import Path
 
 import trio
@@ -30,7 +29,7 @@ def _node(ino: int) -> NodeId:
 
 def _folder(tree: Tree, ino: Ino) -> EntryRecord:
     record = tree.new_record(ino, ROOT_INO, b"%d" % ino, EntryKind.DIRECTORY, 0o40755)
-    return replace(record, base=Base(_node(ino), ROOT_NODE, f"{ino}"))
+    return record._replace(base=Base(_node(ino), ROOT_NODE, f"{ino}"))
 
 
 def _record(tree: Tree, ino: int, parent: Ino = ROOT_INO) -> EntryRecord:
@@ -39,14 +38,14 @@ def _record(tree: Tree, ino: int, parent: Ino = ROOT_INO) -> EntryRecord:
     record = tree.new_record(Ino(ino), parent, name.encode(), EntryKind.FILE, 0o100644)
     parent_node = ROOT_NODE if parent == ROOT_INO else _node(parent)
     base = Base(_node(ino), parent_node, name, VersionId(f"3{ino:029}"), f"{ino:064x}", 1_000_000)
-    return replace(record, base=base, size=1_000_000)
+    return record._replace(base=base, size=1_000_000)
 
 
 async def test_memory_of_a_folder_that_the_journal_knows(tmp_path: Path) -> None:
     journal = SqliteJournal(tmp_path / "journal.db", workspace="4")
     tree = Tree(journal, uid=1000, gid=1000)
     root = tree.new_record(ROOT_INO, None, b"", EntryKind.DIRECTORY, 0o40755)
-    root = replace(root, base=Base(ROOT_NODE, ROOT_NODE, ""))
+    root = root._replace(base=Base(ROOT_NODE, ROOT_NODE, ""))
     records = {ino: _record(tree, ino) for ino in range(2, FILES + 2)}
     journal.repair([root, *records.values()])
     journal.start()
@@ -72,7 +71,7 @@ async def test_memory_of_many_folders_that_were_visited(tmp_path: Path) -> None:
     journal = SqliteJournal(tmp_path / "journal.db", workspace="4")
     tree = Tree(journal, uid=1000, gid=1000, most_resident=MOST_RESIDENT // 10)
     root = tree.new_record(ROOT_INO, None, b"", EntryKind.DIRECTORY, 0o40755)
-    root = replace(root, base=Base(ROOT_NODE, ROOT_NODE, ""))
+    root = root._replace(base=Base(ROOT_NODE, ROOT_NODE, ""))
     folders = [Ino(number) for number in range(2, 2 + KNOWN // FOLDER_FILES)]
     records = [_folder(tree, ino) for ino in folders]
     for folder in folders:
@@ -101,10 +100,10 @@ async def test_memory_of_many_folders_that_were_visited(tmp_path: Path) -> None:
 
 def test_sharing_keeps_what_differs() -> None:
     directory = _bare(EntryKind.DIRECTORY)
-    record = replace(directory, kind=EntryKind.FILE, atime_ns=1, mtime_ns=2**40, ctime_ns=2**40, size=7)
-    record = replace(record, base=Base(NodeId("2a"), NodeId("2b"), "other", size=8))
+    record = directory._replace(kind=EntryKind.FILE, atime_ns=1, mtime_ns=2**40, ctime_ns=2**40, size=7)
+    record = record._replace(base=Base(NodeId("2a"), NodeId("2b"), "other", size=8))
     inode = Inode(record, None)
-    assert inode.record() == replace(record, parent=None)
+    assert inode.record() == record._replace(parent=None)
     first, second = Inode(directory, None), Inode(directory, None)
     first.children[b"name"] = inode
     assert not second.children

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+import trio
 
 from mountfs.remotes.memory import MemoryWorkspace
 from tests.t3_filesystem.conftest import Mounting
@@ -71,6 +72,17 @@ async def test_locked_file_is_sent_when_it_is_unlocked(
         await program.unlock()
         assert workspace.files()["a"] == b"ours"
         await program.close()
+
+
+async def test_fsync_of_a_locked_file_sends_it_under_its_lease(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    program = await holder_that_wrote(mount, workspace)
+    await program.file.fsync()
+    await mount.wait_until(lambda: workspace.files()["a"] == b"ours")
+    assert workspace.lease_holder(workspace.find("a"), trio.current_time()) == "here"
+    await program.unlock()
+    await program.close()
 
 
 async def test_file_that_became_too_big_is_told_of_while_it_is_open(

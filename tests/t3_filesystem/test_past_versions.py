@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from mountfs.filesystem.past_versions import PastVersions
+from mountfs.daemon.parts import READ_PATIENCE_S
 from mountfs.filesystem.virtual_tree import TOP, VirtualTree
 from mountfs.model.errors import (
     ContentDamaged,
@@ -23,63 +23,22 @@ from mountfs.model.errors import (
     RemoteUnavailable,
 )
 from mountfs.model.filesystem import AttributeChange, Attributes
-from mountfs.model.history import Version
 from mountfs.model.ids import NodeId
 from mountfs.model.interruption import InterruptibleWaits, serving
 from mountfs.model.virtual import StaticDirectory
 from mountfs.remotes.memory import MemoryWorkspace
-from mountfs.sync.past_versions import BLOCK_BYTES, BLOCKS_KEPT
+from mountfs.sync.past_versions import BLOCK_BYTES, BLOCKS_KEPT, STREAM_IDLE_S
 from tests.t3_filesystem.conftest import Mounting
+from tests.t3_filesystem.memory_history import NOON
 from tests.t3_filesystem.workspace_mount import MountOptions, WorkspaceMount
-
-SECOND = 10**9
-NOON = 1_767_960_000 * SECOND  # 2026-01-09T12:00:00Z
-PATIENCE_S = 20.0
-
-
-class MemoryHistory:
-    """What the workspace in memory remembers of files; each version is a second younger than the last."""
-
-    def __init__(self, workspace: MemoryWorkspace) -> None:
-        self._workspace = workspace
-        self.calls = 0
-        self.error: RemoteError | None = None
-        self.tells_sizes = True
-        self.hangs = False
-        self.spoils_hashes = False
-
-    async def versions(self, node: NodeId) -> list[Version]:
-        self.calls += 1
-        if self.hangs:
-            await trio.sleep_forever()
-        if self.error is not None:
-            raise self.error
-        told = [
-            Version(
-                each.id,
-                size=len(each.content) if self.tells_sizes else None,
-                sha256="0" * 64 if self.spoils_hashes else each.sha256,
-                created_ns=NOON + number * SECOND,
-            )
-            for number, each in enumerate(self._workspace.versions(node))
-        ]
-        return told[::-1]
 
 
 class World:
     def __init__(self, mount: WorkspaceMount, workspace: MemoryWorkspace) -> None:
         self.mount = mount
         self.workspace = workspace
-        self.history = MemoryHistory(workspace)
-        parts = mount.parts
-        self.past = PastVersions(
-            parts.tree,
-            parts.refresher,
-            parts.connection,
-            self.history,  # type: ignore[arg-type]  # the rest of the port is not asked for
-            mount.remote,
-            patience_s=PATIENCE_S,
-        )
+        self.history = mount.history
+        self.past = mount.parts.past
         top = StaticDirectory({b"versions": self.past.top})
         self.tree = VirtualTree(top, name=b".mountfs", uid=0, gid=0)
 
@@ -113,11 +72,8 @@ class World:
 
 @pytest.fixture
 async def world(mounting: Mounting, workspace: MemoryWorkspace) -> AsyncIterator[World]:
-    async with mounting(options=MountOptions()) as mount, trio.open_nursery() as nursery:
-        made = World(mount, workspace)
-        await nursery.start(made.past.run)
-        yield made
-        nursery.cancel_scope.cancel()
+    async with mounting(options=MountOptions()) as mount:
+        yield World(mount, workspace)
 
 
 def _put(workspace: MemoryWorkspace, path: str, *contents: bytes) -> NodeId:
@@ -215,6 +171,42 @@ async def test_large_versions_come_in_blocks_that_readers_share(world: World) ->
     assert world.reads == 2
 
 
+async def _whole(world: World, path: str, step: int = 1 << 20) -> bytes:
+    parts: list[bytes] = []
+    while part := await world.read(path, step * len(parts), step):
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def test_version_of_a_service_without_ranges_is_sent_once(world: World) -> None:
+    world.mount.memory.serves_ranges = False
+    content = os.urandom(3 * BLOCK_BYTES + 1000)
+    _put(world.workspace, "large", content, b"")
+    _put(world.workspace, "other", content, b"")
+    assert await _whole(world, "large/~1") == content
+    assert (world.reads, world.mount.memory.bytes_read) == (1, len(content))
+    # A reader that comes elsewhere, and one that comes late, begin again.
+    assert await world.read("other/~1", 2 * BLOCK_BYTES, 10) == content[2 * BLOCK_BYTES :][:10]
+    assert await world.read("other/~1", 0, 10) == content[:10]
+    await trio.sleep(2 * STREAM_IDLE_S)
+    assert await world.read("other/~1", BLOCK_BYTES, 10) == content[BLOCK_BYTES:][:10]
+    assert world.reads == 4
+
+
+@pytest.mark.parametrize("way", ["fails", "is damaged"])
+async def test_version_of_a_service_without_ranges_that_breaks_off(world: World, way: str) -> None:
+    world.mount.memory.serves_ranges = False
+    content = os.urandom(BLOCK_BYTES - 10 if way == "is damaged" else 2 * BLOCK_BYTES)
+    _put(world.workspace, "large", content, b"")
+    if way == "fails":
+        world.mount.remote.fail("read", RemoteUnavailable("the network broke"), after_effect=True)
+        assert await _whole(world, "large/~1") == content
+        return
+    world.history.spoils_hashes = True
+    with pytest.raises(ContentDamaged):
+        await world.read("large/~1")
+
+
 async def test_memory_is_bounded(world: World) -> None:
     for number in range(BLOCKS_KEPT + 1):
         _put(world.workspace, f"file{number}", b"%d" % number)
@@ -273,7 +265,7 @@ async def test_outage_is_an_error_at_once_and_known_lists_stay(world: World) -> 
 async def test_workspace_that_hangs_ends_in_an_error(world: World, what: str) -> None:
     _put(world.workspace, "a", b"one")
     await world.find("a")
-    with trio.fail_after(PATIENCE_S + 10), pytest.raises(ContentUnavailable):
+    with trio.fail_after(READ_PATIENCE_S + 10), pytest.raises(ContentUnavailable):
         await _hang(world, what)
     if what == "content":
         with trio.fail_after(5), pytest.raises(ContentUnavailable):

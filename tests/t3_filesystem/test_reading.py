@@ -1,5 +1,6 @@
 """Reading what is not in the cache: what is transferred, in how many calls, and who goes first."""
 
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -7,12 +8,15 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from mountfs.model.errors import RemoteUnavailable
+from mountfs.model.disk import DiskStep
+from mountfs.model.errors import ContentDamaged, RemoteUnavailable
 from mountfs.remotes.memory import PIECE_BYTES, MemoryWorkspace
 from mountfs.rules.prefetch_plan import FIRST_BATCH_FILES, READS_BEFORE, SMALL_FILE_BYTES
 from mountfs.rules.read_plan import BLOCK, FIRST_WINDOW, LAST_WINDOW, MIB
+from mountfs.sync import running_hash
 from mountfs.sync.fetcher import BACKGROUND_RANGES
 from tests.t3_filesystem.conftest import Mounting
+from tests.t3_filesystem.path_operations import OpenPath
 from tests.t3_filesystem.workspace_mount import MountOptions, WorkspaceMount
 
 BIG = 96 * MIB
@@ -27,6 +31,15 @@ def big() -> bytes:
 @pytest.fixture
 async def cold(mount: WorkspaceMount, workspace: MemoryWorkspace, big: bytes) -> WorkspaceMount:
     """Give a mount that knows of a big file, and has none of it."""
+    workspace.put("big", big)
+    await mount.catch_up()
+    return mount
+
+
+@pytest.fixture
+async def hashed(mount: WorkspaceMount, workspace: MemoryWorkspace, big: bytes) -> WorkspaceMount:
+    """Give a mount like `cold` that knows the hash of the file as well, as it does from most services."""
+    await mount.listdir()
     workspace.put("big", big)
     await mount.catch_up()
     return mount
@@ -65,12 +78,77 @@ async def test_first_read_of_a_small_file_is_one_call(
     assert counted(mount) == (1, 100_000)
 
 
+async def test_service_without_ranges_sends_each_byte_once(cold: WorkspaceMount, big: bytes) -> None:
+    cold.memory.serves_ranges = False
+    async with cold.opened("big") as file, cold.opened("big") as other:
+        assert await file.read(offset=40 * MIB, size=1000) == big[40 * MIB : 40 * MIB + 1000]
+        async with trio.open_nursery() as nursery:
+            for offset in (0, 95 * MIB, 7 * MIB):
+                nursery.start_soon(_reads, other, offset, big)
+        assert await file.read() == big
+        assert counted(cold) == (1, BIG)
+
+
+async def _reads(file: OpenPath, offset: int, big: bytes) -> None:
+    assert await file.read(offset=offset, size=1000) == big[offset : offset + 1000]
+
+
+async def test_ranges_that_turn_out_not_to_be_served_cost_one_stream_more(
+    cold: WorkspaceMount, big: bytes
+) -> None:
+    async with cold.opened("big") as file:
+        await file.read(offset=50 * MIB, size=1000)
+        cold.memory.serves_ranges = False
+        assert await file.read() == big
+        assert counted(cold)[0] == 2
+        assert cold.memory.bytes_read <= BIG + BLOCK
+    await wait_downloads_ended(cold, "big")
+    async with cold.opened("big") as file, nothing_but_reads(cold):
+        assert await file.read(offset=3, size=10) == big[3:13]
+    assert counted(cold)[0] == 2
+
+
 async def test_stream_brings_each_byte_once_in_few_calls(cold: WorkspaceMount, big: bytes) -> None:
     assert await cold.read("big") == big
     await wait_downloads_ended(cold, "big")
     calls, transferred = counted(cold)
     assert transferred == BIG
     assert calls <= 40
+
+
+async def test_stream_is_hashed_as_it_comes_and_each_byte_once(
+    hashed: WorkspaceMount, big: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts: list[tuple[int, int]] = []
+    add = running_hash._add
+
+    def counting(digest: "hashlib._Hash", descriptor: int, start: int, end: int) -> int:
+        parts.append((start, end))
+        return add(digest, descriptor, start, end)
+
+    monkeypatch.setattr(running_hash, "_add", counting)
+    async with hashed.opened("big") as file:
+        for offset in range(0, BIG, MIB):
+            assert await file.read(offset, MIB) == big[offset : offset + MIB]
+    assert [start for start, _ in parts] == [0, *(end for _, end in parts[:-1])]
+    assert parts[-1][1] == BIG
+    assert len(parts) >= 3
+
+
+async def test_stream_that_is_damaged_on_its_way_is_found_at_its_end(
+    hashed: WorkspaceMount, big: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = hashed.disk.write
+
+    def damaging(step: DiskStep, descriptor: int, content: bytes, offset: int) -> int:
+        spoilt = step is DiskStep.FETCH_CONTENT and offset <= 40 * MIB < offset + len(content)
+        return write(step, descriptor, bytes(len(content)) if spoilt else content, offset)
+
+    monkeypatch.setattr(hashed.disk, "write", damaging)
+    with pytest.raises(ContentDamaged):
+        await hashed.read("big")
+    monkeypatch.undo()
+    assert await hashed.read("big") == big
 
 
 async def test_two_streams_of_one_file_share_what_comes(cold: WorkspaceMount, big: bytes) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from mountfs.model.errors import WouldBlock
 from mountfs.model.filesystem import LockKind, LockOwner
+from tests.server_variants import VARIANTS
 from tests.t3_filesystem.lock_world import done
 from tests.t3_filesystem.path_operations import OpenPath
 from tests.t3_filesystem.served_mount import Served, served, wait_seen
@@ -20,33 +21,6 @@ from tests.t3_filesystem.workspace_mount import RemoteMount
 
 LARGE: Final = bytes(range(256)) * 4 * 1024 * 5
 """Above the 4 MiB of a single call."""
-
-VARIANTS: Final[dict[str, tuple[str, ...]]] = {
-    "newer": (),
-    "older": ("generation=older",),
-    "terse answers": (
-        "change_answer=nothing",
-        "lock_answer=token",
-        "ids=upper",
-        "error_text=text",
-        "reasons=absent",
-    ),
-    "bare ids and hashes of another kind": ("ids=bare", "hashes=md5", "next_cursor=top"),
-    "no hashes": ("hashes=absent",),
-    "uploads that take time": ("single_call=later", "upload_state_s=0.02", "chunk_again=ignored"),
-    "strict uploads": ("chunk_again=refused", "failed_commit=spent", "empty_files=session"),
-    "reads without ranges": ("ranges=false", "old_versions=pruned"),
-    "reads that redirect": ("read_redirect=same",),
-    "reads from another host": ("read_redirect=other",),
-    "names in any case": ("names=folded", "rename_taken=conflict"),
-    "listings that lag": ("visible_after_s=1", "folder_times=moving"),
-    "locks that bind": ("locks=enforced", "dead_token=409", "relock=renewed", "heartbeat=default"),
-    "locks that end with the version": ("lock_end=version", "lock_override=false"),
-    "no precondition": ("if_version_id=ignored", "equal_bytes=version"),
-    "a poll of times": ("poll_cursor=time", "activity=map", "org_feed=absent"),
-    "news twice and out of order": ("news_twice=true", "news_reversed=true", "news_late_s=0.2"),
-    "limits told otherwise": ("rate_headers=older", "rate_expires=text", "rate_limit=100000"),
-}
 
 
 @pytest.fixture(params=VARIANTS)

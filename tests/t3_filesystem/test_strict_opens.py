@@ -9,7 +9,7 @@ from tests.t3_filesystem.lock_world import done
 from tests.t3_filesystem.path_operations import OpenPath
 from tests.t3_filesystem.workspace_mount import MountOptions, WorkspaceMount
 
-PATIENT = MountOptions(lease_s=2000.0)
+PATIENT = MountOptions(lease_s=2000)
 """Its leases outlast a slow machine."""
 
 

@@ -1,6 +1,5 @@
 """A whole mount without a kernel: all of it is real but the remote, which is in memory, and the kernel."""
 
-import os
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -12,43 +11,26 @@ from typing import TypeVar
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from mountfs.daemon.parts import Outside, Parts
+from mountfs.daemon.settings import MountSettings, Secret
 from mountfs.filesystem.filesystem import WorkspaceFilesystem
-from mountfs.locks.file_locks import FileLocks
-from mountfs.model.ids import ROOT_INO, Ino, NodeId
+from mountfs.model.history import History
+from mountfs.model.ids import ROOT_INO, NodeId
 from mountfs.model.remote import Remote
 from mountfs.remotes.faulty import FaultyRemote
 from mountfs.remotes.memory import MemoryRemote, MemoryWorkspace
-from mountfs.rules.fence import Fence
-from mountfs.rules.local_only import LocalOnly
 from mountfs.storage import recovery
 from mountfs.storage.audit import audit
 from mountfs.storage.content import ContentFiles
 from mountfs.storage.journal import SqliteJournal
 from mountfs.storage.layout import CacheDirectory, CacheLayout
-from mountfs.storage.saved_copies import SavedFiles
-from mountfs.sync.conflict_resolution import ConflictResolution
-from mountfs.sync.connection import Connection
-from mountfs.sync.content import FileContent
-from mountfs.sync.content_steps import ConflictPolicy, ContentSteps
-from mountfs.sync.follower import Follower
-from mountfs.sync.giving_up import GivingUp
-from mountfs.sync.open_files import OpenFiles
-from mountfs.sync.pinning import Pins
-from mountfs.sync.publisher import Publisher
-from mountfs.sync.ranges import ContentRanges
-from mountfs.sync.refresher import Refresher
-from mountfs.sync.sealed_hashes import SealedHashes
-from mountfs.sync.sender import Sender
-from mountfs.sync.setting_aside import SettingAside
-from mountfs.sync.step_executor import StepExecutor
-from mountfs.sync.unloader import Unloader
-from mountfs.sync.uploads import ContentUploads
-from mountfs.tree.conflicts import Conflicts
+from mountfs.sync.content_steps import ConflictPolicy
 from mountfs.tree.inode import Inode
-from mountfs.tree.remote_changes import RemoteChanges
 from mountfs.tree.tree import MOST_RESIDENT, Tree
 from tests.t1_storage.faulty_disk import FaultyDisk
+from tests.t3_filesystem.memory_history import MemoryHistory
 from tests.t3_filesystem.path_operations import PathOperations, path_names
+from tests.t3_filesystem.recording_notifier import RecordingNotifier
 
 PATIENCE_S = 200.0
 """By the test's clock, which is faster than the real one."""
@@ -87,170 +69,31 @@ class MountOptions:
     always_ask: bool = False
     passthrough: bool = True
     most_resident: int = MOST_RESIDENT
-    lease_s: float = 60.0
+    lease_s: int = 60
     open_file_interval_s: float = 0.0
 
-
-class RecordingNotifier:
-    """What the kernel was told to forget."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[str, Ino, bytes]] = []
-
-    def attributes_changed(self, ino: Ino) -> None:
-        self.told.append(("attributes", ino, b""))
-
-    def content_changed(self, ino: Ino) -> None:
-        self.told.append(("content", ino, b""))
-
-    def entry_changed(self, parent: Ino, name: bytes) -> None:
-        self.told.append(("entry", parent, name))
-
-    can_expire_everything = True
-
-    def everything_changed(self) -> None:
-        self.told.append(("everything", ROOT_INO, b""))
-
-    async def drained(self) -> bool:
-        await trio.lowlevel.checkpoint()
-        return True
-
-
-class Parts:
-    """The objects of one mount, wired as `mountfs.daemon.compose` wires them."""
-
-    def __init__(
-        self,
-        remote: Remote,
-        journal: SqliteJournal,
-        content_files: ContentFiles,
-        folder: Path,
-        name: str,
-        options: MountOptions,
-    ) -> None:
-        self.kernel = RecordingNotifier()
-        self.journal = journal
-        self.orphans_removed = trio.Event()
-        self.orphans_removed.set()
-        self.connection = Connection()
-        self.tree = Tree(journal, uid=os.getuid(), gid=os.getgid(), most_resident=options.most_resident)
-        self.tree.local_only = LocalOnly(options.local_only)
-        self.content = FileContent(
-            self.tree, content_files, remote, limit_bytes=options.cache_limit_bytes, patience_s=30.0
-        )
-        self.content.direct.is_possible = lambda: options.passthrough
-        self.content.when_set_back = lambda inode: self.kernel.attributes_changed(inode.ino)
-        self.conflicts = Conflicts(self.tree, self.kernel, host=name)
-        self.changes = RemoteChanges(self.tree, self.kernel, self.content, self.conflicts)
-        self.refresher = Refresher(self.tree, remote, self.changes, self.connection)
-        self.pins = Pins(self.tree, self.content, self.refresher, limit_bytes=options.cache_limit_bytes)
-        self.unloader = Unloader(self.tree, self.refresher)
-        self.uploads = ContentUploads(self.tree, remote, self.content)
-        self.sealed_hashes = SealedHashes(self.tree, self.content)
-        self.fence = Fence()
-        aside = SettingAside(
-            self.tree,
-            content_files,
-            self.content,
-            self.refresher,
-            self.changes,
-            self.uploads,
-            self.fence,
-            self.kernel,
-        )
-        contents = ContentSteps(
-            self.tree,
-            remote,
-            self.changes,
-            self.refresher,
-            self.content,
-            self.uploads,
-            aside,
-            self.fence,
-            conflict=options.conflict,
-        )
-        executor = StepExecutor(
-            self.tree,
-            remote,
-            self.changes,
-            self.refresher,
-            self.content,
-            self.uploads,
-            contents,
-            self.fence,
-        )
-        self.sender = Sender(
-            self.tree, executor, self.content, self.connection, delay_s=options.upload_delay_s
-        )
-        self.content.room.wait_progress = self.sender.wait_progress
-        self.follower = Follower(
-            remote,
-            self.refresher,
-            self.connection,
-            noticed=lambda node: self.locks.wake(node),
-            locked_here=lambda node: self.locks.uses(node),
-            kept_here=lambda node: self.locks.keeps(node),
-            in_a_hurry=lambda: self.locks.awaiting_others,
-        )
-        self.publisher = Publisher(
-            self.tree,
-            self.sender,
-            self.refresher,
-            self.follower,
-            self.connection,
-            self.content,
-            self.fence,
-            self.kernel,
-        )
-        self.locks = FileLocks(
-            remote,
-            self.publisher,
-            self.fence,
-            journal,
-            holder=name,
-            duration_s=options.lease_s,
-            when_refused=self.follower.hurry,
-        )
-        self.open_files = OpenFiles(
-            self.tree,
-            self.content,
-            self.sender,
-            interval_s=options.open_file_interval_s,
-            is_locked=lambda inode: self.locks.is_held(inode.ino),
-        )
-        copies = SavedFiles(CacheLayout(folder).saved, disk=content_files.disk)
-        self.giving_up = GivingUp(
-            self.tree, self.content, self.refresher, self.changes, self.uploads, self.kernel, copies
-        )
-        self.resolution = ConflictResolution(
-            self.tree,
-            remote,
-            self.content,
-            content_files,
-            self.conflicts,
-            self.kernel,
-            self.giving_up,
-            copies,
-        )
-        self.filesystem = WorkspaceFilesystem(
-            self.tree,
-            self.content,
-            ContentRanges(self.content, content_files.disk),
-            self.refresher,
-            self.publisher,
-            self.locks,
-            self.kernel,
+    def settings(self, folder: Path) -> MountSettings:
+        return MountSettings(
+            url="",
+            workspace="",
+            mountpoint=folder,
             cache_dir=folder,
-            read_only=False,
-            always_ask=options.always_ask,
-            publish_on_close=options.durable_remotely,
+            token=Secret(""),
+            cache_size_bytes=self.cache_limit_bytes,
+            upload_delay_s=self.upload_delay_s,
+            open_file_interval_s=self.open_file_interval_s,
+            durability="remote" if self.durable_remotely else "local",
+            consistency="open" if self.always_ask else "feed",
+            conflict=self.conflict,
+            lease_duration_s=self.lease_s,
+            local_only=self.local_only,
         )
 
 
 class RemoteMount(PathOperations):
     """One mount of any remote, started and stopped any number of times over the same cache.
 
-    `disk` fails steps of the cache.
+    `disk` fails steps of the cache. `kernel` is what the kernel was told since the last start.
     """
 
     def __init__(
@@ -261,9 +104,11 @@ class RemoteMount(PathOperations):
         name: str,
         options: MountOptions,
         *,
+        history: History,
         workspace_id: str,
     ) -> None:
         self._remote = remote
+        self._history = history
         self._workspace_id = workspace_id
         self.disk = FaultyDisk()
         self.name = name
@@ -289,28 +134,33 @@ class RemoteMount(PathOperations):
         if sound:
             self._check_cache()
         self._journal.start()
+        self.kernel = RecordingNotifier()
         self.parts = Parts(
-            self._remote, self._journal, self._content_files, self._folder, self.name, self.options
+            self.options.settings(self._folder), self._outside(), self._journal, self._content_files
         )
-        await self.tree.load(await self._journal.pending(), await self._journal.conflicts())
-        self.parts.uploads.load(await self._journal.open_uploads(), self.tree)
-        self.parts.locks.adopt(await self._journal.leases())
-        await self.parts.pins.load()
+        self.parts.content.direct.is_possible = lambda: self.options.passthrough
+        self.parts.orphans_removed.set()
+        await self.parts.load()
         self._ended = trio.Event()
         await self._nursery.start(self._serve)
         self.is_running = True
+
+    def _outside(self) -> Outside:
+        return Outside(
+            remote=self._remote,
+            history=self._history,
+            kernel=self.kernel,
+            host=self.name,
+            lease_clock=trio.current_time,
+            request_id=lambda: "",
+            most_resident=self.options.most_resident,
+        )
 
     async def _serve(self, *, task_status: trio.TaskStatus[None]) -> None:
         try:
             async with trio.open_nursery() as traffic:
                 self._scope = traffic.cancel_scope
-                await traffic.start(self.parts.content.run)
-                await traffic.start(self.parts.refresher.run)
-                await traffic.start(self.parts.unloader.run)
-                await traffic.start(self.parts.sealed_hashes.run)
-                await traffic.start(self.parts.open_files.run)
-                await traffic.start(self.parts.sender.run)
-                await traffic.start(self.parts.follower.run)
+                await self.parts.start_traffic(traffic)
                 await traffic.start(self.parts.locks.run)
                 task_status.started()
         finally:
@@ -320,6 +170,8 @@ class RemoteMount(PathOperations):
         """Stop as an unmount whose time to send is over: what is pending stays in the journal."""
         await self.parts.content.upkeep.save_index()
         await self._end()
+        # What was being sent until now may have lost its name meanwhile.
+        await self.parts.content.upkeep.save_index()
         self._check_cache()
         self._close()
 
@@ -438,7 +290,8 @@ class RemoteMount(PathOperations):
 class WorkspaceMount(RemoteMount):
     """A mount of a workspace in memory.
 
-    `memory` counts the calls that reached the workspace, `remote` fails them.
+    `memory` counts the calls that reached the workspace, `remote` fails them. `history` tells
+    of its versions.
     """
 
     def __init__(
@@ -451,7 +304,16 @@ class WorkspaceMount(RemoteMount):
     ) -> None:
         self.memory = MemoryRemote(workspace)
         self.remote = FaultyRemote(self.memory)
-        super().__init__(nursery, folder, self.remote, name, options, workspace_id=workspace.id)
+        self.history = MemoryHistory(workspace)
+        super().__init__(
+            nursery,
+            folder,
+            self.remote,
+            name,
+            options,
+            history=self.history,  # type: ignore[arg-type]  # the rest of the port is not asked for
+            workspace_id=workspace.id,
+        )
 
     def changing_calls(self) -> dict[str, int]:
         """Return how often each method that changes the workspace was called, without those that never."""

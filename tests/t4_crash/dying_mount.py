@@ -18,9 +18,10 @@ from typing import Any, Self
 
 import trio
 
-from mountfs.daemon.compose import Parts
+from mountfs.daemon.parts import Outside, Parts
 from mountfs.daemon.settings import MountSettings
 from mountfs.model.disk import DiskStep
+from mountfs.remotes.fastio.http import last_request_id
 from mountfs.remotes.fastio.service import FastioService
 from mountfs.storage import recovery
 from mountfs.storage.audit import audit
@@ -28,17 +29,16 @@ from mountfs.storage.content import ContentFiles
 from mountfs.storage.journal import SqliteJournal
 from mountfs.storage.layout import CacheDirectory
 from tests.t1_storage.faulty_disk import CrashPoint, FaultyDisk, Moment
-from tests.t4_crash.workload import WORKLOAD, BareMount, Contents
-
-LIMIT_S = 30.0
+from tests.t3_filesystem.recording_notifier import RecordingNotifier
+from tests.t4_crash.workload import LIMIT_S, WORKLOADS, BareMount, Contents
 
 
 @dataclass(frozen=True)
 class Task:
-    """`work`: do the workload; else only look, and let the queue be sent. `crash`: where to die."""
+    """`work`: the workload to do; without one only look, and let the queue be sent. `crash`: where to die."""
 
     settings: str
-    work: bool
+    work: str | None
     direct: bool
     crash: tuple[str, int, str] | None
 
@@ -53,6 +53,7 @@ class Outcome:
     """At the start, before anything was sent."""
     sent: Contents | None = None
     """When the workspace had confirmed everything."""
+    conflicts: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     killed: bool = False
     failed: bool = False
@@ -68,7 +69,16 @@ async def bare_mount(settings: MountSettings, disk: FaultyDisk, *, direct: bool)
     journal = SqliteJournal(directory.layout.journal, workspace=workspace.id, disk=disk)
     recovery.recover(journal, content_files)
     journal.start()
-    parts = Parts(settings, service.remote(workspace.id), journal, content_files)
+    remote = service.remote(workspace.id)
+    outside = Outside(
+        remote=remote,
+        history=remote,
+        kernel=RecordingNotifier(),
+        host="here",
+        lease_clock=trio.current_time,
+        request_id=last_request_id,
+    )
+    parts = Parts(settings, outside, journal, content_files)
     parts.content.direct.is_possible = lambda: direct
     await parts.load()
     async with trio.open_nursery() as traffic:
@@ -94,15 +104,15 @@ async def run_task(task: Task) -> None:
     settings = MountSettings.load(task.settings)
     with trio.fail_after(LIMIT_S):
         async with bare_mount(settings, disk, direct=task.direct) as mount:
-            await (_work(mount) if task.work else _look(mount))
+            await (_look(mount) if task.work is None else _work(mount, task.work))
     tell(counts=disk.counts)
-    if not task.work:
+    if task.work is None:
         tell(faults=_faults(settings))
 
 
-async def _work(mount: BareMount) -> None:
+async def _work(mount: BareMount, workload: str) -> None:
     await mount.listdir()
-    for number, operation in enumerate(WORKLOAD, 1):
+    for number, operation in enumerate(WORKLOADS[workload], 1):
         await operation.perform(mount)
         tell(done=number)
 
@@ -113,7 +123,7 @@ async def _look(mount: BareMount) -> None:
     await mount.catch_up()
     await mount.settle()
     tell(sent=_shown(await mount.contents()))
-    tell(faults=[f"a conflict: {conflict}" for conflict in mount.parts.tree.conflicts.values()])
+    tell(conflicts=[str(conflict) for conflict in mount.parts.tree.conflicts.values()])
 
 
 def _faults(settings: MountSettings) -> list[str]:
@@ -157,7 +167,12 @@ class Processes:
             self._program.stdin.close()
 
     def run(
-        self, settings: MountSettings, *, work: bool, direct: bool = False, crash: CrashPoint | None = None
+        self,
+        settings: MountSettings,
+        *,
+        work: str | None = None,
+        direct: bool = False,
+        crash: CrashPoint | None = None,
     ) -> Outcome:
         point = None if crash is None else (crash.step.value, crash.occurrence, crash.moment.value)
         task = Task(settings.dump(), work, direct, point)
@@ -181,6 +196,7 @@ def _take(outcome: Outcome, told: dict[str, Any]) -> None:
     if "counts" in told:
         outcome.counts = {DiskStep(step): count for step, count in told["counts"].items()}
     outcome.faults += told.get("faults", ())
+    outcome.conflicts += told.get("conflicts", ())
     for name in ("found", "sent"):
         if name in told:
             setattr(outcome, name, _contents(told[name]))

@@ -17,12 +17,13 @@ from mountfs.model.disk import DiskStep
 from tests.t1_storage.faulty_disk import CrashPoint, Moment
 from tests.t2_server.serving import Api, ServerProcess
 from tests.t4_crash.dying_mount import Outcome, Processes
-from tests.t4_crash.workload import FETCHED, WORKLOAD, is_allowed, states
+from tests.t4_crash.workload import CONFLICT, COPY, FETCHED, WORKLOAD, A, B, is_allowed, states
+from tests.t4_crash.workload import with_plain_copies as plain
 from tests.t5_kernel.mounted import remote_tree, sha256, versions
 
 HALVED = {
     *(DiskStep.WRITE_CONTENT, DiskStep.FETCH_CONTENT, DiskStep.STAGE_CONTENT, DiskStep.REPLACE_CONTENT),
-    *(DiskStep.APPEND_LOG, DiskStep.BEGIN_LOG),
+    *(DiskStep.APPEND_LOG, DiskStep.BEGIN_LOG, DiskStep.COPY_ASIDE),
 }
 SEED = int(os.environ.get("MOUNTFS_CRASH_SEED", "1"))
 LONG = "MOUNTFS_CRASH_POINTS" in os.environ
@@ -62,10 +63,13 @@ class Bench:
         )
 
     def work(self, settings: MountSettings, crash: CrashPoint | None, *, direct: bool) -> Outcome:
-        return self._processes.run(settings, work=True, direct=direct, crash=crash)
+        return self._processes.run(settings, work="ordinary", direct=direct, crash=crash)
+
+    def conflict(self, settings: MountSettings, crash: CrashPoint | None, *, direct: bool) -> Outcome:
+        return self._processes.run(settings, work="conflict", direct=direct, crash=crash)
 
     def look(self, settings: MountSettings, crash: CrashPoint | None = None) -> Outcome:
-        return self._processes.run(settings, work=False, crash=crash)
+        return self._processes.run(settings, crash=crash)
 
 
 @pytest.fixture
@@ -101,7 +105,7 @@ def chosen(found: list[CrashPoint]) -> list[CrashPoint]:
 def check(bench: Bench, settings: MountSettings, done: int) -> list[str]:
     """Mount again, and tell what is not as it was promised."""
     here = bench.look(settings)
-    faults = list(here.faults)
+    faults = [*here.faults, *(f"a conflict: {conflict}" for conflict in here.conflicts)]
     if here.failed or here.found is None or here.sent is None:
         return [*faults, "the mount failed"]
     if not is_allowed(here.found, done):
@@ -171,3 +175,38 @@ def test_recovery_may_be_killed_as_well(bench: Bench) -> None:
     wrong = [fault for point in found for fault in crash_at(bench, first, direct=False, again=point)]
     print(f"{bench.reached} of {len(found)} points were reached")
     assert wrong == []
+
+
+@pytest.mark.timeout(0 if LONG else 120)
+@pytest.mark.parametrize("direct", [False, True], ids=["ordinary", "passthrough"])
+def test_both_sides_outlive_a_kill_while_ours_is_copied_aside(bench: Bench, direct: bool) -> None:
+    """The content of a file that a program has open: until the copy is known, the file itself has ours."""
+    bench.new_workspace()
+    whole = bench.conflict(bench.new_cache(), None, direct=direct)
+    assert whole.done == len(CONFLICT)
+    found = [point for point in points(whole.counts) if point.step is DiskStep.COPY_ASIDE]
+    wrong = []
+    for point in found:
+        bench.new_workspace()
+        settings = bench.new_cache()
+        bench.reached += bench.conflict(settings, point, direct=direct).killed
+        wrong += [f"{point}: {fault}" for fault in _conflict_faults(bench, settings)]
+    assert wrong == []
+    assert bench.reached == len(found) > 0
+
+
+def _conflict_faults(bench: Bench, settings: MountSettings) -> list[str]:
+    here = bench.look(settings)
+    there = bench.look(bench.new_cache())
+    if here.found is None or here.sent is None:
+        return [*here.faults, "the mount failed"]
+    faults = [*here.faults, *workspace_faults(bench.api, here)]
+    if here.found != {"fetched": A}:
+        faults.append(f"found {described(here.found)}")
+    if plain(here.sent) != {"fetched": B, f"fetched {COPY}": A}:
+        faults.append(f"became {described(here.sent)}")
+    if there.sent != here.sent:
+        faults.append(f"a second mount has {described(there.sent or {})}")
+    if len(here.conflicts) != 1:
+        faults.append(f"{len(here.conflicts)} conflicts are told of")
+    return faults

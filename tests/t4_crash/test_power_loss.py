@@ -27,7 +27,7 @@ def _may_mount() -> bool:
     return os.geteuid() == 0 and Path("/dev/loop-control").exists() and shutil.which("mkfs.ext4") is not None
 
 
-pytestmark = pytest.mark.skipif(not _may_mount(), reason="needs root, loop devices and mkfs.ext4")
+pytestmark = pytest.mark.skipif(not _may_mount(), reason="NOT TESTED: needs root, loop devices, mkfs.ext4")
 
 
 @contextmanager

@@ -3,20 +3,28 @@
 import hashlib
 import os
 import random
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import trio
 
-from mountfs.daemon.compose import Parts
+from mountfs.daemon.parts import Parts
 from mountfs.filesystem.filesystem import WorkspaceFilesystem
+from mountfs.model.ids import Ino
 from mountfs.model.remote import Unplaced
 from tests.t3_filesystem.path_operations import PathOperations
+from tests.waiting import eventually
+
+COPY = "(conflict)"
+"""In place of host and date in the name of a conflict copy."""
 
 Contents = dict[str, bytes | None]
 """Path to content; None for a folder."""
 
 IsPartial = Callable[[bytes | None], bool]
+
+LIMIT_S = 30.0
 
 FETCHED = random.Random(1).randbytes(300_000)
 """What the workspace has at the path `fetched` from the beginning."""
@@ -40,8 +48,7 @@ class BareMount(PathOperations):
             assert not failed, [(inode, inode.failure) for inode in failed]
 
     async def catch_up(self) -> None:
-        while self.parts.refresher.live_since is None:  # noqa: ASYNC110 - it has no event
-            await trio.sleep(0.01)
+        await eventually(lambda: self.parts.refresher.live_since is not None, limit_s=LIMIT_S)
         await self.parts.follower.catch_up()
 
     async def evict(self) -> None:
@@ -135,6 +142,16 @@ def _read(path: str, content: bytes) -> Operation:
     return Operation(f"read {path}", perform)
 
 
+async def _commit_elsewhere(mount: BareMount, path: str, ino: Ino, content: bytes) -> None:
+    """Another host makes this the next version."""
+    base, remote = mount.parts.tree.get(ino).base, mount.parts.remote
+    assert base is not None
+    assert base.version is not None
+    digest = hashlib.sha256(content).hexdigest()
+    upload = await remote.upload_small(Unplaced(path), content, digest)
+    await remote.commit(base.node, upload.id, base.version)
+
+
 def _superseded(path: str, content: bytes) -> Operation:
     """Another host writes a new version while the file is open here."""
 
@@ -142,12 +159,7 @@ def _superseded(path: str, content: bytes) -> Operation:
         async with mount.opened(path, os.O_RDONLY) as file:
             await file.read()
             inode = mount.parts.tree.get(file.ino)
-            base, remote = inode.base, mount.parts.remote
-            assert base is not None
-            assert base.version is not None
-            digest = hashlib.sha256(content).hexdigest()
-            upload = await remote.upload_small(Unplaced(path), content, digest)
-            await remote.commit(base.node, upload.id, base.version)
+            await _commit_elsewhere(mount, path, file.ino, content)
             while await file.read() != content:  # noqa: ASYNC110 - as programs look
                 await trio.sleep(0.005)
             await mount.parts.content.superseding.ended(inode)
@@ -155,6 +167,25 @@ def _superseded(path: str, content: bytes) -> Operation:
     return Operation(
         f"another host's version of {path}", perform, lambda model: model.update({path: content})
     )
+
+
+def _conflicting(path: str, ours: bytes, theirs: bytes) -> Operation:
+    """Both hosts write, while a program has the file open here: the content goes aside, the file stays."""
+
+    async def perform(mount: BareMount) -> None:
+        async with mount.opened(path, os.O_RDONLY) as file:
+            async with mount.opened(path, os.O_WRONLY | os.O_TRUNC) as written:
+                await _commit_elsewhere(mount, path, file.ino, theirs)
+                await written.write(ours)
+            await mount.settle()
+            await mount.parts.content.superseding.ended(mount.parts.tree.get(file.ino))
+            assert await file.read() == theirs
+
+    def change(model: Contents) -> None:
+        model[path] = theirs
+        model[f"{path} {COPY}"] = ours
+
+    return Operation(f"conflict over {path}", perform, change)
 
 
 A, B, C, D, E, F, G = (
@@ -190,6 +221,16 @@ WORKLOAD = (
     _unlink("gone"),
     SETTLE,
 )
+
+
+CONFLICT = (_read("fetched", FETCHED), _conflicting("fetched", A, B), SETTLE)
+
+WORKLOADS = {"conflict": CONFLICT, "ordinary": WORKLOAD}
+
+
+def with_plain_copies(found: Contents) -> Contents:
+    """Return what a model can tell: conflict copies without host and date."""
+    return {re.sub(r"\(conflict [^)]*\)", COPY, path): content for path, content in found.items()}
 
 
 def states(done: int) -> tuple[Contents, Contents, dict[str, IsPartial]]:

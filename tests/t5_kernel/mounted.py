@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mountfs.daemon.settings import MountSettings, Secret
+from tests.server_variants import chosen_switches
 from tests.t2_server.serving import Api, ServerProcess
 from tests.t5_kernel.proxy import Proxy
 from tests.t6_system.machine import Done, Machine, Server, wait_until
@@ -134,7 +135,7 @@ class World:
     """One server and any number of mounts of its workspace `main`; `clean_up` leaves nothing behind."""
 
     def __init__(self, folder: Path, *switches: str) -> None:
-        self._switches = ("--no-fsync", *switches)
+        self._switches = ("--no-fsync", *chosen_switches(), *switches)
         self.machine = Machine(folder)
         self.mounts: list[Mount] = []
         self._proxies: list[Proxy] = []

@@ -102,7 +102,9 @@ def test_a_descriptor_is_good_again_after_its_unlock(leased: World) -> None:
     ours = Program(leased, "fcntl", first / "file")
     assert [ours.does(step) for step in ("lock", "write")] == ["ok", "4"]
     first.signal(signal.SIGSTOP)
-    time.sleep(LEASE_S)  # the lease has to end while the daemon stands still
+    with leased.api() as api:
+        lock = f"{api.storage}{api.children()['file']}/lock/"
+        wait_until(lambda: not api.get(lock)["locked"], limit_s=PATIENCE_S)
     first.signal(signal.SIGCONT)
     wait_until(lambda: first.status()["leases_lost"] == 1, limit_s=PATIENCE_S)
     assert [ours.does(step) for step in ("unlock", "lock", "read", "write")] == ["EIO", "ok", "old", "4"]

@@ -27,21 +27,32 @@ from collections.abc import Callable
 from pathlib import Path
 {setup}
 counter = Path(sys.argv[1])
-for _ in range(int(sys.argv[2])):
-    with {lock}:
-        counter.write_text(str(int(counter.read_text()) + 1))
+left = int(sys.argv[2])
+while left:
+    try:
+        with {lock}:
+            counter.write_text(str(int(counter.read_text()) + 1))
+            left -= 1
+    except {timeout}:
+        pass
 """
 
 USERS = {
     "flock(1)": ["sh", "-c", FLOCK, "sh"],
     "filelock": [
         *(sys.executable, "-c"),
-        LOOP.format(setup="from filelock import FileLock", lock="FileLock(sys.argv[1] + '.lock')"),
+        LOOP.format(
+            setup="import filelock",
+            lock="filelock.FileLock(sys.argv[1] + '.lock')",
+            timeout="filelock.Timeout",
+        ),
     ],
     "portalocker": [
         *(sys.executable, "-c"),
         LOOP.format(
-            setup="import portalocker", lock=f"portalocker.Lock(sys.argv[1] + '.lock', timeout={PATIENCE_S})"
+            setup="import portalocker",
+            lock="portalocker.Lock(sys.argv[1] + '.lock')",
+            timeout="portalocker.LockException",  # it tries for 5 s by default
         ),
     ],
 }

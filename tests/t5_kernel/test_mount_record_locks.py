@@ -18,7 +18,7 @@ import errno, fcntl, os, struct, sys
 TYPES = {"read": fcntl.F_RDLCK, "write": fcntl.F_WRLCK, "unlock": fcntl.F_UNLCK}
 NAMES = {number: name for name, number in TYPES.items()}
 CALLS = {"set": fcntl.F_SETLK, "wait": fcntl.F_SETLKW, "test": fcntl.F_GETLK,
-         "ofd-set": fcntl.F_OFD_SETLK, "ofd-wait": fcntl.F_OFD_SETLKW}
+         "ofd-set": fcntl.F_OFD_SETLK, "ofd-wait": fcntl.F_OFD_SETLKW, "ofd-test": fcntl.F_OFD_GETLK}
 ERRORS = {errno.EAGAIN: "EAGAIN", errno.EDEADLK: "EDEADLK"}
 files = {}
 def answer(call, name, kind="", start="0", size="0"):
@@ -53,7 +53,7 @@ def answer(call, name, kind="", start="0", size="0"):
     else:
         wanted = struct.pack("hhqqi", TYPES[kind], 0, int(start), int(size), 0)
         found = struct.unpack("hhqqi", fcntl.fcntl(files[name], CALLS[call], wanted))
-        if call == "test":
+        if call in ("test", "ofd-test"):
             return " ".join(map(str, (NAMES[found[0]], found[2], found[3], found[4])))
     return "ok"
 for line in sys.stdin:
@@ -158,10 +158,16 @@ def test_open_file_description_locks_end_with_their_description(one: Program, tw
     assert one("dup b c") == "ok"
     assert one("ofd-set b write") == "ok"
     assert one("ofd-set a write") == "EAGAIN", "another description of the same process"
+    assert one("ofd-test a write") == "write 0 0 -1"
+    assert one("ofd-test c write") == "unlock 0 0 0", "a duplicate is of the same description"
+    assert two("test a write") == f"write 0 0 {one.process.pid}"
     assert one("close b") == "ok"
     assert two("set a write") == "EAGAIN", "the description is still open as c"
     assert one("close c") == "ok"
     assert two("wait a write") == "ok"
+    one.begin("ofd-wait a read")
+    assert two("set a unlock") == "ok"
+    assert one.answer() == "ok"
 
 
 def test_flock_and_record_locks_ignore_each_other(one: Program, two: Program) -> None:

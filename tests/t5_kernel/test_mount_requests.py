@@ -20,6 +20,7 @@ pytestmark = pytest.mark.kernel
 INSERTS = 10
 LOCKS = 8
 SMALL_FILES = 1000
+STREAM_BYTES = 16 * 1024 * 1024
 
 
 class Requests:
@@ -127,6 +128,31 @@ def test_listings_that_the_kernel_has_follow_the_changes_of_others(world: World)
     os.close(kept)
 
 
+def test_first_listing_of_a_folder_stays_with_the_kernel(world: World) -> None:
+    there = world.mount("there")
+    (there / "d").mkdir()
+    for number in range(SMALL_FILES):
+        (there / f"d/{number}").write_bytes(b"")
+    there.sync()
+    here = mounted(world)
+    assert len(os.listdir(here / "d")) == SMALL_FILES
+    with counted(here) as made:
+        assert len(os.listdir(here / "d")) == SMALL_FILES
+    assert not made.kernel["readdir"]
+
+
+def test_stream_of_what_is_not_here_is_read_in_large_requests(world: World) -> None:
+    there = world.mount("there")
+    content = os.urandom(STREAM_BYTES)
+    (there / "stream").write_bytes(content)
+    there.sync()
+    here = mounted(world)
+    with counted(here) as made:
+        assert (here / "stream").read_bytes() == content
+    assert made.kernel["read"] <= STREAM_BYTES // (400 * 1024)
+    assert made.workspace.total() <= 20
+
+
 def test_new_small_files_go_in_few_calls(world: World) -> None:
     mount = mounted(world, upload_delay_s=60.0)
     with counted(mount) as made:
@@ -134,8 +160,8 @@ def test_new_small_files_go_in_few_calls(world: World) -> None:
         for number in range(SMALL_FILES):
             (mount / f"d/{number}").write_bytes(b"%d" % number)
         mount.sync()
-    # Most are the questions for details, 25 files each, once after the batch and once for the news of it.
-    assert made.workspace.total() <= SMALL_FILES // 5
+    # One for each 200 files, another for what came of them, and polls.
+    assert made.workspace.total() <= SMALL_FILES // 25
 
 
 def test_a_lock_costs_three_calls(mount: Mount) -> None:

@@ -66,6 +66,25 @@ def test_login_with_a_key_from_a_file_or_a_prompt(machine: Machine, server: Serv
     machine.run("login", "--url", "http://example.org").refused(3, "without encryption")
 
 
+def test_login_in_the_keyring(machine: Machine, server: Server) -> None:
+    ring = {
+        "PYTHON_KEYRING_BACKEND": "keyrings.alt.file.PlaintextKeyring",
+        "KEYRING_PROPERTY_FILE_PATH": str(machine.folder / "ring"),
+    }
+    key = server.token_file
+    machine.run("login", "--url", server.url, "--api-key-file", key, "--keyring", **ring).succeeded()
+    secret = key.read_text().strip()
+    assert secret not in login_file(machine).read_text()
+    assert "user:*:rwa" in machine.run("whoami", **ring).succeeded().stdout
+    nowhere = {"PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"}
+    refused = machine.run("whoami", **nowhere)
+    assert refused.code != 0
+    assert "keyring does not work" in refused.stderr
+    machine.run("logout", **ring).succeeded()
+    assert secret not in (machine.folder / "ring").read_text()
+    machine.run("whoami", "--url", server.url, **ring).refused(3, "no token")
+
+
 def test_login_without_a_browser_asks_for_the_code(machine: Machine, server: Server) -> None:
     done = machine.run("login", "--url", server.url, "--no-browser", "--read-only")
     assert done.code == 2

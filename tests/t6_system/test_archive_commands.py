@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,45 @@ def test_log_tells_who_changed_what(machine: Machine, place: Path) -> None:
     assert "agent agent-7" in text
     below = rows_of(machine.run("log", "--json", place / "folder").succeeded().stdout)
     assert {row.get("path") for row in below} == {"folder", "folder/b"}
+
+
+HOLDER = """
+import fcntl, os, sys
+with open(sys.argv[1]) as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def own_rows(machine: Machine, path: Path) -> list[dict[str, Any]]:
+    rows = rows_of(machine.run("log", "--json", path).succeeded().stdout)
+    return [row for row in rows if row["source"] == "mount"]
+
+
+def test_log_tells_who_locked(machine: Machine, place: Path) -> None:
+    saved(machine, place / "a", "x")
+    path = place / "a"
+    environment = {**os.environ, "MOUNTFS_AGENT": "locker"}
+    subprocess.run(["flock", str(path), "true"], check=True, env=environment)
+    wait_until(lambda: any(row["effect"] == "unlock" for row in own_rows(machine, path)))
+    rows = {row["effect"]: row for row in own_rows(machine, path)}
+    assert (rows["lock"]["who"]["program"], rows["lock"]["who"]["agent"]) == ("flock", "locker")
+    assert rows["unlock"]["who"]["agent"] == "locker"
+    assert rows["create file"]["who"]["pid"] == os.getpid()
+
+    # One that ends without unlocking.
+    environment["MOUNTFS_AGENT"] = "killed"
+    command = [sys.executable, "-c", HOLDER, str(path)]
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        holder.kill()
+    wait_until(lambda: [row["effect"] for row in own_rows(machine, path)].count("unlock") == 2)
+    told = [row["who"]["agent"] for row in own_rows(machine, path) if "lock" in row["effect"]]
+    assert told == ["locker", "locker", "killed", "killed"]
 
 
 def test_log_follows(machine: Machine, place: Path) -> None:

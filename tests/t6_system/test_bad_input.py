@@ -138,7 +138,7 @@ _WITHOUT_FUSE = (
 )
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="hiding /dev/fuse needs root")
+@pytest.mark.skipif(os.getuid() != 0, reason="NOT TESTED: hiding /dev/fuse needs root")
 def test_no_fuse_device(machine: Machine, server: Server, place: Path) -> None:
     options = ("--url", server.url, "--workspace", "main", "--token-file", server.token_file)
     done = machine.run_in_namespace(_WITHOUT_FUSE, "mount", *options, place)

@@ -33,7 +33,7 @@ def test_exit_codes_are_in_the_help_and_in_the_readme(machine: Machine) -> None:
 
 
 def test_configuration_keys_are_in_the_readme() -> None:
-    from mountfs.daemon.config_file import ConfigFile
+    from mountfs.daemon.config.file import ConfigFile
 
     readme = (REPOSITORY / "README.md").read_text()
     for key in ConfigFile.model_fields:
@@ -69,7 +69,7 @@ def test_unknown_or_missing_arguments_are_one_line(machine: Machine, arguments: 
     machine.run(*arguments).refused(ExitCode.USAGE, "--help")
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="hiding them needs root")
+@pytest.mark.skipif(os.getuid() != 0, reason="NOT TESTED: hiding mounts needs root")
 def test_without_any_mount(machine: Machine) -> None:
     """The mounts that whoever runs this test may have are hidden."""
     hide = "mount -t tmpfs none /run"

@@ -3,10 +3,13 @@
 import json
 import re
 import signal
+import socket
 import subprocess
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from mountfs.cli.exit_codes import ExitCode
 from tests.t6_system.machine import Machine, Server, is_mounted, wait_until
@@ -74,6 +77,71 @@ def test_check_tells_every_fault(machine: Machine, server: Server) -> None:
     assert machine.run("config", "check", path).succeeded().stdout == "sound; mounts: project\n"
     server.token_file.chmod(0o644)
     assert "can be read or written by others" in machine.run("config", "check").stderr
+
+
+def test_check_tells_of_addresses_and_secrets_that_a_mount_would_be_refused_for(
+    machine: Machine, server: Server
+) -> None:
+    hook = '[[mounts.project.hooks]]\non = ["failed"]\nurl = "https://x"\nsecret_file = "none"'
+    exposed = 'web_listen = "0.0.0.0:8384"\nmetrics_listen = "127.0.0.1:9464"'
+    path = _configure(machine, server, f"{exposed}\n{hook}")
+    done = machine.run("config", "check")
+    assert done.code == ExitCode.CONFIGURATION
+    secret, address = done.stderr.splitlines()
+    assert secret.startswith(f"mountfs: {path}, line 8: ")
+    assert "none cannot be read" in secret
+    assert address.startswith(f"mountfs: {path}, line 6: web_listen = 0.0.0.0:8384")
+    assert "listen_beyond_loopback = true" in address
+    # The command refuses it as well, before there is a daemon.
+    path = _configure(machine, server, exposed)
+    machine.run("mount", "--mkdir", "project").refused(ExitCode.CONFIGURATION, "web_listen", "other machines")
+    assert not machine.runtime_dir.exists() or not list(machine.runtime_dir.iterdir())
+    path = _configure(machine, server, f"{exposed}\nlisten_beyond_loopback = true")
+    machine.run("config", "check", path).succeeded()
+
+
+def test_hooks_change_while_the_mount_is_served(machine: Machine, server: Server) -> None:
+    def hook(name: str) -> str:
+        program = ["sh", "-c", f'echo "$MOUNTFS_PATH" >> {machine.folder}/{name}']
+        return f'[[mounts.project.hooks]]\non = ["confirmed"]\nrun = {json.dumps(program)}'
+
+    def told(name: str) -> list[str]:
+        kept = machine.folder / name
+        return kept.read_text().splitlines() if kept.exists() else []
+
+    place = machine.folder / "made" / "mnt"
+    _configure(machine, server, hook("before"))
+    machine.run("mount", "--mkdir", "project").succeeded()
+    (place / "a").write_text("a")
+    wait_until(lambda: told("before") == ["a"])
+    _configure(machine, server, hook("after"))
+    machine.daemon(place).send(signal.SIGHUP)
+    wait_until(lambda: "changed: hooks" in machine.log())
+    (place / "b").write_text("b")
+    wait_until(lambda: told("after") == ["b"])
+    assert told("before") == ["a"]
+
+
+def test_metrics_tell_how_long_the_workspace_took(machine: Machine, server: Server) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    _configure(machine, server, f'metrics_listen = "{address}"')
+    machine.run("mount", "--mkdir", "project").succeeded()
+    place = machine.folder / "made" / "mnt"
+    (place / "a").write_text("a")
+    machine.run("sync", place).succeeded()
+    with urlopen(f"http://{address}/metrics", timeout=20) as answer:
+        families = text_string_to_metric_families(answer.read().decode())
+    counts = {
+        sample.labels["route"]: sample.value
+        for family in families
+        for sample in family.samples
+        if sample.name == "mountfs_workspace_request_seconds_count"
+    }
+    sent = machine.status(place)["requests"]["workspace"]
+    assert counts["POST upload"] >= 1
+    assert counts.keys() <= sent.keys()
 
 
 def test_a_stop_under_a_program_names_it_in_the_log(machine: Machine, server: Server) -> None:

@@ -14,10 +14,11 @@ import trio
 
 from mountfs.cli import exit_codes
 from mountfs.cli.exit_codes import ExitCode
-from mountfs.daemon import control, messages
-from mountfs.daemon.control_client import ControlClient
+from mountfs.daemon.control import messages
+from mountfs.daemon.control import server as control
+from mountfs.daemon.control.client import ControlClient
+from mountfs.daemon.control.messages import Progress
 from mountfs.daemon.errors import DaemonSilent, ReportedError
-from mountfs.daemon.messages import Progress
 from mountfs.daemon.running import DrainProgress, FailedUpload, SyncOutcome
 from mountfs.model.errors import CacheInUse, LeaseNotOverridable, ReadOnlyCredential
 from tests.t6_system.stand_in import LOCKS, STATUS, StandInMount
@@ -188,7 +189,7 @@ def test_no_socket_and_an_answer_cut_short_are_told(tmp_path: Path) -> None:
         thread.join(10)
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="becoming another user needs root")
+@pytest.mark.skipif(os.getuid() != 0, reason="NOT TESTED: becoming another user needs root")
 async def test_other_users_are_not_admitted(tmp_path: Path) -> None:
     path = tmp_path / "s"
     os.chmod(tmp_path, 0o755)

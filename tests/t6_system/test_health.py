@@ -8,7 +8,8 @@ import pytest
 import trio
 
 from mountfs.cli.exit_codes import ExitCode
-from mountfs.daemon import control, health
+from mountfs.daemon import health
+from mountfs.daemon.control import server as control
 from mountfs.daemon.errors import DaemonSilent, NotReady
 from mountfs.daemon.mounted import Mounted
 from mountfs.daemon.processes import ProcessIdentity

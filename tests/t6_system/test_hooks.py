@@ -129,6 +129,28 @@ async def test_too_many_events_for_a_slow_hook_lose_the_oldest(
     assert len(kept.read_text().splitlines()) == 1
 
 
+async def test_hooks_follow_a_new_configuration(tmp_path: Path) -> None:
+    def told(name: str) -> list[str]:
+        kept = tmp_path / name
+        lines = kept.read_text().splitlines() if kept.exists() else []
+        return [json.loads(line)["event"]["path"] for line in lines]
+
+    happenings = Happenings()
+    stays, goes, comes = (_command(tmp_path / name, "changed") for name in ("stays", "goes", "comes"))
+    async with _running(happenings, stays, goes) as running:
+        happenings.tell(Kind.CHANGED, b"first")
+        running.follow([comes, stays])
+        happenings.tell(Kind.CHANGED, b"second")
+        await running.finish()
+        # Given up, it still tells what happened before.
+        await trio.to_thread.run_sync(partial(wait_until, lambda: told("goes") == ["first"], limit_s=20))
+        running.follow([])
+        happenings.tell(Kind.CHANGED, b"third")
+        await running.finish()
+    assert (told("stays"), told("comes")) == (["first", "second"], ["second"])
+    assert told("goes") == ["first"]
+
+
 # Webhooks.
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mountfs.daemon.config_file import ConfigFile
+from mountfs.daemon.config.file import ConfigFile
 from mountfs.daemon.settings import MountSettings
 from tests.t6_system.machine import Machine, Server, wait_until
 
@@ -124,7 +124,7 @@ def test_lease_lasts_as_long_as_configured(machine: Machine, server: Server) -> 
     machine.run("umount", place).succeeded()
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="acting as another user needs root")
+@pytest.mark.skipif(os.getuid() != 0, reason="NOT TESTED: acting as another user needs root")
 @pytest.mark.parametrize("allowed", [False, True])
 def test_allow_other_lets_other_users_in(machine: Machine, server: Server, allowed: bool) -> None:
     place = _mounted(machine, server, f"allow_other = {str(allowed).lower()}")

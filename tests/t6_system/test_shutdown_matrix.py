@@ -17,6 +17,8 @@ from tests.t6_system.machine import Machine, Server, is_mounted, wait_until
 
 pytestmark = pytest.mark.kernel
 
+REPOSITORY = Path(__file__).parents[2]
+
 EVERY_CELL = bool(os.environ.get("MOUNTFS_EVERY_SHUTDOWN"))
 """Try every way in every state, for some minutes."""
 
@@ -34,6 +36,25 @@ file = os.open(sys.argv[1] + "/closed", os.O_CREAT | os.O_WRONLY)
 os.write(file, b"content")
 print("begins", flush=True)
 os.close(file)
+"""
+MAPPING = """
+import mmap, os, sys
+file = os.open(sys.argv[1] + "/shared", os.O_RDONLY)
+mapped = mmap.mmap(file, 10_000, prot=mmap.PROT_READ)
+print("begins", flush=True)
+while True:
+    mapped[0], os.pread(file, 10_000, 0)
+"""
+WRITING_ELSEWHERE = """
+import itertools, sys, time
+from tests.t2_server.serving import Api
+api = Api(*sys.argv[2:])
+print("begins", flush=True)
+for number in itertools.count():
+    try:
+        api.upload("shared", b"%08d" % number * 1250)
+    except Exception:
+        time.sleep(0.1)
 """
 LOCKING = """
 import fcntl, os, sys
@@ -63,9 +84,10 @@ class Scene:
         (self.place / name).write_bytes(content)
         self.closed[name] = content
 
-    def start(self, source: str) -> "subprocess.Popen[str]":
+    def start(self, source: str, *arguments: str) -> "subprocess.Popen[str]":
         program = subprocess.Popen(
-            [sys.executable, "-c", source, str(self.place)],
+            [sys.executable, "-c", source, str(self.place), *arguments],
+            cwd=REPOSITORY,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -135,6 +157,13 @@ def _program_closes(scene: Scene) -> None:
     scene.closed["closed"] = b"content"
 
 
+def _others_write(scene: Scene) -> None:
+    """What a program has mapped changes all the time, and the kernel is told."""
+    scene.start(WRITING_ELSEWHERE, scene.server.url, scene.server.token_file.read_text().strip())
+    wait_until((scene.place / "shared").exists)
+    scene.start(MAPPING)
+
+
 STATES: dict[str, Callable[[Scene], None]] = {
     "idle": _idle,
     "uploading": _uploading,
@@ -143,6 +172,7 @@ STATES: dict[str, Callable[[Scene], None]] = {
     "program reads": _program_reads,
     "program locks": _program_locks,
     "program closes": _program_closes,
+    "others write": _others_write,
 }
 
 
@@ -166,11 +196,29 @@ def _end_by_umount(scene: Scene) -> None:
     assert daemon.wait_gone(END_S)
 
 
+def _end_by_lazy_umount(scene: Scene) -> None:
+    """The mount is gone from its place at once, and ends with the last use of it."""
+    daemon = scene.machine.daemon(scene.place)
+    subprocess.run(["umount", "--lazy", scene.place], check=True)
+    assert not is_mounted(scene.place)
+    scene.kill_programs()
+    assert daemon.wait_gone(END_S)
+
+
+def _end_while_the_server_dies(scene: Scene) -> None:
+    daemon = scene.machine.daemon(scene.place)
+    daemon.send(signal.SIGTERM)
+    scene.server.kill()
+    assert daemon.wait_gone(END_S)
+
+
 ENDS: dict[str, Callable[[Scene], None]] = {
     "SIGTERM": _end_by_signals(signal.SIGTERM),
     "SIGTERM twice": _end_by_signals(signal.SIGTERM, signal.SIGTERM),
     "umount": _end_by_umount,
     "SIGKILL": _end_by_signals(signal.SIGKILL),
+    "umount --lazy": _end_by_lazy_umount,
+    "SIGTERM, and the server dies": _end_while_the_server_dies,
 }
 
 CELLS = [

@@ -11,7 +11,7 @@ from tests.t6_system.machine import REPOSITORY
 UNIT = REPOSITORY / "systemd" / "mountfs@.service"
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="NOT TESTED: there is no systemd-analyze")
 def test_unit_is_understood(tmp_path: Path) -> None:
     # The program is not installed where the unit expects it; everything else is checked as it stands.
     unit = tmp_path / UNIT.name

@@ -32,6 +32,12 @@ def _latencies() -> Latencies:
     return latencies
 
 
+def _route_latencies() -> Latencies:
+    latencies = Latencies()
+    latencies["GET workspace/storage/list"].observe(0.02)
+    return latencies
+
+
 def _samples(text: str) -> dict[str, float]:
     return {
         sample.name + json.dumps(sample.labels, sort_keys=True): sample.value
@@ -73,7 +79,7 @@ def _page(status: Status = STATUS) -> tuple[Shown, Happenings]:
 async def test_metrics_are_those_of_the_catalogue_and_tell_what_the_status_tells() -> None:
     happenings = Happenings()
     happenings.tell(Kind.CONFIRMED, b"a")
-    collected = MountMetrics(lambda: STATUS, lambda: happenings.counts, _latencies)
+    collected = MountMetrics(lambda: STATUS, lambda: happenings.counts, _latencies, _route_latencies)
     assert [family.name for family in collected.collect()] == [
         each.name.removesuffix("_total")
         for each in sorted(CATALOGUE, key=lambda each: each.kind == "histogram")
@@ -90,6 +96,9 @@ async def test_metrics_are_those_of_the_catalogue_and_tell_what_the_status_tells
     assert samples['mountfs_events_total{"event": "confirmed"}'] == 1
     assert samples['mountfs_kernel_request_seconds_bucket{"le": "0.001", "operation": "read"}'] == 3
     assert samples['mountfs_kernel_request_seconds_count{"operation": "read"}'] == 4
+    route = '{"le": "%s", "route": "GET workspace/storage/list"}'
+    buckets = [samples["mountfs_workspace_request_seconds_bucket" + route % end] for end in ("0.01", "0.025")]
+    assert buckets == [0, 1]
     assert samples["process_open_fds{}"] > 0
 
 

@@ -7,7 +7,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -19,6 +19,11 @@ _COMMAND_S = 240
 _PASSED = ("PIP_", "LANG")
 
 _NAMESPACES = ("--mount", "--uts", "--ipc", "--pid", "--cgroup")
+
+_GROUPS = Path("/sys/fs/cgroup")
+
+_IN_GROUP = 'mkdir -p "$1"; echo $$ > "$1/cgroup.procs"; shift; exec "$@"'
+"""Runs a command in a control group."""
 
 
 @dataclass(frozen=True)
@@ -34,25 +39,48 @@ class Ran:
 
 @dataclass
 class Tree:
-    """A layer of its own over a tree that stays as it is. Left by `close`."""
+    """A layer of its own over others that stay as they are. Left by `close`.
+
+    `base`: the lowest, a whole tree. `middle`: a layer above it, that another Tree made (`upper`).
+    """
 
     base: Path
     scratch: Path
-    bound: list[str] = field(default_factory=list)
+    middle: Path | None = None
 
     @property
     def root(self) -> Path:
         return self.scratch / "root"
 
+    @property
+    def upper(self) -> Path:
+        """What differs from the layers below."""
+        return self.scratch / "upper"
+
+    @property
+    def name(self) -> str:
+        """Of the machine; no two that run at once share it."""
+        return f"mountfs-{self.scratch.name}-{os.getpid()}"
+
+    @property
+    def _group(self) -> Path:
+        """systemd-nspawn makes groups of fixed names below its own: machines that run at once must not share
+        one."""
+        return _unified_groups() / self.name
+
     def open(self) -> Self:
         for name in ("root", "upper", "work"):
             (self.scratch / name).mkdir(parents=True)
-        options = f"lowerdir={self.base},upperdir={self.scratch}/upper,workdir={self.scratch}/work"
+        lower = ":".join(str(layer) for layer in (self.middle, self.base) if layer is not None)
+        options = f"lowerdir={lower},upperdir={self.upper},workdir={self.scratch}/work"
         subprocess.run(["mount", "-t", "overlay", "tree", "-o", options, str(self.root)], check=True)
         return self
 
     def close(self) -> None:
         subprocess.run(["umount", "--recursive", "--lazy", str(self.root)], check=False)
+        for group, _, _ in os.walk(self._group, topdown=False):
+            with suppress(OSError):  # something in it still ends
+                os.rmdir(group)
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
         place = self.root / path.lstrip("/")
@@ -60,24 +88,28 @@ class Tree:
         place.write_text(text)
         place.chmod(mode)
 
-    def options(self) -> list[str]:
+    def command(self) -> list[str]:
+        """Return the command that runs the tree's machine, to be completed."""
         variables = [
             f"--setenv={name}={value}" for name, value in os.environ.items() if name.startswith(_PASSED)
         ]
         binds = [f"--bind-ro={place}" for place in package_places()]
+        # What is built here is thrown away: built quickly is better than quick.
+        variables.append("--setenv=CFLAGS=-O1 -g0")
         for place in ("/root/.cache/pip", "/var/cache/apt/archives"):  # downloads, kept for the next run
             kept = self.base.with_name(f"{self.base.name}.downloads") / place.lstrip("/")
             (kept / "partial").mkdir(parents=True, exist_ok=True)
             binds.append(f"--bind={kept}:{place}")
         return [
+            *_in_group(self._group),
             *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--capability=all"),
-            *("--resolv-conf=replace-host", "--timezone=off", "--bind=/dev/fuse", f"--directory={self.root}"),
-            *(*variables, *binds, *(f"--bind={place}" for place in self.bound)),
+            *(f"--machine={self.name}", "--resolv-conf=replace-host", "--timezone=off", "--bind=/dev/fuse"),
+            *(f"--directory={self.root}", *variables, *binds),
         ]
 
     def run(self, command: str, *, timeout_s: float = _COMMAND_S) -> Ran:
         """Run a shell command in the tree, without an init."""
-        return run_command([*self.options(), "--as-pid2", "/bin/bash", "-ec", command], timeout_s)
+        return run_command([*self.command(), "--as-pid2", "/bin/bash", "-ec", command], timeout_s)
 
 
 class Machine:
@@ -88,7 +120,7 @@ class Machine:
         self._log = (tree.scratch / "console.log").open("ab")
         environment = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
         self._process = subprocess.Popen(
-            [*tree.options(), "--boot", "--console=pipe"],
+            [*tree.command(), "--boot", "--console=pipe"],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
@@ -114,9 +146,11 @@ class Machine:
         inner = ["/bin/bash", "-ec", command]
         if user != "root":
             inner = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--reset-env", *inner]
-        return run_command(
-            ["nsenter", "--target", str(self._init), *_NAMESPACES, "--wdns=/", *inner], timeout_s
-        )
+        # A process from outside of its groups is nobody to a systemd.
+        group = re.search(r"^0::/(.*)$", Path(f"/proc/{self._init}/cgroup").read_text(), re.MULTILINE)
+        assert group is not None
+        entered = ["nsenter", "--target", str(self._init), *_NAMESPACES, "--wdns=/", *inner]
+        return run_command([*_in_group(_unified_groups() / group[1]), *entered], timeout_s)
 
     def wait(self, condition: str, *, limit_s: float = 60) -> None:
         """Return when this shell command succeeds."""
@@ -153,6 +187,16 @@ class Machine:
             with suppress(subprocess.TimeoutExpired):
                 self.power_off()
         self.kill()
+
+
+def _unified_groups() -> Path:
+    """Return where control groups of version 2 are: beside those of version 1, or alone."""
+    unified = _GROUPS / "unified"
+    return unified if unified.is_dir() else _GROUPS
+
+
+def _in_group(group: Path) -> list[str]:
+    return ["/bin/sh", "-ec", _IN_GROUP, "sh", str(group)]
 
 
 def package_places() -> list[str]:

@@ -1,7 +1,9 @@
 """Containers by podman, in a mount namespace of their own."""
 
+import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -24,12 +26,14 @@ class Podman:
     def __init__(self, folder: Path, downloads: Path) -> None:
         """`downloads` keeps what builds fetched for the next run."""
         self._folder = folder
+        # podman takes no long name for it.
+        self._running = Path(tempfile.mkdtemp(prefix="mfs-", dir="/var/tmp"))
         self._downloads = downloads
         self._names: list[str] = []
         self._holder: subprocess.Popen[bytes] | None = None
 
     def open(self) -> Self:
-        for name in ("root", "run", "shared"):
+        for name in ("root", "shared"):
             (self._folder / name).mkdir(parents=True)
         self._holder = subprocess.Popen(
             ["unshare", "--mount", "--propagation=private", "/bin/sh", "-c", _HOLD], stdout=subprocess.PIPE
@@ -41,7 +45,15 @@ class Podman:
         shared = self.shared
         self._inside("mount", "--bind", str(shared), str(shared)).succeeded()
         self._inside("mount", "--make-shared", str(shared)).succeeded()
+        shared.chmod(0o777)
         return self
+
+    def folder_of_user(self, name: str, uid: int) -> Path:
+        """Make a folder for a volume that this user may write to."""
+        folder = self._folder / name
+        folder.mkdir()
+        os.chown(folder, uid, uid)
+        return folder
 
     @property
     def shared(self) -> Path:
@@ -58,7 +70,7 @@ class Podman:
         return run_command(["nsenter", f"--target={self._holder.pid}", "--mount", *command], timeout_s)
 
     def call(self, *arguments: str, timeout_s: float = 240) -> Ran:
-        places = [f"--root={self._folder}/root", f"--runroot={self._folder}/run"]
+        places = [f"--root={self._folder}/root", f"--runroot={self._running}"]
         settings = ["--cgroup-manager=cgroupfs", "--events-backend=file", "--storage-driver=overlay"]
         return self._inside("podman", *places, *settings, *arguments, timeout_s=timeout_s)
 
@@ -75,6 +87,7 @@ class Podman:
         self.call(
             *(
                 "build",
+                "--layers=false",
                 "--quiet",
                 "--isolation=chroot",
                 "--network=host",
@@ -82,7 +95,7 @@ class Podman:
                 *places,
             ),
             *("--pull=never", f"--file={context}/containers/Containerfile", f"--tag={name}", str(context)),
-            timeout_s=500,
+            timeout_s=900,
         ).succeeded()
 
     def start(self, name: str, image: str, *command: str, options: Sequence[str] = ()) -> None:
@@ -105,4 +118,5 @@ class Podman:
             self._holder.wait()
             assert self._holder.stdout is not None
             self._holder.stdout.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        for folder in (self._folder, self._running):
+            shutil.rmtree(folder, ignore_errors=True)

@@ -65,6 +65,13 @@ CATALOGUE: Final = (
         "requests to the workspace, by method and route",
         ("route",),
     ),
+    Described(
+        "mountfs_workspace_request_seconds",
+        "histogram",
+        "seconds",
+        "from such a request to its answer; without those that got none, or may be held by the workspace",
+        ("route",),
+    ),
 )
 
 _BY_NAME: Final = {described.name: described for described in CATALOGUE}
@@ -79,16 +86,20 @@ class MountMetrics:
         status: Callable[[], Status],
         events: Callable[[], Mapping[Kind, int]],
         latencies: Callable[[], Mapping[str, Histogram]],
+        workspace_latencies: Callable[[], Mapping[str, Histogram]],
     ) -> None:
+        """`latencies`: of the kernel's requests, by operation. `workspace_latencies`: by route."""
         self._status = status
         self._events = events
         self._latencies = latencies
+        self._workspace_latencies = workspace_latencies
 
     def collect(self) -> Iterator[Metric]:
         status = self._status()
         for name, values in _plain(status, self._events()).items():
             yield _family(_BY_NAME[name], values)
         yield _histogram(_BY_NAME["mountfs_kernel_request_seconds"], self._latencies())
+        yield _histogram(_BY_NAME["mountfs_workspace_request_seconds"], self._workspace_latencies())
 
 
 def _plain(status: Status, events: Mapping[Kind, int]) -> dict[str, _Values]:

@@ -4,8 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from mountfs.daemon.errors import ConfigurationRefused
-from mountfs.daemon.key_types import is_loopback_address
+from mountfs.daemon.config.exposure import refuse_exposure
 from mountfs.daemon.settings import MountSettings
 from mountfs.rules.happenings import Happenings
 
@@ -29,8 +28,7 @@ async def viewers(
     if not addresses:
         yield
         return
-    if not settings.listen_beyond_loopback:
-        _check_loopback(addresses)
+    refuse_exposure(settings)
     from mountfs.daemon.viewers.listener import AskMount, bind, serving
     from mountfs.daemon.viewers.web_page import application
 
@@ -47,15 +45,6 @@ async def viewers(
         yield
 
 
-def _check_loopback(addresses: set[str]) -> None:
-    for address in sorted(addresses):
-        if not is_loopback_address(address):
-            raise ConfigurationRefused(
-                f"{address} would show the mount to other machines",
-                hint="use 127.0.0.1, or listen_beyond_loopback = true in the configuration",
-            )
-
-
 def _page(ask: "AskMount", state: "MountState", happenings: Happenings) -> "list[Route]":
     from mountfs.daemon.viewers.web_page import RecentEvents, Shown, routes
 
@@ -69,4 +58,7 @@ def _metrics(ask: "AskMount", state: "MountState", happenings: Happenings) -> "R
     def latencies() -> "Mapping[str, Histogram]":
         return state.session.latencies if state.session is not None else {}
 
-    return metrics_route(ask, MountMetrics(state.status, lambda: happenings.counts, latencies))
+    return metrics_route(
+        ask,
+        MountMetrics(state.status, lambda: happenings.counts, latencies, lambda: state.workspace_latencies),
+    )

@@ -55,7 +55,7 @@ async def organisations(http: Http) -> list[Organisation]:
     for path, external in ((("orgs", "list"), False), (("orgs", "list", "external"), True)):
         try:
             async for row in _rows(http, "orgs", *path):
-                organisation = _organisation(row, external=external)
+                organisation = organisation_of(row, external=external)
                 found.setdefault(organisation.id, organisation)
         except OPTIONAL:
             continue  # a credential for one workspace may see no organisation
@@ -74,7 +74,7 @@ async def workspaces(http: Http) -> list[WorkspaceEntry]:
                 rows.setdefault(str(row["id"]), (row, organisation.id))
         except OPTIONAL:
             continue
-    entries = [_entry(row, known, org_id) for row, org_id in rows.values()]
+    entries = [entry_of(row, known, org_id) for row, org_id in rows.values()]
     return sorted(entries, key=lambda entry: (entry.folder_name or entry.name, entry.id))
 
 
@@ -100,7 +100,7 @@ async def create_workspace(http: Http, organisation: Organisation, new: NewWorks
     row = (await http.payload(ask)).get("workspace")
     if not isinstance(row, dict) or not row.get("id"):
         raise ProtocolViolation(f"{ask}: the answer names no workspace")
-    return _entry({**fields, **row}, {organisation.id: organisation}, organisation.id)
+    return entry_of({**fields, **row}, {organisation.id: organisation}, organisation.id)
 
 
 def chosen(organisations: list[Organisation], wanted: str | None) -> Organisation:
@@ -137,7 +137,7 @@ async def _rows(http: Http, key: str, *path: str) -> AsyncIterator[dict[str, Any
         offset += len(page)
 
 
-def _organisation(row: Mapping[str, Any], *, external: bool) -> Organisation:
+def organisation_of(row: Mapping[str, Any], *, external: bool) -> Organisation:
     member = row.get("member")
     return Organisation(
         id=str(row["id"]),
@@ -147,7 +147,7 @@ def _organisation(row: Mapping[str, Any], *, external: bool) -> Organisation:
     )
 
 
-def _entry(row: Mapping[str, Any], known: Mapping[str, Organisation], org_id: str) -> WorkspaceEntry:
+def entry_of(row: Mapping[str, Any], known: Mapping[str, Organisation], org_id: str) -> WorkspaceEntry:
     told = row.get("org") or row.get("org_id") or row.get("parent_org") or org_id
     told = told.get("id") if isinstance(told, dict) else told
     return WorkspaceEntry(

@@ -37,7 +37,7 @@ class Batches(WorkspaceCalls):
             rows = {wire.whole(row.get("index")): row for row in wire.items(payload.get("results"))}
         except ProtocolViolation as error:
             raise OutcomeUnknown(f"{error.message}; the files may have been stored") from error
-        return [_result(rows.get(index), ask, file) for index, file in enumerate(files)]
+        return [result_of(rows.get(index), ask, file) for index, file in enumerate(files)]
 
 
 def _row(index: int, file: BatchFile) -> dict[str, str | int]:
@@ -45,7 +45,7 @@ def _row(index: int, file: BatchFile) -> dict[str, str | int]:
     return {"index": index, "filename": name, "hash": file.sha256, "hash_algo": "sha256"}
 
 
-def _result(row: wire.Wire | None, ask: Ask, file: BatchFile) -> UploadState | RemoteError:
+def result_of(row: wire.Wire | None, ask: Ask, file: BatchFile) -> UploadState | RemoteError:
     if row is not None and row.get("status") == "error":
         text = str(row.get("error_message") or "no explanation")
         return error_of(Refusal(ROW_STATUS, wire.whole(row.get("error_code")), text, {}, []), ask)

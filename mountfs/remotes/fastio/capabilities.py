@@ -21,6 +21,10 @@ class Capability(Enum):
     """A change that names another version than the present one is refused."""
     CHANGE_FEED = "change_feed"
     """This credential may read the change feed of the organisation."""
+    PUSH = "push"
+    """It tells of changes by a WebSocket."""
+    INVENTORY = "inventory"
+    """A workspace can be listed as a whole."""
 
 
 class Capabilities:

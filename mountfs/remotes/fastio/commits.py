@@ -6,7 +6,7 @@ from mountfs.model.errors import NodeNotFound, RequestRefused
 from mountfs.model.ids import NodeId, UploadId, VersionId
 from mountfs.model.node import RemoteNode
 from mountfs.remotes.fastio import wire
-from mountfs.remotes.fastio.guard import Guard, is_complete
+from mountfs.remotes.fastio.guard import PRECONDITION, Guard, is_complete
 from mountfs.remotes.fastio.request import Ask
 from mountfs.remotes.fastio.uploads import Uploads
 
@@ -30,6 +30,8 @@ class Commits(Guard, Uploads):
                 return wire.changed_node(await self._changed(node, ask))
             except (NodeNotFound, RequestRefused) as refused:
                 await self._one(node)
+                if PRECONDITION in getattr(refused, "fields", ()):
+                    raise
                 raise _UnknownContent from refused
 
         try:

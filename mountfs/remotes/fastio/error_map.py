@@ -24,6 +24,7 @@ from mountfs.model.errors import (
     ReadOnlyCredential,
     RemoteError,
     RemoteUnavailable,
+    RequestRefused,
     UploadFailed,
     VersionMismatch,
 )
@@ -36,6 +37,8 @@ ABSENT_CODES: Final = frozenset({133123, 191878, 146950, 100220})
 
 ABSENT_CLASSES: Final = frozenset({1609, 1652, 404})
 NO_CONTENT: Final = 204
+LONGEST_WAIT_S: Final = 1e9
+"""What asks for more is no time."""
 NAME_FIELDS: Final = frozenset({"name", "filename", "folder_name"})
 TAKEN_WORDS: Final = frozenset({"exists", "already_exists", "taken", "name_taken", "duplicate", "conflict"})
 
@@ -153,7 +156,7 @@ def is_about_the_account(refused: Refusal) -> bool:
 
 def retry_after_s(refused: Refusal) -> float | None:
     told = refused.params.get("retry_after_seconds")
-    return float(told) if isinstance(told, int | float) and told >= 0 else None
+    return float(told) if isinstance(told, int | float) and 0 <= told <= LONGEST_WAIT_S else None
 
 
 def error_of(refused: Refusal, ask: Ask, request_id: str = "") -> RemoteError:
@@ -163,7 +166,10 @@ def error_of(refused: Refusal, ask: Ask, request_id: str = "") -> RemoteError:
         return RateLimited(message, retry_after_s=retry_after_s(refused) or 1.0)
     if _is_version_mismatch(refused):
         return VersionMismatch(message, current=_current_version(refused))
-    return _kind(refused, ask)(message)
+    error = _kind(refused, ask)(message)
+    if isinstance(error, RequestRefused):
+        error.fields = frozenset(str(row.get("name")) for row in refused.rows)
+    return error
 
 
 def _kind(refused: Refusal, ask: Ask) -> type[RemoteError]:

@@ -22,6 +22,7 @@ from mountfs.remotes.fastio.tree import Tree
 
 log = logging.getLogger(__name__)
 
+PRECONDITION: Final = "if_version_id"
 CONFLICT: Final = 409
 REFUSED_FROM: Final = 400
 
@@ -41,13 +42,14 @@ class Guard(Tree):
         Raises VersionMismatch, and what `send` raises.
         """
         if await self._compares(node):
-            ask = self._change(node, "update", {**fields, "if_version_id": base})
+            ask = self._change(node, "update", {**fields, PRECONDITION: base})
             try:
                 return await self._complete(ask, node, await send(ask))
             except RequestRefused:
-                # It may be that very field.
+                # It may be that very field, of which the service knew another day.
                 self._capabilities.doubt(Capability.COMPARES_VERSIONS)
-                raise
+                if await self._compares(node):
+                    raise
         before = await self._one(node)
         if before.version != base:
             raise VersionMismatch(f"{node}: it has another version by now", current=before.version)
@@ -72,7 +74,7 @@ class Guard(Tree):
     async def _probe(self, node: NodeId) -> bool:
         here = await self._one(node)
         # The id of a node is well-formed, and that of no version. The text stays what it is.
-        fields = {"metadata_short": here.text or "null", "if_version_id": node}
+        fields = {"metadata_short": here.text or "null", PRECONDITION: node}
         ask = self._change(node, "update", fields)
         if node in self._held:
             ask = replace(ask, query={**ask.query, "lock_token": self._held[node]})

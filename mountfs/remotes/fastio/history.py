@@ -44,10 +44,6 @@ class FastioHistory(Tree):
             cursors.add(cursor)
             query["cursor"] = cursor
 
-    async def restore(self, node: NodeId) -> RemoteNode:
-        ask = self._change(node, "restore", {})
-        return wire.changed_node(await self._http.payload(ask)) or await self._after(ask, node)
-
     async def purge(self, node: NodeId) -> None:
         # There is no way back: this one call looks first, whatever the service would refuse.
         told = (await self.nodes([node])).get(node)

@@ -11,16 +11,24 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import urlencode
 
+import httpcore
 import httpx
 import trio
 
 from mountfs.model.content_source import BytesSource
-from mountfs.model.errors import CredentialRefused, ProtocolViolation, QuotaExceeded, RateLimited
+from mountfs.model.errors import (
+    CredentialRefused,
+    NotOffered,
+    ProtocolViolation,
+    QuotaExceeded,
+    RateLimited,
+    RemoteUnavailable,
+)
 from mountfs.model.tracing import span
 from mountfs.remotes.fastio.credential import Credential, FixedToken
 from mountfs.remotes.fastio.error_map import Answer, accepted, error_of, is_about_the_account, refusal
 from mountfs.remotes.fastio.pace import Hold, Pace
-from mountfs.remotes.fastio.request import Ask, Body
+from mountfs.remotes.fastio.request import Ask, Body, Repeat
 from mountfs.remotes.fastio.retrying import (
     GATEWAY_STATUSES,
     Fault,
@@ -31,7 +39,8 @@ from mountfs.remotes.fastio.retrying import (
     pause_before_repeat,
     rate_limit,
 )
-from mountfs.remotes.fastio.settings import FastioSettings, is_loopback
+from mountfs.remotes.fastio.settings import FastioSettings, is_loopback, socket_address
+from mountfs.remotes.fastio.web_socket import WebSocket, handshake_headers, is_accepted, new_key
 from mountfs.remotes.fastio.wire import json_object
 
 log = logging.getLogger("mountfs.remotes.fastio")
@@ -40,8 +49,14 @@ log = logging.getLogger("mountfs.remotes.fastio")
 logging.getLogger("httpx").setLevel(logging.WARNING)
 logging.getLogger("httpcore").setLevel(logging.WARNING)
 
+RECEIVE_BYTES: Final = 512 * 1024
+"""How much of what has arrived is taken at once: each piece costs as much as a small request."""
+
+httpcore.AsyncHTTP11Connection.READ_NUM_BYTES = RECEIVE_BYTES  # httpx has no setting for it
+
 REDIRECT_STATUSES: Final = frozenset({301, 302, 303, 307, 308})
 REDIRECTS_MAX: Final = 3
+SWITCHING_PROTOCOLS: Final = 101
 UNAUTHORIZED: Final = 401
 PAYMENT_REQUIRED: Final = 402
 OWN_BUCKETS: Final = frozenset({"POST upload/batch", "GET events/search"})
@@ -89,6 +104,9 @@ class Http:
         self.rate_limit: RateLimit | None = None
         self.sent: Counter[str] = Counter()
         """How many requests went out, repeated ones too, by their routes."""
+        self.answered: Callable[[str, float], None] = lambda _route, _seconds: None
+        """Hears of each answer, refusals too: its route, and the seconds from the request to it. Not of those
+        that the service may hold."""
         self._base = base
         self._sleep = sleep
         self._jitter = jitter
@@ -140,6 +158,38 @@ class Http:
         response = await self._persist(ask, self._opened)
         try:
             yield response
+        finally:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_S):
+                await response.aclose()
+
+    async def token(self) -> str:
+        """Return the token that requests carry. Raises as Credential.token, CredentialRefused without one."""
+        if self._credential is None:
+            raise CredentialRefused("there is no token")
+        return await self._credential.token()
+
+    @asynccontextmanager
+    async def web_socket(self, query: str) -> AsyncIterator[WebSocket]:
+        """Give a WebSocket of this service, once; the query may be a secret, and is told nobody.
+
+        Raises what a refusal means, NotOffered for an answer that is none to this, RemoteUnavailable.
+        """
+        ask, key, settings = Ask("GET", "websocket/", repeat=Repeat.NEVER), new_key(), self.settings
+        request = self._polls.build_request(
+            "GET",
+            socket_address(self._base, query),
+            headers=handshake_headers(key),
+            timeout=self._timeout(ask),
+        )
+        self.sent[ask.route] += 1
+        try:
+            response = await self._polls.send(request, stream=True)
+        except httpx.RequestError as error:
+            raise RemoteUnavailable(f"{ask}: no answer ({named(error)})") from None
+        try:
+            await _check_handshake(response, key, ask)
+            stream = response.extensions["network_stream"]
+            yield WebSocket(stream, quiet_s=settings.socket_quiet_s, answer_s=settings.socket_answer_s)
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_S):
                 await response.aclose()
@@ -224,9 +274,11 @@ class Http:
             return Fault(FaultKind.UNSENT, f"no connection ({named(error)})")
         except httpx.RequestError as error:
             return Fault(FaultKind.LOST, f"no complete answer ({named(error)})")
-        took_ms = (time.monotonic() - started) * 1000
+        took_s = time.monotonic() - started
+        if not ask.wait_s:
+            self.answered(ask.route, took_s)
         request_id = response.headers.get("x-ve-reqid", "-")
-        log.debug("%s: HTTP %d in %.0f ms, request %s", ask, response.status_code, took_ms, request_id)
+        log.debug("%s: HTTP %d in %.0f ms, request %s", ask, response.status_code, took_s * 1000, request_id)
         REQUEST_ID.set(request_id)
         self._note_limits(ask, response)
         return self._fault(ask, response) or response
@@ -321,6 +373,19 @@ class Http:
         if status == 429:
             return Fault(FaultKind.TOLD_LATER, cause, later_s(refused, response.headers, time.time()))
         return Fault(FaultKind.LOST if status in GATEWAY_STATUSES else FaultKind.BROKEN, cause)
+
+
+async def _check_handshake(response: httpx.Response, key: str, ask: Ask) -> None:
+    if response.status_code == SWITCHING_PROTOCOLS:
+        if is_accepted(key, response.headers.get("sec-websocket-accept", "")):
+            return
+        raise NotOffered(f"{ask}: the answer is that to another handshake")
+    try:
+        await response.aread()
+    except httpx.RequestError as error:
+        raise RemoteUnavailable(f"{ask}: no complete answer ({named(error)})") from None
+    accepted(Answer(response.status_code, response.content, response.headers.get("x-ve-reqid", "")), ask)
+    raise NotOffered(f"{ask}: HTTP {response.status_code} instead of another protocol")
 
 
 class _Stream(httpx.AsyncByteStream):

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+import httpx
+
 from mountfs.model.errors import (
     LoginEnded,
     ProtocolViolation,
@@ -131,27 +133,8 @@ class OAuth:
             query["display_code"] = "true"
         ask = Ask("GET", path_of("oauth", "authorize"), {**query, "response_format": "json"})
         told = await self._http.payload(ask)
-        address = self._address_of(told, query)
+        address = address_told(told, self._base, query)
         return SignIn(address, client_id, redirect_uri, state, verifier)
-
-    def _address_of(self, told: wire.Wire, query: Mapping[str, str]) -> str:
-        """Return where the browser goes: as told, else by the id of the request, else the route itself."""
-        login_url = told.get("login_url")
-        if isinstance(login_url, str) and login_url:
-            scheme = urlsplit(login_url).scheme
-            if scheme != "https" and scheme != self._base.scheme:
-                raise ProtocolViolation(
-                    "the service wants the browser to go to an address without encryption"
-                )
-            return login_url
-        request_id, (first, instead) = told.get("auth_request_id"), SIGN_IN_HOST
-        if isinstance(request_id, str) and request_id and self._base.host.startswith(first):
-            host = instead + self._base.host.removeprefix(first)
-            shown = {"auth_request_id": request_id}
-            if "display_code" in query:
-                shown["display_code"] = query["display_code"]
-            return f"{self._base.scheme}://{host}/connect?{urlencode(shown)}"
-        return str(self._base.join("oauth/authorize/").copy_merge_params(query))
 
     async def redeem(self, sign_in: SignIn, code: str) -> Login:
         """Return the login for a code."""
@@ -165,7 +148,7 @@ class OAuth:
             "device_type": "desktop",
         }
         told = await self._told("token", form(fields))
-        return self._login(told, Login(self._url, "", client_id=sign_in.client_id))
+        return login_of(told, Login(self._url, "", client_id=sign_in.client_id), time.time())
 
     async def renew(self, login: Login) -> Login:
         """Return the login with new tokens. Raises LoginEnded where the service gives none."""
@@ -180,29 +163,12 @@ class OAuth:
             raise
         except RemoteError as error:
             raise LoginEnded(f"the login has ended: {error.message}") from error
-        return self._login(told, login)
+        return login_of(told, login, time.time())
 
     async def revoke(self, login: Login) -> None:
         """Let the service forget the tokens."""
         fields = {"token": login.refresh_token or login.access_token, "client_id": login.client_id}
         await self._told("revoke", form(fields))
-
-    def _login(self, told: wire.Wire, known: Login) -> Login:
-        access, refresh = told.get("access_token"), told.get("refresh_token")
-        if not isinstance(access, str) or not access:
-            raise ProtocolViolation("the answer to the sign-in has no access token")
-        now_s = time.time()
-        life_s = wire.whole(told.get("expires_in")) or DEFAULT_LIFE_S
-        scopes = wire.scope_list(told.get("scopes") or told.get("scope"))
-        return replace(
-            known,
-            access_token=access,
-            # Whether it changes with each use is not told: what is given is kept.
-            refresh_token=refresh if isinstance(refresh, str) and refresh else known.refresh_token,
-            issued_at_s=now_s,
-            expires_at_s=now_s + life_s,
-            scopes=tuple(scopes) or known.scopes,
-        )
 
     async def _told(self, route: str, body: Body) -> dict[str, Any]:
         """Return the answer. Raises RequestRefused with the words of OAuth, or what the refusal means."""
@@ -217,10 +183,52 @@ class OAuth:
             raise not_this_service(answer, ask)
         if answer.status < 400 and wire.is_success(told):
             return wire.unwrapped(told)
-        raise _refusal_of(told, answer, ask)
+        raise refusal_of(told, answer, ask)
 
 
-def _refusal_of(told: wire.Wire, answer: Answer, ask: Ask) -> RemoteError:
+def address_told(told: wire.Wire, base: httpx.URL, query: Mapping[str, str]) -> str:
+    """Return where the browser goes: as told, else by the id of the request, else the route itself.
+
+    Raises ProtocolViolation for what is no address, or one without encryption.
+    """
+    login_url = told.get("login_url")
+    if isinstance(login_url, str) and login_url:
+        try:
+            scheme = urlsplit(login_url).scheme
+        except ValueError:
+            scheme = ""
+        if scheme not in {"https", base.scheme}:
+            raise ProtocolViolation("the service wants the browser to go to an address without encryption")
+        return login_url
+    request_id, (first, instead) = told.get("auth_request_id"), SIGN_IN_HOST
+    if isinstance(request_id, str) and request_id and base.host.startswith(first):
+        host = instead + base.host.removeprefix(first)
+        shown = {"auth_request_id": request_id}
+        if "display_code" in query:
+            shown["display_code"] = query["display_code"]
+        return f"{base.scheme}://{host}/connect?{urlencode(shown, errors='replace')}"
+    return str(base.join("oauth/authorize/").copy_merge_params(query))
+
+
+def login_of(told: wire.Wire, known: Login, now_s: float) -> Login:
+    """Return the login with the tokens that the service gave. Raises ProtocolViolation where it gave none."""
+    access, refresh = told.get("access_token"), told.get("refresh_token")
+    if not isinstance(access, str) or not access:
+        raise ProtocolViolation("the answer to the sign-in has no access token")
+    life_s = wire.whole(told.get("expires_in")) or 0
+    scopes = wire.scope_list(told.get("scopes") or told.get("scope"))
+    return replace(
+        known,
+        access_token=access,
+        # Whether it changes with each use is not told: what is given is kept.
+        refresh_token=refresh if isinstance(refresh, str) and refresh else known.refresh_token,
+        issued_at_s=now_s,
+        expires_at_s=now_s + (life_s if life_s > 0 else DEFAULT_LIFE_S),
+        scopes=tuple(scopes) or known.scopes,
+    )
+
+
+def refusal_of(told: wire.Wire, answer: Answer, ask: Ask) -> RemoteError:
     error = told.get("error")
     if isinstance(error, str):
         return RequestRefused(f"{ask}: {error}, {told.get('error_description') or 'no explanation'}")

@@ -27,6 +27,10 @@ class Reads(WorkspaceCalls):
     _range_seen = False
     """From then on a page of somebody on the way does not pass for content."""
 
+    @property
+    def serves_ranges(self) -> bool:
+        return self._capabilities.get(Capability.RANGES) is not False
+
     @asynccontextmanager
     async def read(
         self, node: NodeId, version: VersionId | None, start: int, end: int
@@ -49,7 +53,7 @@ class Reads(WorkspaceCalls):
     def _read_ask(self, node: NodeId, version: VersionId | None, start: int, end: int) -> Ask:
         query = {"version_id": version} if version else {}
         headers = {"Accept-Encoding": "identity"}
-        if self._capabilities.get(Capability.RANGES) is not False:
+        if self.serves_ranges:
             headers["Range"] = f"bytes={start}-{end - 1}"
         path = self._node_path(node, "read")
         return Ask("GET", path, dict(query), headers=headers, abroad=True)

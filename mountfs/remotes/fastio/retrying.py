@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Final
 
 from mountfs.model.errors import OutcomeUnknown, RateLimited, RemoteUnavailable
-from mountfs.remotes.fastio.error_map import Refusal, retry_after_s
+from mountfs.remotes.fastio.error_map import LONGEST_WAIT_S, Refusal, retry_after_s
 from mountfs.remotes.fastio.request import Ask, Repeat
 from mountfs.remotes.fastio.settings import FastioSettings
 from mountfs.remotes.fastio.wire import moment_ns
@@ -95,7 +95,7 @@ def later_s(refused: Refusal, headers: Mapping[str, str], now_s: float) -> float
     if told_s is not None:
         return told_s
     after = headers.get("retry-after", "")
-    if after.isdecimal():
+    if after.isdecimal() and float(after) <= LONGEST_WAIT_S:
         return float(after)
     limit = rate_limit(headers, now_s)
     return limit.resets_in_s if limit else None
@@ -116,4 +116,4 @@ def _seconds_until(expires: str | None, now_s: float) -> float | None:
     if not expires:
         return None
     at_s = float(expires) if expires.replace(".", "", 1).isdigit() else moment_ns(expires) / 1e9
-    return max(0.0, at_s - now_s) if at_s else None
+    return max(0.0, at_s - now_s) if at_s and at_s - now_s <= LONGEST_WAIT_S else None

@@ -56,6 +56,11 @@ class FastioService:
         """How many requests went out so far, by method and route."""
         return self._http.sent
 
+    def tell_latencies(self, answered: Callable[[str, float], None]) -> None:
+        """Call this from now on with the route of each request that was answered, and the seconds that it
+        took; not of requests that the service may hold."""
+        self._http.answered = answered
+
     def use_token(self, token: str) -> None:
         """Show this token from the next request on. Raises CredentialRefused for one that cannot be one."""
         self._http.use_token(token)

@@ -29,6 +29,9 @@ class FastioSettings:
     page_size: int = 500
     lease_min_s: float = 60
     lease_max_s: float = 3600
+    socket_quiet_s: float = 15
+    """When nothing was pushed for so long, a ping asks whether anybody is there."""
+    socket_answer_s: float = 10
 
 
 def base_address(url: str, *, allow_insecure: bool) -> httpx.URL:
@@ -48,6 +51,13 @@ def base_address(url: str, *, allow_insecure: bool) -> httpx.URL:
         raise InsecureAddress(f"http://{address.host} would carry the token in the clear")
     path = API_PATH if address.path in {"", "/"} else address.path.rstrip("/") + "/"
     return address.copy_with(path=path, query=None, fragment=None)
+
+
+def socket_address(base: httpx.URL, query: str) -> httpx.URL:
+    """Return where changes are pushed: beside the API, whose last segment is its version."""
+    above = base.path.removesuffix("/").rpartition("/")[0] + "/"
+    within = "" if above.endswith("/api/") else "api/"
+    return base.copy_with(raw_path=f"{above}{within}websocket/?{query}".encode())
 
 
 def is_loopback(host: str) -> bool:

@@ -38,7 +38,7 @@ class Surveys(WorkspaceCalls):
         """As the port says; which source it is, is found out at the first call and remembered."""
         if cursor is None and self._capabilities.get(Capability.CHANGE_FEED) is not False:
             try:
-                begin = _of_feed(await self._feed_page(None))
+                begin = of_feed(await self._feed_page(None))
             except NOT_READABLE as error:
                 if not isinstance(error, RemoteUnavailable):  # a page of somebody on the way tells nothing
                     self._capabilities.found(Capability.CHANGE_FEED, False)
@@ -51,7 +51,7 @@ class Surveys(WorkspaceCalls):
             return await self._feed(cursor.removeprefix(FEED))
         except RequestRefused:
             # The cursor has expired.
-            return Changes(_of_feed(await self._feed_page(None)), frozenset(), everything=True)
+            return Changes(of_feed(await self._feed_page(None)), frozenset(), everything=True)
 
     async def _feed(self, cursor: str) -> Changes:
         nodes: set[NodeId] = set()
@@ -63,7 +63,7 @@ class Surveys(WorkspaceCalls):
             if following == cursor or not wire.truth(page.get("has_more")):
                 return Changes(ChangeCursor(FEED + following), frozenset(nodes))
             cursor = following
-        return Changes(_of_feed(await self._feed_page(None)), frozenset(), everything=True)
+        return Changes(of_feed(await self._feed_page(None)), frozenset(), everything=True)
 
     async def _feed_page(self, cursor: str | None) -> wire.Wire:
         query = {"limit": str(FEED_ROWS), **({"cursor": cursor} if cursor is not None else {})}
@@ -97,7 +97,7 @@ class Surveys(WorkspaceCalls):
         return path_of("workspace", self._workspace_id, "storage", "recent")
 
 
-def _of_feed(page: wire.Wire) -> ChangeCursor:
+def of_feed(page: wire.Wire) -> ChangeCursor:
     cursor = page.get("cursor")
     if not isinstance(cursor, str | int) or cursor == "":
         raise ProtocolViolation("the answer of the change feed has no cursor")

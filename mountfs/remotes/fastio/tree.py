@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 from mountfs.model.errors import (
     NameRefused,
@@ -21,6 +22,9 @@ from mountfs.remotes.fastio.request import Ask, Repeat, form
 from mountfs.remotes.fastio.workspace_calls import WorkspaceCalls
 
 log = logging.getLogger(__name__)
+
+PAGE_SIZES: Final = (100, 250, 500)
+"""What the service offers."""
 
 
 class Tree(WorkspaceCalls):
@@ -42,6 +46,12 @@ class Tree(WorkspaceCalls):
                 raise ProtocolViolation(f"GET {path}: the listing turns in circles")
             cursors.add(page.next_cursor)
             query["cursor"] = page.next_cursor
+
+    async def newest(self, folder: NodeId, most: int) -> list[RemoteNode]:
+        size = next((size for size in PAGE_SIZES if size >= most), PAGE_SIZES[-1])
+        query = {"sort_by": "updated", "sort_dir": "desc", "page_size": str(size), "output": "full"}
+        ask = Ask("GET", self._node_path(folder, "list"), query)
+        return [node for node in wire.page(await self._http.payload(ask)).nodes if not node.trashed]
 
     async def nodes(self, ids: Sequence[NodeId]) -> dict[NodeId, RemoteNode]:
         found: dict[NodeId, RemoteNode] = {}
@@ -85,16 +95,25 @@ class Tree(WorkspaceCalls):
         ask = self._change(node, "move", {"parent": parent})
         return wire.changed_node(await self._changed(node, ask)) or await self._after(ask, node)
 
-    async def trash(self, node: NodeId) -> None:
+    async def trash(self, node: NodeId) -> RemoteNode | None:
         try:
-            await self._changed(node, Ask("DELETE", self._node_path(node, "delete")))
+            payload = await self._changed(node, Ask("DELETE", self._node_path(node, "delete")))
         except (NodeNotFound, RequestRefused) as refused:
             told = await self.nodes([node])
             if node not in told or told[node].trashed:
-                return
+                return None
             if isinstance(refused, NodeNotFound):
                 raise RemoteUnavailable(f"{refused.message}; but it is there") from refused
             raise
+        try:
+            return wire.changed_node(payload)
+        except ProtocolViolation:
+            # It is deleted, whatever the answer tells beside that.
+            return None
+
+    async def restore(self, node: NodeId) -> RemoteNode:
+        ask = self._change(node, "restore", {})
+        return wire.changed_node(await self._http.payload(ask)) or await self._after(ask, node)
 
     def _details_path(self, group: Sequence[NodeId]) -> str:
         """Name one id twice: that asks for the layout of many, which tells absence from other refusals."""

@@ -315,6 +315,26 @@ def changed_nodes(payload: Wire) -> tuple[frozenset[NodeId], bool]:
     return frozenset(nodes), everything
 
 
+def channel_token(payload: Wire) -> str:
+    """Return the token for a WebSocket. The name of its key is not published."""
+    for key in ("token", "auth_token", "channel_token", "jwt"):
+        told = payload.get(key)
+        if isinstance(told, str) and told:
+            return told
+    raise ProtocolViolation("the answer has no token for a channel")
+
+
+def pushed_nodes(text: str) -> frozenset[NodeId]:
+    """Return the nodes that a frame names; what cannot be understood names none."""
+    frame = json_object(text.encode(errors="replace"))
+    if frame is None or frame.get("response", "activity") != "activity":
+        return frozenset()
+    try:
+        return changed_nodes(frame)[0]
+    except ProtocolViolation:
+        return frozenset()
+
+
 def fed_nodes(payload: Wire, workspace_id: str) -> frozenset[NodeId]:
     """Return the nodes that rows of the organisation's feed name; those of other workspaces are left out."""
     nodes = set()

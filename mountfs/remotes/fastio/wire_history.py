@@ -3,6 +3,7 @@
 Most keys of these answers are not published: each has several names here, and what is missing stays empty.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -81,14 +82,22 @@ def _hit_rows(payload: Wire) -> Iterator[Wire]:
 
 def _hit(row: Wire) -> Hit:
     kinds = {kind.value: kind for kind in NodeKind}
-    score = row.get("relevance_score")
     return Hit(
         node=NodeId(canonical(row.get("id") or row.get("node_id"))),
         kind=kinds.get(str(row.get("type"))),
         name=_text(row, "name"),
         path=_text(row, "path").strip("/") if truth(row.get("path_complete", True)) else "",
-        relevance=float(score) if isinstance(score, int | float) else 0.0,
+        relevance=_relevance(row.get("relevance_score")),
     )
+
+
+def _relevance(score: object) -> float:
+    """Return 0 for what is no number between all others."""
+    try:
+        relevance = float(score) if isinstance(score, int | float) else 0.0
+    except OverflowError:
+        return 0.0
+    return relevance if math.isfinite(relevance) else 0.0
 
 
 def events(payload: Wire) -> tuple[list[RemoteEvent], str | None, bool]:

@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import trio
@@ -24,13 +25,12 @@ from mountfs.kernel.session import MountOptions, mount
 from mountfs.model.filesystem import CacheTimes
 from tests.t5_kernel.adapter.backed_filesystem import BackedFilesystem
 from tests.t5_kernel.adapter.memory_filesystem import MemoryFilesystem
+from tests.waiting import eventually
 
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what nothing tells of; the test fails if it does not come."""
-    with trio.fail_after(30):
-        while not condition():  # noqa: ASYNC110 -- some of it is changed by threads and the kernel
-            await trio.sleep(0.001)
+AT_ONCE = (
+    *("lookup", "attributes", "unlink", "create", "create_unnamed"),
+    *("open", "read", "write", "flush", "release"),
+)
 
 
 def take_leaked_backing_ids(limit: int) -> list[int]:
@@ -43,6 +43,22 @@ def take_leaked_backing_ids(limit: int) -> list[int]:
             _extras.close_backing(backing_id)
             leaked.append(backing_id)
     return leaked
+
+
+def make_waiting(filesystem: MemoryFilesystem) -> None:
+    """Let each call that could be answered at once wait for other tasks, before and behind what it does."""
+    for name in AT_ONCE:
+        setattr(filesystem, name, waiting(getattr(filesystem, name)))
+
+
+def waiting(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def waited(*arguments: Any) -> Any:
+        await trio.lowlevel.checkpoint()
+        result = await call(*arguments)
+        await trio.lowlevel.checkpoint()
+        return result
+
+    return waited
 
 
 async def obey(names: dict[str, Any]) -> None:
@@ -71,7 +87,7 @@ async def serve(options: MountOptions, filesystem: MemoryFilesystem) -> str:
 
             names = {
                 "os": os,
-                "until": until,
+                "until": partial(eventually, limit_s=30),
                 "extension": extension,
                 "CacheTimes": CacheTimes,
                 "mounts": mounts,
@@ -100,4 +116,6 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
     extra = json.loads(sys.argv[2])
     double = BackedFilesystem() if extra.pop("backed", False) else MemoryFilesystem()
+    if extra.pop("waits", False):
+        make_waiting(double)
     print("ended:", trio.run(serve, MountOptions(sys.argv[1], **extra), double), flush=True)

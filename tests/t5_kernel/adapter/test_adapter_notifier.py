@@ -69,7 +69,7 @@ def test_vanished_entry_is_seen_after_the_notice(daemon: Daemon) -> None:
     assert not path.exists()
 
 
-@pytest.mark.skipif(not _kernel_has_epochs(), reason="this kernel (before 6.16) has no notice for it")
+@pytest.mark.skipif(not _kernel_has_epochs(), reason="NOT TESTED: no notice for it before Linux 6.16")
 def test_every_name_is_asked_for_again_after_one_notice(daemon: Daemon) -> None:
     known, gone = daemon.mountpoint / "known", daemon.mountpoint / "gone"
     known.touch()

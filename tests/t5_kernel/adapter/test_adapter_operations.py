@@ -16,6 +16,12 @@ pytestmark = pytest.mark.kernel
 RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT = 1, 2, 4
 
 
+@pytest.fixture(params=[False, True], ids=["at-once", "after-waits"])
+def daemon(start_daemon: Callable[..., Daemon], request: pytest.FixtureRequest) -> Daemon:
+    """What needs no waiting goes past pyfuse3: each test runs with calls that never wait, and with others."""
+    return start_daemon(handlers_limit_s=0.5, waits=request.param)
+
+
 @pytest.fixture
 def top(daemon: Daemon) -> Path:
     return daemon.mountpoint
@@ -124,7 +130,7 @@ def test_bug_in_the_file_system_is_an_error_of_one_program(daemon: Daemon, top: 
         (top / "raises-a-bug").stat()
     assert os.listdir(top) == []
     log = daemon.log.read_text().splitlines()
-    assert log[0] == "ERROR mountfs.kernel.operations lookup failed unexpectedly; the program gets EIO"
+    assert log[0] == "ERROR mountfs.kernel.requests lookup failed unexpectedly; the program gets EIO"
     assert log[-1] == "RuntimeError: a bug in the file system"
     daemon.expected_log = log
 

@@ -12,9 +12,9 @@ from tests.t5_kernel.adapter.processes import Daemon
 pytestmark = pytest.mark.kernel
 
 
-@pytest.fixture
-def backed(start_daemon: Callable[..., Daemon]) -> Daemon:
-    daemon = start_daemon(backed=True, handlers_limit_s=0.5)
+@pytest.fixture(params=[False, True], ids=["at-once", "after-waits"])
+def backed(start_daemon: Callable[..., Daemon], request: pytest.FixtureRequest) -> Daemon:
+    daemon = start_daemon(backed=True, handlers_limit_s=0.5, waits=request.param)
     refusal = daemon.ask("session.passthrough_refusal")
     if refusal is not None:
         pytest.skip(f"NOT TESTED: no passthrough here: {refusal}")

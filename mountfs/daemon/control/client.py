@@ -9,9 +9,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from mountfs.daemon.archive_messages import ArchiveRequest
-from mountfs.daemon.errors import DaemonSilent, ReportedError
-from mountfs.daemon.messages import (
+from mountfs.daemon.control.archive_messages import ArchiveRequest
+from mountfs.daemon.control.messages import (
     ANSWER,
     MAX_LINE_BYTES,
     AuditRequest,
@@ -33,6 +32,7 @@ from mountfs.daemon.messages import (
     UnlockRequest,
     UnpinRequest,
 )
+from mountfs.daemon.errors import DaemonSilent, ReportedError
 from mountfs.daemon.running import (
     ConflictState,
     ExtractedSide,

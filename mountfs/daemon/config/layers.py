@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from mountfs.daemon.config_file import PATH_KEYS, ConfiguredMount, Given, MountKeys, check_value
+from mountfs.daemon.config.file import PATH_KEYS, ConfiguredMount, Given, MountKeys, check_value
 from mountfs.daemon.errors import ConfigurationRefused
 from mountfs.daemon.running import shown
 
@@ -58,7 +58,7 @@ def parsed(key: str, text: str, origin: str) -> Given:
     if not _is_text(key):
         try:
             value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (tomllib.TOMLDecodeError, RecursionError):
             value = text
     if key in PATH_KEYS:
         value = os.path.abspath(Path(text).expanduser())

@@ -12,8 +12,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import ErrorDetails
 
 from mountfs.daemon import ownership
+from mountfs.daemon.config.key_types import Address, DirectoryName, HookKeys, TracesUrl
 from mountfs.daemon.errors import ConfigurationRefused
-from mountfs.daemon.key_types import Address, DirectoryName, HookKeys, TracesUrl
 from mountfs.daemon.running import shown
 from mountfs.daemon.settings import (
     DEFAULT_CACHE_SIZE_BYTES,
@@ -202,6 +202,8 @@ def examine(path: Path) -> tuple[list[str], ReadFile | None]:
         return [f"{place} is not UTF-8 text"], None
     except tomllib.TOMLDecodeError as error:
         return [f"{place} is not valid TOML: {error}"], None
+    except RecursionError:
+        return [f"{place} is nested too deep"], None
     except ValidationError as error:
         lines = key_lines(text)
         faults = sorted(error.errors(), key=lambda fault: lines.get(_key_path(fault), 0))

@@ -16,3 +16,15 @@ class Message(BaseModel):
 
     def to_line(self) -> bytes:
         return self.model_dump_json().encode() + b"\n"
+
+
+class OnePath(Message):
+    """About what is at `path`, which is relative to the root of the mount."""
+
+    path: bytes
+
+
+class Below(Message):
+    """About what is at and below `path`, which is relative to the root of the mount; None: everything."""
+
+    path: bytes | None

@@ -5,56 +5,33 @@ import logging
 import os
 import socket
 import struct
-from collections.abc import Awaitable, Callable
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
 
 import trio
 from pydantic import ValidationError
 
-from mountfs.daemon import archive_messages
-from mountfs.daemon.archive_messages import ArchiveRequest
-from mountfs.daemon.audit_trail import ASKED_BY
-from mountfs.daemon.errors import type_names
-from mountfs.daemon.messages import (
+from mountfs.daemon.control.actions import Tell, perform
+from mountfs.daemon.control.messages import (
     HEARTBEAT_S,
     MAX_LINE_BYTES,
     REQUEST,
     Answer,
-    AuditRequest,
-    ConflictsRequest,
-    DiscardRequest,
-    DrainRequest,
-    ExtractRequest,
     Failure,
-    FetchRequest,
-    HealthRequest,
-    LocksRequest,
     Progress,
-    Remedy,
     Request,
-    ResolveRequest,
     Result,
-    RetryRequest,
-    StatusRequest,
-    StopRequest,
-    SyncRequest,
-    UnlockRequest,
-    UnpinRequest,
 )
-from mountfs.daemon.running import DrainProgress, Remedies, RunningMount, shown
+from mountfs.daemon.errors import type_names
+from mountfs.daemon.running import RunningMount, shown
 from mountfs.daemon.runtime_dir import short_socket_path
+from mountfs.model.effect import ASKED_BY
 from mountfs.model.errors import CacheInUse, MountfsError
 
 log = logging.getLogger(__name__)
 
 _REQUEST_TIMEOUT_S = 5.0
 _SEND_TIMEOUT_S = 30.0
-
-Tell = Callable[[Answer], Awaitable[None]]
-_T = TypeVar("_T")
 
 
 async def serve(
@@ -167,87 +144,9 @@ async def _beat(tell: Tell) -> None:
 
 async def _outcome(running: RunningMount, request: Request, tell: Tell) -> Result | Failure:
     try:
-        return Result(value=await _perform(running, request, tell))
+        return Result(value=await perform(running, request, tell))
     except MountfsError as error:
         return Failure(message=shown(error.message), hint=shown(error.hint), types=type_names(error))
     except Exception as error:
         log.exception("control: %s failed", request.ask)
         return Failure(message=shown(f"the daemon failed: {error}"), hint="", types=type_names(error))
-
-
-async def _perform(running: RunningMount, request: Request, tell: Tell) -> Any:
-    match request:
-        case StatusRequest():
-            return asdict(running.status())
-        case HealthRequest():
-            return asdict(running.health())
-        case SyncRequest():
-            return asdict(await running.sync(request.path, timeout_s=request.timeout_s))
-        case DrainRequest():
-            return await _telling(partial(running.drain, request.timeout_s), tell)
-        case FetchRequest():
-            fetch = partial(running.fetch, request.path, pin=request.pin)
-            return asdict(await _telling(lambda note: fetch(progress=note), tell))
-        case UnpinRequest():
-            return await running.unpin(request.path)
-        case LocksRequest():
-            return [asdict(lock) for lock in await running.locks(request.path)]
-        case UnlockRequest():
-            held = await running.unlock(request.path)
-            return asdict(held) if held is not None else None
-        case StopRequest():
-            log.info("control: asked to stop")
-            running.request_stop(drain_timeout_s=request.drain_timeout_s)
-            return None
-        case AuditRequest():
-            return [shown(finding) for finding in await running.audit(deep=request.deep)]
-        case _:
-            if isinstance(request, ArchiveRequest):
-                return await archive_messages.answer(running.archive, request)
-            return await _remedy(running.remedies, request)
-
-
-async def _remedy(remedies: Remedies, request: Remedy) -> Any:
-    match request:
-        case ConflictsRequest():
-            return [asdict(each) for each in await remedies.conflicts(request.path)]
-        case ResolveRequest():
-            log.info("control: resolve %r, keep %s", request.path, request.keep.value)
-            return [shown(copy) for copy in await remedies.resolve(request.path, request.keep)]
-        case ExtractRequest():
-            return [asdict(each) for each in await remedies.extract(request.path, request.folder)]
-        case RetryRequest():
-            return asdict(await remedies.retry(request.path, timeout_s=request.timeout_s))
-        case DiscardRequest():
-            log.info("control: discard %r", request.path)
-            return [shown(copy) for copy in await remedies.discard(request.path, request.folder)]
-
-
-async def _telling(work: Callable[[Callable[[DrainProgress], None]], Awaitable[_T]], tell: Tell) -> _T:
-    """Do the work, and tell the client how far it is."""
-    # Only the newest state is worth telling: a client that reads slowly must not hold up the work.
-    latest: list[DrainProgress] = []
-    news = trio.Event()
-
-    def note(progress: DrainProgress) -> None:
-        latest[:] = [progress]
-        news.set()
-
-    async def report() -> None:
-        nonlocal news
-        while True:
-            await news.wait()
-            news = trio.Event()
-            await tell(Progress(entries_left=latest[0].entries_left, bytes_left=latest[0].bytes_left))
-
-    refusal: MountfsError | None = None
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(report)
-        try:
-            outcome = await work(note)
-        except MountfsError as error:
-            refusal = error  # raised here it would come out in a group
-        nursery.cancel_scope.cancel()
-    if refusal is not None:
-        raise refusal
-    return outcome

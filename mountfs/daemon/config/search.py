@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mountfs.daemon.config_file import ConfiguredMount, ReadFile, examine, read_config
+from mountfs.daemon.config.file import ConfiguredMount, ReadFile, examine, read_config
 from mountfs.daemon.errors import ConfigurationRefused
 from mountfs.daemon.running import shown
 

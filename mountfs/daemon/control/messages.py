@@ -8,106 +8,94 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from mountfs.daemon.archive_messages import ArchiveRequest
-from mountfs.daemon.message import Message as _Message
+from mountfs.daemon.control.archive_messages import ArchiveRequest
+from mountfs.daemon.control.message import Below, Message, OnePath
 from mountfs.model.conflict import Keep
 
 MAX_LINE_BYTES = 16 * 1024 * 1024
 HEARTBEAT_S = 1.0
 
 
-class StatusRequest(_Message):
+class StatusRequest(Message):
     ask: Literal["status"] = "status"
 
 
-class HealthRequest(_Message):
+class HealthRequest(Message):
     """Answered with `Health`, and cheap whatever there is to send."""
 
     ask: Literal["health"] = "health"
 
 
-class SyncRequest(_Message):
-    """`path` is relative to the root of the mount; None means everything."""
-
+class SyncRequest(Below):
     ask: Literal["sync"] = "sync"
-    path: bytes | None
     timeout_s: float | None
 
 
-class DrainRequest(_Message):
+class DrainRequest(Message):
     ask: Literal["drain"] = "drain"
     timeout_s: float
 
 
-class LocksRequest(_Message):
-    """`path` is relative to the root of the mount; None means what is in use here."""
+class LocksRequest(Below):
+    """Without a path: of what is in use here."""
 
     ask: Literal["locks"] = "locks"
-    path: bytes | None
 
 
-class UnlockRequest(_Message):
+class UnlockRequest(OnePath):
     ask: Literal["unlock"] = "unlock"
-    path: bytes
 
 
-class FetchRequest(_Message):
+class FetchRequest(OnePath):
     """Bring what is missing at or below the path, and keep it where `pin` says so."""
 
     ask: Literal["fetch"] = "fetch"
-    path: bytes
     pin: bool
 
 
-class UnpinRequest(_Message):
+class UnpinRequest(OnePath):
     ask: Literal["unpin"] = "unpin"
-    path: bytes
 
 
-class StopRequest(_Message):
+class StopRequest(Message):
     """Answered when the daemon has begun to stop; its record tells later how it ended."""
 
     ask: Literal["stop"] = "stop"
     drain_timeout_s: float
 
 
-class AuditRequest(_Message):
+class AuditRequest(Message):
     ask: Literal["audit"] = "audit"
     deep: bool = False
 
 
-class ConflictsRequest(_Message):
+class ConflictsRequest(Below):
     ask: Literal["conflicts"] = "conflicts"
-    path: bytes | None
 
 
-class ResolveRequest(_Message):
+class ResolveRequest(OnePath):
     ask: Literal["resolve"] = "resolve"
-    path: bytes
     keep: Keep
 
 
-class ExtractRequest(_Message):
+class ExtractRequest(OnePath):
     ask: Literal["extract"] = "extract"
-    path: bytes
     folder: str
 
 
-class RetryRequest(_Message):
+class RetryRequest(Below):
     ask: Literal["retry"] = "retry"
-    path: bytes | None
     timeout_s: float | None
 
 
-class DiscardRequest(_Message):
+class DiscardRequest(OnePath):
     """`folder`: where copies go; None: into the cache directory."""
 
     ask: Literal["discard"] = "discard"
-    path: bytes
     folder: str | None
 
 
-class Progress(_Message):
+class Progress(Message):
     """`entries_left` is None where the daemon only says that it is at work."""
 
     answer: Literal["progress"] = "progress"
@@ -115,12 +103,12 @@ class Progress(_Message):
     bytes_left: int | None = None
 
 
-class Result(_Message):
+class Result(Message):
     answer: Literal["result"] = "result"
     value: Any
 
 
-class Failure(_Message):
+class Failure(Message):
     """An error of the daemon. `types`: its class names, the closest first."""
 
     answer: Literal["failure"] = "failure"

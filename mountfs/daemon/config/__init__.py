@@ -1,0 +1,1 @@
+"""What is configured for a mount: files, their keys, and what goes over them."""

@@ -1,0 +1,1 @@
+"""The control socket: what commands ask of a running mount, and how it answers."""

@@ -1,0 +1,1 @@
+"""Random changes on mounts whose workspace answers late, seed by seed."""

@@ -1,0 +1,46 @@
+"""What a service may turn out to be: switches of the embedded server, for suites that run on each."""
+
+import os
+from typing import Final
+
+VARIANTS: Final[dict[str, tuple[str, ...]]] = {
+    "newer": (),
+    "older": ("generation=older",),
+    "terse answers": (
+        "change_answer=nothing",
+        "lock_answer=token",
+        "ids=upper",
+        "error_text=text",
+        "reasons=absent",
+    ),
+    "bare ids and hashes of another kind": ("ids=bare", "hashes=md5", "next_cursor=top"),
+    "no hashes": ("hashes=absent",),
+    "uploads that take time": ("single_call=later", "upload_state_s=0.02", "chunk_again=ignored"),
+    "strict uploads": ("chunk_again=refused", "failed_commit=spent", "empty_files=session"),
+    "reads without ranges": ("ranges=false", "old_versions=pruned"),
+    "reads that redirect": ("read_redirect=same",),
+    "reads from another host": ("read_redirect=other",),
+    "names in any case": ("names=folded", "rename_taken=conflict"),
+    "folders in steps, with limits": ("tree_changes=in-steps", "max_depth=30", "max_children=2000"),
+    "no list of the workspace, and pushes by a bare token": (
+        *("inventory=false", "websocket=bare", "websocket_auth=false", "feed_lost=2"),
+    ),
+    "pushes that are lost": ("pushes_lost=2",),
+    "pushes that there are none of": ("websocket=absent",),
+    "listings that lag": ("visible_after_s=1", "folder_times=moving"),
+    "locks that bind": ("locks=enforced", "dead_token=409", "relock=renewed", "heartbeat=default"),
+    "locks that end with the version": ("lock_end=version", "lock_override=false"),
+    "no precondition": ("if_version_id=ignored", "equal_bytes=version"),
+    "a poll of times": ("poll_cursor=time", "activity=map", "org_feed=absent"),
+    "news twice and out of order": ("news_twice=true", "news_reversed=true", "news_late_s=0.2"),
+    "limits told otherwise": ("rate_headers=older", "rate_expires=text", "rate_limit=100000"),
+}
+"""What a mount is to work on."""
+
+CHOSEN: Final = os.environ.get("MOUNTFS_SERVER_VARIANT", "newer")
+"""What the end-to-end tests run on; `scripts/test-variants` runs them on each."""
+
+
+def chosen_switches() -> tuple[str, ...]:
+    """Return the options of the server's command line for the chosen variant."""
+    return tuple(word for switch in VARIANTS[CHOSEN] for word in ("--behave", switch))
