@@ -15,7 +15,7 @@ from mountfs.filesystem import listing, succession
 from mountfs.filesystem.callers import is_in_group, is_privileged
 from mountfs.filesystem.capacity import capacity_of
 from mountfs.filesystem.extended_attributes import ExtendedAttributes
-from mountfs.filesystem.handles import HandleTable, OpenDirectory, OpenFile, is_writing
+from mountfs.filesystem.handles import HandleTable, OpenDirectory, OpenFile, is_mappable, is_writing
 from mountfs.filesystem.local_only_moves import LocalOnlyMoves
 from mountfs.filesystem.locking import LockOperations
 from mountfs.filesystem.strict_opens import StrictOpens
@@ -168,7 +168,10 @@ class WorkspaceFilesystem(LockOperations):
             self._content.direct.notice(inode)
         if inode.descriptor is not None:
             self._content.count_blocks(inode)
-        return inode.attributes()
+        attributes = inode.attributes()
+        if self._content.direct.may_change_unseen(inode):
+            return attributes._replace(volatile=True)
+        return attributes
 
     def remember(self, ino: Ino) -> None:
         self._tree.get(ino).lookups += 1
@@ -375,7 +378,7 @@ class WorkspaceFilesystem(LockOperations):
             await self._content.room.admit(0)
 
     async def _open(self, inode: Inode, flags: int) -> OpenedFile:
-        writing = is_writing(flags)
+        writing, mappable = is_writing(flags), is_mappable(flags)
         await self._content.open(inode)
         try:
             if flags & os.O_TRUNC and inode.size:
@@ -384,11 +387,14 @@ class WorkspaceFilesystem(LockOperations):
                 local_changes.touch(self._tree, inode)
             keep_cache = inode.kernel_epoch == inode.content_epoch
             inode.kernel_epoch = inode.content_epoch
-            direct = self._content.direct.admit(inode, writing=writing)
+            direct = self._content.direct.admit(inode, writing=writing, mappable=mappable)
         except BaseException:
             self._content.close(inode)
             raise
-        handle = self._files.add(OpenFile(inode, writing, direct))
+        handle = self._files.add(OpenFile(inode, writing, mappable, direct))
+        if direct and mappable:
+            # What the kernel knows of before is kept too long from now on.
+            self._kernel.attributes_changed(inode.ino)
         if direct and writing and (inode.sealed is not None or not inode.content_dirty):
             await self._commit_open(handle)
         # Closing a descriptor gives up all record locks of the process on the file.
@@ -461,7 +467,7 @@ class WorkspaceFilesystem(LockOperations):
     async def release(self, handle: Handle) -> None:
         file = self._files.remove(handle)
         inode = file.inode
-        self._content.direct.leave(inode, writing=file.writing, direct=file.direct)
+        self._content.direct.leave(inode, writing=file.writing, mappable=file.mappable, direct=file.direct)
         # Pages of a mapping come after the flush.
         sealed = not inode.writers and local_changes.seal(self._tree, inode)
         self._content.close(inode)

@@ -13,10 +13,11 @@ from mountfs.tree.inode import Inode
 
 @dataclass(slots=True)
 class OpenFile:
-    """`direct`: the kernel serves it from the cache file by itself."""
+    """`direct`: the kernel serves it from the cache file by itself. `mappable`: mappings may be written."""
 
     inode: Inode
     writing: bool
+    mappable: bool
     direct: bool
     ahead: ReadAhead = field(default_factory=ReadAhead)
 
@@ -82,3 +83,8 @@ class HandleTable(Generic[T]):
 def is_writing(flags: int) -> bool:
     """Tell whether who opens with these flags may write."""
     return flags & os.O_ACCMODE != os.O_RDONLY
+
+
+def is_mappable(flags: int) -> bool:
+    """Tell whether a shared mapping by a descriptor that was opened so may be written to."""
+    return flags & os.O_ACCMODE == os.O_RDWR

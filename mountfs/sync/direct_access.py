@@ -8,6 +8,7 @@ the file's stamp from before the first such write can happen, so that recovery n
 import os
 import stat
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -42,13 +43,15 @@ class DirectAccess:
         self._tree = tree
         self._grown = grown
         self._exposed: dict[Ino, Inode] = {}
+        self._mappable: Counter[Ino] = Counter()
+        """How often files are open directly by descriptors whose mappings may be written to."""
         self.is_possible: Callable[[], bool] = lambda: False
         """Whether the kernel of this mount can; set once it is mounted."""
 
         self.is_affordable: Callable[[], bool] = lambda: True
         """Whether programs may write without being held up."""
 
-    def admit(self, inode: Inode, *, writing: bool) -> bool:
+    def admit(self, inode: Inode, *, writing: bool, mappable: bool) -> bool:
         """Count an open of a file whose content is held; return whether it is a direct one.
 
         Raises StorageError, with nothing counted. Before a direct open for writing is answered, the journal
@@ -64,6 +67,8 @@ class DirectAccess:
         else:
             inode.cached_opens += 1
         inode.writers += writing
+        if direct and mappable:
+            self._mappable[inode.ino] += 1
         if direct and writing and inode.exposed is None:
             self._expose(inode)
             if not inode.unsealed:
@@ -93,8 +98,17 @@ class DirectAccess:
         """Return the files that programs may be writing to past the daemon."""
         return list(self._exposed.values())
 
-    def leave(self, inode: Inode, *, writing: bool, direct: bool) -> None:
+    def may_change_unseen(self, inode: Inode) -> bool:
+        """Tell whether even the kernel may not notice a write: one to a mapping of the cache file moves the
+        times of that only. Other direct writes make the kernel ask for attributes again."""
+        return inode.ino in self._mappable
+
+    def leave(self, inode: Inode, *, writing: bool, mappable: bool, direct: bool) -> None:
         """Undo what `admit` counted; the content must still be held."""
+        if direct and mappable:
+            self._mappable[inode.ino] -= 1
+            if not self._mappable[inode.ino]:
+                del self._mappable[inode.ino]
         if direct:
             inode.direct_opens -= 1
         else:

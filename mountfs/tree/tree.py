@@ -20,7 +20,7 @@ from mountfs.rules.steps import Situation
 from mountfs.tree.alike import AlikeNames, DisplacedPlaces, Place
 from mountfs.tree.folder_uses import FolderUses
 from mountfs.tree.ino_set import InoSet
-from mountfs.tree.inode import Inode
+from mountfs.tree.inode import NEVER, Inode
 from mountfs.tree.open_uploads import OpenUploads
 
 MOST_RESIDENT: Final = 30_000
@@ -49,6 +49,9 @@ class Tree:
         self.by_node: dict[NodeId, Inode] = {}
         self.pending: dict[Ino, Inode] = {}
         self.kept: dict[Ino, Inode] = {}
+        self.hiding: set[Ino] = (
+            set()
+        )  # of `kept`: what the remote has at their places shows when they are gone
         self.local_only = LocalOnly()
         self.happenings = Happenings()
         self.shares_attributes = True
@@ -331,6 +334,9 @@ class Tree:
             self.alike.remove(parent, inode.name)
             if inode.is_directory and parent.subfolders is not None:
                 parent.subfolders -= 1
+            if inode.ino in self.hiding:
+                self.hiding.discard(inode.ino)
+                parent.listed_at = NEVER
         inode.parent = None
 
     def set_base(self, inode: Inode, base: Base | None) -> None:
@@ -431,9 +437,7 @@ class Tree:
             return True
         if not self.local_only:
             return False
-        if inode.parent.ino in self.kept:
-            return True
-        return self.local_only.matches(inode.path(), is_directory=inode.is_directory)
+        return self.would_stay_here(inode.parent, inode.name, is_directory=inode.is_directory)
 
     def would_stay_here(self, parent: Inode, name: bytes, *, is_directory: bool) -> bool:
         """As `stays_here` for an entry that had this name in this directory."""
