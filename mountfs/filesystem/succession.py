@@ -24,7 +24,7 @@ def handed_over(
     """Return what is open, and see to it that the journal has the rest. Nothing may change any more."""
     handles: defaultdict[Ino, list[OpenHandle]] = defaultdict(list)
     for handle, file in files.items():
-        handles[file.inode.ino].append(OpenHandle(handle, file.writing, file.direct))
+        handles[file.inode.ino].append(OpenHandle(handle, file.writing, file.mappable, file.direct))
     used = [
         inode
         for inode in tree.inodes.values()
@@ -119,8 +119,8 @@ async def _open_again(content: FileContent, inode: Inode, used: UsedInode) -> di
     inode.present = None if used.present is None else RangeSet(used.present)
     for _ in used.handles:
         await content.open(inode)
-    content.direct.go_on(inode, [(each.writing, each.direct) for each in used.handles], used.exposed)
-    return {each.handle: OpenFile(inode, each.writing, each.direct) for each in used.handles}
+    content.direct.go_on(inode, used.handles, used.exposed)
+    return {each.handle: OpenFile(inode, each.writing, each.mappable, each.direct) for each in used.handles}
 
 
 async def _listed_again(tree: Tree, listing: OpenListing) -> OpenDirectory:

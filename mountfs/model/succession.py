@@ -13,10 +13,11 @@ from mountfs.model.ids import Ino, LeaseToken, NodeId
 
 @dataclass(frozen=True, slots=True)
 class OpenHandle:
-    """`direct`: the kernel serves it from the cache file by itself."""
+    """As in `mountfs.filesystem.handles.OpenFile`."""
 
     handle: Handle
     writing: bool
+    mappable: bool
     direct: bool
 
 

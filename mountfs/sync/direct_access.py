@@ -14,6 +14,7 @@ from typing import Final
 
 from mountfs.model.entry import ContentStamp
 from mountfs.model.ids import Ino
+from mountfs.model.succession import OpenHandle
 from mountfs.tree import local_changes
 from mountfs.tree.inode import Inode
 from mountfs.tree.tree import Tree
@@ -83,13 +84,15 @@ class DirectAccess:
         has_set_id = inode.mode & (stat.S_ISUID | stat.S_ISGID)
         return self.is_possible() and not inode.cached_opens and not has_set_id and inode.has_whole_content()
 
-    def go_on(self, inode: Inode, opens: Iterable[tuple[bool, bool]], exposed: ContentStamp | None) -> None:
-        """Count opens that another process admitted, each as writing or not and direct or not, of a file
-        whose content is held; what was written since it had the stamp `exposed` is noticed."""
-        for writing, direct in opens:
-            inode.direct_opens += direct
-            inode.cached_opens += not direct
-            inode.writers += writing
+    def go_on(self, inode: Inode, opens: Iterable[OpenHandle], exposed: ContentStamp | None) -> None:
+        """Count opens that another process admitted, of a file whose content is held; what was written since
+        it had the stamp `exposed` is noticed."""
+        for opened in opens:
+            inode.direct_opens += opened.direct
+            inode.cached_opens += not opened.direct
+            inode.writers += opened.writing
+            if opened.direct and opened.mappable:
+                self._mappable[inode.ino] += 1
         inode.exposed = exposed
         if exposed is not None:
             self._exposed[inode.ino] = inode
