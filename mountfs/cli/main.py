@@ -19,7 +19,7 @@ from mountfs.model.errors import MountfsError
 
 _COMMANDS = (
     *("login", "logout", "whoami", "workspaces"),
-    *("mount", "umount", "up", "down", "broker"),
+    *("mount", "umount", "upgrade", "up", "down", "broker"),
     *("status", "health", "sync", "locks", "unlock"),
     *("conflicts", "retry", "discard"),
     *("pin", "unpin", "prefetch"),
@@ -51,9 +51,13 @@ def program() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code. Errors are one line on standard error, never a traceback."""
+    """Run one command and return its exit code. Errors are one line on standard error, never a traceback; who
+    names no command where one is needed gets the help there."""
     try:
         outcome = program.main(args=arguments, prog_name="mountfs", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        return ExitCode.USAGE
     except click.ClickException as error:
         return _say(_usage_line(error), ExitCode.USAGE)
     except (click.Abort, KeyboardInterrupt):

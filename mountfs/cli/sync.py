@@ -56,9 +56,10 @@ def report(mounted: "Mounted", ask: "Callable[[], SyncOutcome]") -> None:
     if outcome.failed:
         first = outcome.failed[0]
         raise DataLeft(
-            f"{place}: {len(outcome.failed)} uploads failed, the first is {first.path}: {first.reason}",
+            f"{place}: uploads that failed: {len(outcome.failed)}, the first is {first.path}: {first.reason}",
             hint=first.hint or f"see mountfs status {place}",
         )
     raise NotConfirmed(
-        f"{place}: {outcome.remaining} changes are not confirmed yet", hint="they are tried again and again"
+        f"{place}: changes that are not confirmed yet: {outcome.remaining}",
+        hint="they are tried again and again; mountfs status tells why",
     )

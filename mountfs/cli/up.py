@@ -1,6 +1,5 @@
 """`mountfs up`"""
 
-import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -67,16 +66,12 @@ def _is_up(directory: Path, url: str) -> bool:
 
 def _mount(directory: Path, folder: Path, url: str) -> None:
     from mountfs.cli.embedded import CACHE_FOLDER, SERVER_FOLDER, WORKSPACE
+    from mountfs.cli.mount import make_mountpoint
     from mountfs.daemon.credentials import read_token_file
-    from mountfs.daemon.errors import ConfigurationRefused
     from mountfs.daemon.launch import start_in_background
-    from mountfs.daemon.running import shown
     from mountfs.daemon.settings import MountSettings
 
-    try:
-        os.makedirs(directory, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationRefused(f"{shown(str(directory))} cannot be made: {error.strerror}") from error
+    make_mountpoint(directory)
     start_in_background(
         MountSettings(
             url=url,

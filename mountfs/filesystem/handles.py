@@ -1,7 +1,7 @@
 """Open files and directories."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -46,6 +46,19 @@ class HandleTable(Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         return iter(self._open.values())
+
+    def items(self) -> Iterable[tuple[Handle, T]]:
+        return self._open.items()
+
+    @property
+    def last(self) -> Handle:
+        """The highest number that was given."""
+        return Handle(self._last)
+
+    def go_on(self, opened: Iterable[tuple[Handle, T]], last: Handle) -> None:
+        """Have open what another process opened, under the same numbers, and give only higher ones."""
+        self._open.update(opened)
+        self._last = last
 
     def add(self, opened: T) -> Handle:
         self._last += 1

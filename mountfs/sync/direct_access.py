@@ -9,7 +9,7 @@ import os
 import stat
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from mountfs.model.entry import ContentStamp
@@ -82,6 +82,19 @@ class DirectAccess:
         # Where a write has to clear these bits, the daemon has to see it.
         has_set_id = inode.mode & (stat.S_ISUID | stat.S_ISGID)
         return self.is_possible() and not inode.cached_opens and not has_set_id and inode.has_whole_content()
+
+    def go_on(self, inode: Inode, opens: Iterable[tuple[bool, bool]], exposed: ContentStamp | None) -> None:
+        """Count opens that another process admitted, each as writing or not and direct or not, of a file
+        whose content is held; what was written since it had the stamp `exposed` is noticed."""
+        for writing, direct in opens:
+            inode.direct_opens += direct
+            inode.cached_opens += not direct
+            inode.writers += writing
+            if direct and writing:
+                self._mappable[inode.ino] += 1
+        inode.exposed = exposed
+        if exposed is not None:
+            self._exposed[inode.ino] = inode
 
     def exposed(self) -> list[Inode]:
         """Return the files that programs may be writing to past the daemon."""

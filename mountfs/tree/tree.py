@@ -87,8 +87,8 @@ class Tree:
         self._loading: dict[Ino, trio.Event] = {}
         self._reading = 0
         self._unloads = 0
-        self._referred = InoSet()
-        """What is not in memory but known to the kernel."""
+        self.referred = InoSet()
+        """What is not in memory but known to the kernel; set before `load` to what another process knew."""
         self._erased: set[Ino] = set()
         """Erased in memory, but what is read from the journal may still have them."""
 
@@ -151,9 +151,9 @@ class Tree:
             parent.children[inode.name] = inode
             self.alike.add(parent, inode.name)
             self.uses.note(parent)
-        if inode.ino in self._referred:
+        if inode.ino in self.referred:
             inode.lookups = 1
-            self._referred.discard(inode.ino)
+            self.referred.discard(inode.ino)
         self.insert(inode)
         if inode.is_symlink and inode.base is None and inode.pending is None:
             # From a time when nobody was told of symlinks.
@@ -245,11 +245,11 @@ class Tree:
         self.knows_more_nodes = True
         self._unloads += 1
         if is_referred:
-            self._referred.add(ino)
+            self.referred.add(ino)
 
     def forget_reference(self, ino: Ino) -> None:
         """The kernel knows this entry no more, which is not in memory."""
-        self._referred.discard(ino)
+        self.referred.discard(ino)
 
     # Finding.
 

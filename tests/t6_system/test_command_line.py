@@ -69,6 +69,14 @@ def test_unknown_or_missing_arguments_are_one_line(machine: Machine, arguments: 
     machine.run(*arguments).refused(ExitCode.USAGE, "--help")
 
 
+@pytest.mark.parametrize("words", [[], ["trash"], ["config"]], ids=" ".join)
+def test_who_names_no_command_gets_the_help(machine: Machine, words: list[str]) -> None:
+    done = machine.run(*words)
+    assert (done.code, done.stdout) == (ExitCode.USAGE, "")
+    assert done.stderr.startswith(f"Usage: {' '.join(['mountfs', *words])} ")
+    assert "\nCommands:\n" in done.stderr
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="NOT TESTED: hiding mounts needs root")
 def test_without_any_mount(machine: Machine) -> None:
     """The mounts that whoever runs this test may have are hidden."""

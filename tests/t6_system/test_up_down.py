@@ -36,6 +36,13 @@ def test_up_down_up_keeps_files_and_address(machine: Machine) -> None:
     machine.run("down", place).succeeded()
 
 
+def test_a_file_is_no_place_for_a_mount(machine: Machine) -> None:
+    place = machine.folder / "file"
+    place.write_text("x")
+    machine.run("up", place).refused(ExitCode.MOUNTPOINT_UNUSABLE, str(place), "not a directory")
+    assert not _server(machine).is_alive()
+
+
 @pytest.mark.parametrize("victims", ["server", "daemon", "both"])
 def test_up_repairs_what_was_killed(machine: Machine, victims: str) -> None:
     place = machine.folder / "ws"

@@ -18,6 +18,9 @@ _COMMAND_S = 240
 
 _PASSED = ("PIP_", "LANG")
 
+DISK = "/mnt"
+"""Where a tree has a file system that is no layer over another: passthrough needs that for its cache."""
+
 _NAMESPACES = ("--mount", "--uts", "--ipc", "--pid", "--cgroup")
 
 _GROUPS = Path("/sys/fs/cgroup")
@@ -69,7 +72,7 @@ class Tree:
         return _unified_groups() / self.name
 
     def open(self) -> Self:
-        for name in ("root", "upper", "work"):
+        for name in ("root", "upper", "work", "disk"):
             (self.scratch / name).mkdir(parents=True)
         lower = ":".join(str(layer) for layer in (self.middle, self.base) if layer is not None)
         options = f"lowerdir={lower},upperdir={self.upper},workdir={self.scratch}/work"
@@ -104,7 +107,7 @@ class Tree:
             *_in_group(self._group),
             *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--capability=all"),
             *(f"--machine={self.name}", "--resolv-conf=replace-host", "--timezone=off", "--bind=/dev/fuse"),
-            *(f"--directory={self.root}", *variables, *binds),
+            *(f"--bind={self.scratch}/disk:{DISK}", f"--directory={self.root}", *variables, *binds),
         ]
 
     def run(self, command: str, *, timeout_s: float = _COMMAND_S) -> Ran:
