@@ -24,6 +24,7 @@ class ExitCode(IntEnum):
     FINDINGS = 15
     LOCK_KEPT = 16
     NOT_READY = 17
+    UPGRADE_REFUSED = 18
     INTERRUPTED = 130
 
 
@@ -46,6 +47,7 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.FINDINGS: "doctor found something that needs attention",
     ExitCode.LOCK_KEPT: "the workspace does not let this lock be broken",
     ExitCode.NOT_READY: "the mount answers, and is being ended",
+    ExitCode.UPGRADE_REFUSED: "the installed version could not go on with the running mount",
     ExitCode.INTERRUPTED: "interrupted from the keyboard",
 }
 
@@ -65,6 +67,7 @@ _BY_TYPE: dict[str, ExitCode] = {
     "DataLeft": ExitCode.DATA_LEFT,
     "NotMounted": ExitCode.NOT_MOUNTED,
     "NotReady": ExitCode.NOT_READY,
+    "UpgradeRefused": ExitCode.UPGRADE_REFUSED,
     "NotFetched": ExitCode.TIMEOUT,
     "NotConfirmed": ExitCode.TIMEOUT,
     "DaemonSilent": ExitCode.TIMEOUT,

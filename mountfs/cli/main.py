@@ -19,7 +19,7 @@ from mountfs.model.errors import MountfsError
 
 _COMMANDS = (
     *("login", "logout", "whoami", "workspaces"),
-    *("mount", "umount", "up", "down", "broker"),
+    *("mount", "umount", "upgrade", "up", "down", "broker"),
     *("status", "health", "sync", "locks", "unlock"),
     *("conflicts", "retry", "discard"),
     *("pin", "unpin", "prefetch"),

@@ -113,13 +113,14 @@ def make_mountpoint(mountpoint: Path) -> None:
 
 
 def _serve_here(settings: MountSettings) -> int:
+    from mountfs.cli.successor import FOREGROUND
     from mountfs.daemon.log_setup import log_to_stderr
     from mountfs.daemon.runner import prepare_cache_dir, run
 
     log_to_stderr(settings)
     try:
         prepare_cache_dir(settings.cache_dir)
-        report = run(settings, lambda: None)
+        report = run(settings, lambda: None, successor=FOREGROUND)
     except MountfsError:
         log.debug("the mount failed", exc_info=True)
         raise

@@ -10,6 +10,7 @@ import os
 import sys
 
 from mountfs.daemon.errors import first_cause, type_names
+from mountfs.daemon.handover import BACKGROUND
 from mountfs.daemon.log_setup import log_to_file
 from mountfs.daemon.runner import prepare_cache_dir, run
 from mountfs.daemon.running import shown
@@ -47,7 +48,7 @@ def main(disk: Disk = SYSTEM_DISK) -> int:
     try:
         prepare_cache_dir(settings.cache_dir)
         log_to_file(settings)
-        run(settings, lambda: launcher.tell({"ready": True}), disk=disk)
+        run(settings, lambda: launcher.tell({"ready": True}), successor=BACKGROUND, disk=disk)
     except MountfsError as error:
         log.exception("the mount failed")
         launcher.tell(

@@ -13,6 +13,7 @@ import trio
 from mountfs.daemon import log_setup, runtime_dir, service_manager
 from mountfs.daemon.control import server as control
 from mountfs.daemon.control_files import overlaid
+from mountfs.daemon.handover import Handover, Passed
 from mountfs.daemon.identifying import (
     allowed,
     identify,
@@ -25,7 +26,9 @@ from mountfs.daemon.parts import READ_PATIENCE_S, Outside, Parts
 from mountfs.daemon.running import StopReport
 from mountfs.daemon.settings import MountSettings
 from mountfs.daemon.signals import obey_signals
+from mountfs.daemon.upgrading import Upgrading
 from mountfs.daemon.viewers.running import viewers
+from mountfs.filesystem.overlay import OverlaidFilesystem
 from mountfs.kernel import mounts
 from mountfs.kernel.notifier import Notifier
 from mountfs.kernel.preflight import check_mountpoint
@@ -34,6 +37,7 @@ from mountfs.model.disk import Disk
 from mountfs.model.errors import FuseUnavailable, RemoteUnavailable
 from mountfs.model.filesystem import Filesystem
 from mountfs.model.remote import Workspace
+from mountfs.model.succession import ConnectionState
 from mountfs.remotes.fastio.http import last_request_id
 from mountfs.remotes.fastio.service import FastioService
 from mountfs.rules.latency import Latencies
@@ -48,15 +52,31 @@ LEASE_CLOCK: Final = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 
 
 @dataclass(frozen=True, slots=True)
-class _Mount:
-    """What serves one mount. `ready` is to be called when it answers."""
+class _Start:
+    """What a mount begins with."""
 
     settings: MountSettings
     workspace: Workspace
+    outage: RemoteUnavailable | None
+    directory: CacheDirectory
+    passed: Passed | None
+    ready: Callable[[], None]
+    stopping: Callable[[float], None]
+    replacing: Callable[[], None]
+
+    @property
+    def given(self) -> Handover | None:
+        return _given(self.passed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Mount:
+    """What serves one mount."""
+
+    start: _Start
     parts: Parts
     notifier: Notifier
     state: MountState
-    ready: Callable[[], None]
 
 
 async def run_mount(
@@ -64,39 +84,55 @@ async def run_mount(
     *,
     ready: Callable[[], None],
     stopping: Callable[[float], None],
+    replacing: Callable[[], None],
+    passed: Passed | None = None,
     disk: Disk = SYSTEM_DISK,
 ) -> StopReport:
-    """Mount, call `ready` when the mount answers, serve until it is stopped or unmounted.
+    """Mount, call `ready` when the mount answers, serve until it is stopped, unmounted or handed over.
 
-    `stopping` is called with the seconds for uploads whenever a stop is requested.
+    `stopping` is called with the seconds for uploads whenever a stop is requested, `replacing` when the mount
+    is handed over. `passed`: what the program before this one left in this process.
     Raises one of our errors for whatever goes wrong before `ready`.
     """
+    given = _given(passed)
     if settings.device is None:
         mounts.clear_dead_mount(str(settings.mountpoint))
         # Before the cache is claimed: a second mount at this place would find it in use, which says less.
         check_mountpoint(str(settings.mountpoint))
-    directory = CacheDirectory.claim(settings.cache_dir)
+    if given is None:
+        directory = CacheDirectory.claim(settings.cache_dir)
+    else:
+        directory = CacheDirectory.claimed(settings.cache_dir, given.descriptors.cache)
     try:
         content_files = await trio.to_thread.run_sync(
             partial(ContentFiles, directory.layout.content, directory.layout.index, disk=disk)
         )
         try:
-            workspace, outage = await identify(settings, content_files)
+            if given is None:
+                workspace, outage = await identify(settings, content_files)
+            else:
+                workspace, outage = given.workspace, None
             settings = allowed(settings, workspace)
-            async with _journal(directory, content_files, workspace.id) as journal:
-                return await _run(settings, workspace, outage, journal, content_files, ready, stopping)
+            async with _journal(directory, content_files, workspace.id, given) as journal:
+                start = _Start(settings, workspace, outage, directory, passed, ready, stopping, replacing)
+                return await _run(start, journal, content_files)
         finally:
             content_files.close()
     finally:
         directory.release()
 
 
+def _given(passed: Passed | None) -> Handover | None:
+    return passed if isinstance(passed, Handover) else None
+
+
 @asynccontextmanager
 async def _journal(
-    directory: CacheDirectory, content_files: ContentFiles, workspace_id: str
+    directory: CacheDirectory, content_files: ContentFiles, workspace_id: str, given: Handover | None
 ) -> AsyncIterator[SqliteJournal]:
     journal = SqliteJournal(directory.layout.journal, workspace=workspace_id, disk=content_files.disk)
-    await trio.to_thread.run_sync(recovery.recover, journal, content_files)
+    kept = frozenset() if given is None else frozenset(used.ino for used in given.open.inodes)
+    await trio.to_thread.run_sync(partial(recovery.recover, journal, content_files, kept=kept))
     journal.start()
     try:
         yield journal
@@ -105,15 +141,8 @@ async def _journal(
             await journal.aclose()
 
 
-async def _run(
-    settings: MountSettings,
-    workspace: Workspace,
-    outage: RemoteUnavailable | None,
-    journal: SqliteJournal,
-    content_files: ContentFiles,
-    ready: Callable[[], None],
-    stopping: Callable[[float], None],
-) -> StopReport:
+async def _run(start: _Start, journal: SqliteJournal, content_files: ContentFiles) -> StopReport:
+    settings, workspace = start.settings, start.workspace
     service = await reach_service(settings, READ_PATIENCE_S)
     try:
         capabilities = known_capabilities(settings, content_files)
@@ -128,9 +157,9 @@ async def _run(
             request_id=last_request_id,
         )
         parts = Parts(settings, outside, journal, content_files)
-        await parts.load()
-        if outage is not None:
-            parts.connection.note_failure(outage)  # nobody waits for what is known not to answer
+        await parts.load(start.given)
+        if start.outage is not None:
+            parts.connection.note_failure(start.outage)  # nobody waits for what is known not to answer
         apply = partial(_apply, parts, service)
         latencies = Latencies()
         service.tell_latencies(latencies.observe)
@@ -139,14 +168,15 @@ async def _run(
             workspace,
             parts,
             content_files,
-            stopping=stopping,
+            stopping=start.stopping,
             apply=apply,
             sent=service.sent,
             latencies=latencies,
+            passed=start.passed,
         )
         keep = partial(keep_capabilities, capabilities, settings, content_files)
-        await _serve(_Mount(settings, workspace, parts, notifier, state, ready), keep)
-        return StopReport(left_in_journal=len(parts.tree.pending))
+        await _serve(_Mount(start, parts, notifier, state), keep)
+        return StopReport(left_in_journal=len(parts.tree.pending), handover=state.handover())
     finally:
         with trio.CancelScope(shield=True):
             await service.aclose()
@@ -191,13 +221,28 @@ async def _serve(mounted: _Mount, keep_found: Callable[[], Awaitable[None]]) -> 
 
 
 async def _serve_kernel(mounted: _Mount) -> None:
-    settings, parts, state = mounted.settings, mounted.parts, mounted.state
+    start, parts, state = mounted.start, mounted.parts, mounted.state
+    settings, given = start.settings, start.given
+    filesystem = _with_control_dir(mounted)
+    overlay = filesystem if isinstance(filesystem, OverlaidFilesystem) else None
+    if overlay is not None and given is not None and given.virtual is not None:
+        overlay.go_on(given.virtual, given.connection.directories)
+    options = mount_options(
+        settings,
+        source=f"mountfs:{start.workspace.name}",
+        predecessor=None if given is None else given.connection,
+    )
     async with trio.open_nursery() as around:
         async with (
-            mount(_with_control_dir(mounted), mounted.notifier, _options(mounted)) as session,
+            mount(filesystem, mounted.notifier, options) as session,
             viewers(settings, state, parts.tree.happenings),
         ):
             state.session = session
+            state.upgrading = Upgrading(
+                parts, state, session, overlay, start.directory, start.workspace, start.passed
+            )
+            if given is not None:
+                parts.filesystem.doubt_kernel_caches()
             parts.sender.programs_idle_s = lambda: session.programs_idle_s
             parts.content.direct.is_possible = lambda: session.passthrough_refusal is None
             try:
@@ -206,32 +251,36 @@ async def _serve_kernel(mounted: _Mount) -> None:
                 socket_path = runtime_dir.socket_path(settings.mountpoint)
                 await around.start(control.serve, state, socket_path)
                 await around.start(obey_signals, state)
-                mounted.ready()
+                start.ready()
                 around.start_soon(service_manager.give_signs_of_life, state.is_well)
                 around.start_soon(state.stop_when_unmounted)
                 await state.wait_drained_for_stop()
             finally:
                 # Also where something failed: from here on the end has a limit.
                 state.request_stop(drain_timeout_s=settings.drain_timeout_s)
+                if state.is_left:
+                    start.replacing()
                 parts.events.end()
         around.cancel_scope.cancel()
 
 
-def _options(mounted: _Mount) -> MountOptions:
-    settings = mounted.settings
+def mount_options(
+    settings: MountSettings, *, source: str, predecessor: ConnectionState | None
+) -> MountOptions:
     return MountOptions(
         str(settings.mountpoint),
-        source=f"mountfs:{mounted.workspace.name}",
+        source=source,
         read_only=settings.read_only,
         allow_other=settings.allow_other,
         passthrough=settings.passthrough,
         clears_set_id=True,
         device=settings.device,
+        predecessor=predecessor,
     )
 
 
 def _with_control_dir(mounted: _Mount) -> Filesystem:
-    settings, parts, state = mounted.settings, mounted.parts, mounted.state
+    settings, parts, state = mounted.start.settings, mounted.parts, mounted.state
     return overlaid(
         parts.filesystem,
         name=settings.control_dir,

@@ -19,6 +19,10 @@ class DaemonSilent(MountfsError):
     """The daemon of a mount does not answer."""
 
 
+class UpgradeRefused(MountfsError):
+    """A running mount could not be handed over to another version."""
+
+
 class NotReady(MountfsError):
     """The mount answers, and is not to be used: it is being ended."""
 

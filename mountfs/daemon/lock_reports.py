@@ -7,7 +7,8 @@ import trio
 
 from mountfs.daemon.errors import first_of_ours
 from mountfs.daemon.running import LockReport, LockUser, RemoteHolder, shown
-from mountfs.locks.file_locks import FileLocks, FileLockStatistics, LockUse
+from mountfs.locks.file_locks import FileLocks
+from mountfs.locks.statistics import FileLockStatistics, LockUse
 from mountfs.model.errors import MountfsError, NodeNotFound, OperationNotSupported, RemoteUnavailable
 from mountfs.model.ids import Ino, NodeId
 from mountfs.model.remote import LeaseHolder, Remote

@@ -10,6 +10,7 @@ import trio
 
 from mountfs import __version__
 from mountfs.daemon.audits import Audits
+from mountfs.daemon.handover import FreshStart, Handover, Passed
 from mountfs.daemon.lock_reports import LockReports
 from mountfs.daemon.mount_archive import ArchiveParts, MountArchive
 from mountfs.daemon.processes import users_of
@@ -34,9 +35,11 @@ from mountfs.daemon.running import (
     shown,
 )
 from mountfs.daemon.settings import MountSettings
+from mountfs.daemon.upgrading import Upgrading
 from mountfs.kernel import extension
 from mountfs.kernel.session import Session
-from mountfs.locks.file_locks import FileLocks, FileLockStatistics
+from mountfs.locks.file_locks import FileLocks
+from mountfs.locks.statistics import FileLockStatistics
 from mountfs.model.filesystem import LockKind
 from mountfs.model.ids import ROOT_INO
 from mountfs.model.remote import Workspace
@@ -85,7 +88,8 @@ class MountParts(ArchiveParts, Protocol):
 class MountState:
     """`session` is set once the mount is made. `stopping` hears of every stop request and its seconds.
     `apply` makes the parts follow settings that changed. `sent` counts the requests to the workspace, and
-    `latencies` tells how long they took, both by their routes."""
+    `latencies` tells how long they took, both by their routes. `upgrading` is set with `session`; `passed`:
+    what the program before left in this process."""
 
     def __init__(
         self,
@@ -98,6 +102,7 @@ class MountState:
         apply: Callable[[MountSettings], None],
         sent: Mapping[str, int],
         latencies: Mapping[str, Histogram],
+        passed: Passed | None,
     ) -> None:
         self._reloading = Reloading(settings, apply)
         self._workspace = workspace
@@ -111,6 +116,8 @@ class MountState:
         self._stopping = trio.Event()
         self._drain_scope = trio.CancelScope()
         self.session: Session | None = None
+        self.upgrading: Upgrading | None = None
+        self._passed = passed
         self.remedies = MountRemedies(parts)
         self.archive = MountArchive(parts, self.remedies)
 
@@ -123,6 +130,31 @@ class MountState:
     async def reload(self) -> None:
         await self._reloading.reload()
 
+    # Handing over.
+
+    @property
+    def settings(self) -> MountSettings:
+        """Those that count at present."""
+        return self._reloading.settings
+
+    @property
+    def is_ending(self) -> bool:
+        return self._stopping.is_set()
+
+    async def upgrade(self) -> None:
+        assert self.upgrading is not None, "the mount serves"
+        await self.upgrading.leave()
+        self._stopping.set()
+
+    @property
+    def is_left(self) -> bool:
+        """Whether the mount is left to the next process."""
+        return self.upgrading is not None and self.upgrading.is_left
+
+    def handover(self) -> Handover | None:
+        """Return what that goes on with, when everything else has ended; None where the mount ended."""
+        return self.upgrading.handover() if self.upgrading is not None and self.is_left else None
+
     # Stopping.
 
     async def is_well(self) -> bool:
@@ -133,6 +165,9 @@ class MountState:
         )
 
     def request_stop(self, *, drain_timeout_s: float) -> None:
+        """Does nothing where the mount is left to another process: who stops it stops that."""
+        if self.is_left:
+            return
         deadline = trio.current_time() + drain_timeout_s
         if not self._stopping.is_set() or deadline < self._drain_scope.deadline:
             self._drain_scope.deadline = deadline
@@ -140,9 +175,12 @@ class MountState:
         self._stopping.set()
 
     async def wait_drained_for_stop(self) -> None:
-        """Return when a stop was requested and nothing is left to send, or its time is over. What breaks with
-        the end of the mount is logged: an ordinary unmount would have been refused."""
+        """Return when a stop was requested and nothing is left to send, or its time is over; at once where
+        the mount is left to another process. What breaks with the end of the mount is logged: an ordinary
+        unmount would have been refused."""
         await self._stopping.wait()
+        if self.is_left:
+            return
         await self.drain_for_stop()
         mountpoint = self._reloading.settings.mountpoint
         users = await trio.to_thread.run_sync(users_of, mountpoint, abandon_on_cancel=True)
@@ -152,7 +190,7 @@ class MountState:
 
     async def drain_for_stop(self) -> None:
         """Send what is left, up to the time that the stop was given."""
-        if self._drain_scope.cancelled_caught:
+        if self._drain_scope.cancelled_caught or self.is_left:
             return
         deadline = self._drain_scope.deadline
         with trio.CancelScope(deadline=deadline) as self._drain_scope:
@@ -238,6 +276,8 @@ class MountState:
             sent_bytes=parts.uploads.sent_bytes,
             fetched_bytes=parts.content.fetched_bytes,
             pinned=tuple(shown(path) or "." for path in parts.pins.paths()),
+            upgrades=self._passed.upgrades if self._passed is not None else 0,
+            upgrade_failure=self._passed.failure if isinstance(self._passed, FreshStart) else "",
             damaged=tuple(shown(str(path)) for path in self._content_files.set_aside_files()),
         )
 

@@ -11,6 +11,7 @@ import trio
 from mountfs.daemon import ownership
 from mountfs.daemon.audit_trail import AuditTrail
 from mountfs.daemon.event_stream import EventStream
+from mountfs.daemon.handover import Handover
 from mountfs.daemon.hooks import Hooks
 from mountfs.daemon.settings import MountSettings
 from mountfs.filesystem.filesystem import WorkspaceFilesystem
@@ -51,6 +52,7 @@ from mountfs.sync.step_executor import StepExecutor
 from mountfs.sync.unloader import Unloader
 from mountfs.sync.uploads import ContentUploads
 from mountfs.tree.conflicts import Conflicts
+from mountfs.tree.ino_set import InoSet
 from mountfs.tree.remote_changes import RemoteChanges
 from mountfs.tree.tree import MOST_RESIDENT, Tree
 
@@ -239,12 +241,18 @@ class Parts:
             publish_on_close=settings.durability == "remote",
         )
 
-    async def load(self) -> None:
-        """Bring what is pending into memory; the rest comes when it is used."""
+    async def load(self, given: Handover | None = None) -> None:
+        """Bring what is pending into memory, and what programs use where another process served them; the
+        rest comes when it is used."""
+        if given is not None:
+            self.tree.referred = InoSet(given.open.referred)
+            self.locks.take_over(given.locks)
         await self.tree.load(await self.journal.pending(), await self.journal.conflicts())
         self.uploads.load(await self.journal.open_uploads(), self.tree)
         self.locks.adopt(await self.journal.leases())
         await self.pins.load()
+        if given is not None:
+            await self.filesystem.take_over(given.open)
 
     async def start_traffic(self, traffic: trio.Nursery) -> None:
         """Start all that works beside the calls of programs, in the order in which one needs the other; but

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -17,11 +18,15 @@ from mountfs.daemon.processes import ProcessIdentity
 from mountfs.daemon.running import StopReport, shown
 from mountfs.daemon.runtime_dir import MountRecord
 from mountfs.daemon.settings import MountSettings
+from mountfs.daemon.signals import hold_signals
 from mountfs.daemon.traces import traced
 from mountfs.daemon.watchdog import Watchdog
 from mountfs.model.disk import Disk
 from mountfs.model.errors import CacheUnusable
 from mountfs.storage.system_disk import SYSTEM_DISK
+
+if TYPE_CHECKING:
+    from mountfs.daemon.handover import Passed
 
 log = logging.getLogger(__name__)
 
@@ -44,14 +49,22 @@ def prepare_cache_dir(folder: Path) -> None:
 
 
 def run(
-    settings: MountSettings, announce_ready: Callable[[], None], *, disk: Disk = SYSTEM_DISK
+    settings: MountSettings,
+    announce_ready: Callable[[], None],
+    *,
+    successor: str,
+    passed: "Passed | None" = None,
+    disk: Disk = SYSTEM_DISK,
 ) -> StopReport:
-    """Mount, serve until stopped, and leave a record of how it ended.
+    """Mount, serve until stopped, and leave a record of how it ended. Does not return where the mount is
+    handed over: `successor` is the module that this process goes on with then. `passed`: what the program
+    before left, where this one goes on.
 
     `announce_ready` is called once, when the mount answers. Raises one of our errors for whatever goes
     wrong that was foreseen; its cause holds the whole story. An end that hangs is ended by the watchdog.
     """
     runtime_dir.own_dir()  # refused now rather than when everything is up
+    from mountfs.daemon import handover
     from mountfs.daemon.compose import run_mount  # heavy: pyfuse3, httpx, diskcache
 
     _raise_open_files_limit()
@@ -70,9 +83,14 @@ def run(
         watchdog.expect_end(drain_timeout_s)
         service_manager.tell_stopping(drain_timeout_s)
 
+    def replacing() -> None:
+        watchdog.expect_end(0.0)
+        service_manager.tell_reloading("going on as another version")
+
+    serve = partial(run_mount, settings, ready=ready, stopping=stopping, replacing=replacing)
     try:
         with traced(settings):
-            report = trio.run(partial(run_mount, settings, ready=ready, stopping=stopping, disk=disk))
+            report = trio.run(partial(serve, passed=passed, disk=disk))
     except BaseExceptionGroup as group:
         ours = first_of_ours(group)
         if ours is None:
@@ -80,6 +98,10 @@ def run(
         raise ours from group
     finally:
         watchdog.dismiss()
+    if report.handover is not None:
+        hold_signals()
+        descriptors = report.handover.descriptors.all()
+        handover.become(successor, handover.GO_ON, report.handover, descriptors)
     runtime_dir.write_record(replace(record, left_in_journal=report.left_in_journal))
     log.info("unmounted, %d entries left in the journal", report.left_in_journal)
     return report
@@ -95,7 +117,7 @@ def _record(settings: MountSettings) -> MountRecord:
         url=settings.url,
         workspace=settings.workspace,
         drain_timeout_s=settings.drain_timeout_s,
-        brokered=settings.device is not None,
+        brokered=settings.device is not None and not settings.device.made_here,
     )
 
 

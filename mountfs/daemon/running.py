@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from mountfs.daemon.archive import Archive
 from mountfs.model.conflict import Keep
+
+if TYPE_CHECKING:
+    from mountfs.daemon.handover import Handover
 
 
 def shown(text: bytes | str) -> str:
@@ -137,7 +140,8 @@ class Status:
 
     `leases_lost`: how many ended since the start under somebody who relied on them. `pinned`: the files and
     folders that stay in the cache. `sent_bytes`, `fetched_bytes`: content, since the start. `damaged`: the
-    files that keep what the disk spoilt and the workspace did not have.
+    files that keep what the disk spoilt and the workspace did not have. `upgrades`: how often another version
+    was to go on with the mount; `upgrade_failure`: why the last one had to make it anew, and empty else.
     """
 
     workspace_name: str
@@ -162,6 +166,8 @@ class Status:
     sent_bytes: int = 0
     fetched_bytes: int = 0
     damaged: tuple[str, ...] = ()
+    upgrades: int = 0
+    upgrade_failure: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +210,8 @@ class StopReport:
     """How a mount ended."""
 
     left_in_journal: int
+    handover: "Handover | None" = None
+    """What the next process goes on with; None where the mount itself ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +327,16 @@ class RunningMount(Protocol):
     def request_stop(self, *, drain_timeout_s: float) -> None:
         """End the mount in order: drain, unmount, close. Returns at once. A second call with a shorter
         time shortens the drain under way."""
+        ...
+
+    @property
+    def is_left(self) -> bool:
+        """Whether the mount is left to the next process."""
+        ...
+
+    async def upgrade(self) -> None:
+        """Hand the mount over to the installed version, which goes on in this process; returns when it is
+        about to. Raises UpgradeRefused, with nothing changed."""
         ...
 
     async def audit(self, *, deep: bool) -> list[str]:

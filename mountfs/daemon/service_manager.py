@@ -38,8 +38,8 @@ def tell_ready(status: str) -> None:
     tell("READY=1", f"STATUS={status}")
 
 
-def tell_reloading() -> None:
-    tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}", "STATUS=reading the configuration")
+def tell_reloading(status: str = "reading the configuration") -> None:
+    tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}", f"STATUS={status}")
 
 
 def tell_stopping(drain_timeout_s: float) -> None:

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+from typing import Final
 
 import trio
 
@@ -11,6 +12,9 @@ from mountfs.daemon.running import RunningMount
 log = logging.getLogger(__name__)
 
 _LISTENED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+_unheard: Final[list[int]] = []
+"""What came while nobody obeyed."""
 
 
 async def obey_signals(
@@ -22,16 +26,21 @@ async def obey_signals(
 
     SIGHUP reads the configuration again; with a controlling terminal it means that this is gone, and stops
     too.
-    Runs until cancelled. From then on these signals are ignored: the mount is ending, and a signal that cut
-    that short would leave a dead mount behind.
+    Runs until cancelled. From then on these signals are only remembered: the mount is ending, and a signal
+    that cut that short would leave a dead mount behind.
     """
     for number in _LISTENED:
-        signal.signal(number, signal.SIG_IGN)  # what the receiver restores when it is closed
+        signal.signal(number, _remember)  # what the receiver restores when it is closed
     at_terminal = has_terminal()
     stopping = False
     with trio.open_signal_receiver(*_LISTENED) as arriving:
+        while _unheard:
+            signal.raise_signal(_unheard.pop(0))
         task_status.started()
         async for arrived in arriving:
+            if running.is_left:
+                _remember(arrived, None)  # the next process obeys it
+                continue
             if arrived == signal.SIGHUP and not at_terminal:
                 log.info("SIGHUP: reading the configuration again")
                 await running.reload()
@@ -40,6 +49,25 @@ async def obey_signals(
             log.info("%s: stopping, uploads may take %.0f s", signal.Signals(arrived).name, drain_timeout_s)
             running.request_stop(drain_timeout_s=drain_timeout_s)
             stopping = True
+
+
+def _remember(number: int, frame: object) -> None:
+    _unheard.append(number)
+
+
+def hold_signals() -> None:
+    """Let the signals of `obey_signals` wait, those included that came since it ended: for the program that
+    this process is about to become."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _LISTENED)
+    while _unheard:
+        os.kill(os.getpid(), _unheard.pop(0))
+
+
+def admit_held_signals() -> None:
+    """The first thing of that program: from here on they are remembered until somebody obeys."""
+    for number in _LISTENED:
+        signal.signal(number, _remember)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _LISTENED)
 
 
 def has_terminal() -> bool:

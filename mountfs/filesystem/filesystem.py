@@ -11,11 +11,11 @@ from typing import Final
 
 import trio
 
-from mountfs.filesystem import listing
+from mountfs.filesystem import listing, succession
 from mountfs.filesystem.callers import is_in_group, is_privileged
 from mountfs.filesystem.capacity import capacity_of
 from mountfs.filesystem.extended_attributes import ExtendedAttributes
-from mountfs.filesystem.handles import HandleTable, OpenDirectory, OpenFile, is_writing
+from mountfs.filesystem.handles import HandleTable, OpenDirectory, OpenFile, is_mappable, is_writing
 from mountfs.filesystem.local_only_moves import LocalOnlyMoves
 from mountfs.filesystem.locking import LockOperations
 from mountfs.filesystem.strict_opens import StrictOpens
@@ -28,6 +28,7 @@ from mountfs.model.errors import (
     FileExists,
     InvalidArgument,
     IsADirectory,
+    NotADirectory,
     OperationNotPermitted,
     ReadOnlyMount,
 )
@@ -46,6 +47,7 @@ from mountfs.model.filesystem import (
 )
 from mountfs.model.ids import Ino
 from mountfs.model.interruption import interruptible
+from mountfs.model.succession import OpenState
 from mountfs.rules import set_id
 from mountfs.sync.content import FileContent
 from mountfs.sync.publisher import Publisher
@@ -101,6 +103,24 @@ class WorkspaceFilesystem(LockOperations):
         self._directories: HandleTable[OpenDirectory] = HandleTable()
         refresher.when_feed_lost = self._expire_kernel_caches
 
+    # The hand-over to another process.
+
+    def handed_over(self) -> OpenState:
+        """Return what programs have open and the kernel refers to, when nothing of that changes any more;
+        what the journal is to have of it is recorded."""
+        return succession.handed_over(self._tree, self._content, self._files, self._directories)
+
+    async def take_over(self, state: OpenState) -> None:
+        """Go on with what another process served, before the first request and before anything is sent."""
+        await succession.take_over(self._tree, self._content, self._files, self._directories, state)
+
+    def doubt_kernel_caches(self) -> None:
+        """Nobody followed the workspace for a while: the kernel has to ask for everything again."""
+        self._expire_kernel_caches()
+        for file in self._files:
+            if not file.direct:
+                self._kernel.content_changed(file.inode.ino)
+
     # Names.
 
     def cache_times(self, ino: Ino) -> CacheTimes:
@@ -116,7 +136,9 @@ class WorkspaceFilesystem(LockOperations):
 
     async def _directory(self, ino: Ino) -> Inode:
         """Return the directory with its children known and true. Raises NotADirectory, FileNotFound."""
-        directory = self._tree.directory(ino)
+        directory = self._tree.inodes.get(ino) or await self._tree.bring(ino)
+        if not directory.is_directory:
+            raise NotADirectory()
         self._tree.uses.note(directory)
         if not (directory.loaded and self._refresher.is_fresh(directory)):
             with self._tree.uses.keeping(directory):
@@ -146,7 +168,10 @@ class WorkspaceFilesystem(LockOperations):
             self._content.direct.notice(inode)
         if inode.descriptor is not None:
             self._content.count_blocks(inode)
-        return inode.attributes()
+        attributes = inode.attributes()
+        if self._content.direct.may_change_unseen(inode):
+            return attributes._replace(volatile=True)
+        return attributes
 
     def remember(self, ino: Ino) -> None:
         self._tree.get(ino).lookups += 1
@@ -244,7 +269,9 @@ class WorkspaceFilesystem(LockOperations):
     # Attributes.
 
     async def attributes(self, ino: Ino) -> Attributes:
-        return self._attributes(await self._inode(ino))
+        # Asked for most of all: what is in memory costs no further coroutine.
+        inode = self._tree.inodes.get(ino)
+        return self._attributes(inode if inode is not None else await self._tree.bring(ino))
 
     async def set_attributes(self, ino: Ino, change: AttributeChange, handle: Handle | None) -> Attributes:
         if self._read_only:
@@ -351,7 +378,7 @@ class WorkspaceFilesystem(LockOperations):
             await self._content.room.admit(0)
 
     async def _open(self, inode: Inode, flags: int) -> OpenedFile:
-        writing = is_writing(flags)
+        writing, mappable = is_writing(flags), is_mappable(flags)
         await self._content.open(inode)
         try:
             if flags & os.O_TRUNC and inode.size:
@@ -360,11 +387,14 @@ class WorkspaceFilesystem(LockOperations):
                 local_changes.touch(self._tree, inode)
             keep_cache = inode.kernel_epoch == inode.content_epoch
             inode.kernel_epoch = inode.content_epoch
-            direct = self._content.direct.admit(inode, writing=writing)
+            direct = self._content.direct.admit(inode, writing=writing, mappable=mappable)
         except BaseException:
             self._content.close(inode)
             raise
-        handle = self._files.add(OpenFile(inode, writing, direct))
+        handle = self._files.add(OpenFile(inode, writing, mappable, direct))
+        if direct and mappable:
+            # What the kernel knows of before is kept too long from now on.
+            self._kernel.attributes_changed(inode.ino)
         if direct and writing and (inode.sealed is not None or not inode.content_dirty):
             await self._commit_open(handle)
         # Closing a descriptor gives up all record locks of the process on the file.
@@ -437,7 +467,7 @@ class WorkspaceFilesystem(LockOperations):
     async def release(self, handle: Handle) -> None:
         file = self._files.remove(handle)
         inode = file.inode
-        self._content.direct.leave(inode, writing=file.writing, direct=file.direct)
+        self._content.direct.leave(inode, writing=file.writing, mappable=file.mappable, direct=file.direct)
         # Pages of a mapping come after the flush.
         sealed = not inode.writers and local_changes.seal(self._tree, inode)
         self._content.close(inode)

@@ -1,7 +1,7 @@
 """Open files and directories."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -13,10 +13,11 @@ from mountfs.tree.inode import Inode
 
 @dataclass(slots=True)
 class OpenFile:
-    """`direct`: the kernel serves it from the cache file by itself."""
+    """`direct`: the kernel serves it from the cache file by itself. `mappable`: mappings may be written."""
 
     inode: Inode
     writing: bool
+    mappable: bool
     direct: bool
     ahead: ReadAhead = field(default_factory=ReadAhead)
 
@@ -46,6 +47,19 @@ class HandleTable(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         return iter(self._open.values())
 
+    def items(self) -> Iterable[tuple[Handle, T]]:
+        return self._open.items()
+
+    @property
+    def last(self) -> Handle:
+        """The highest number that was given."""
+        return Handle(self._last)
+
+    def go_on(self, opened: Iterable[tuple[Handle, T]], last: Handle) -> None:
+        """Have open what another process opened, under the same numbers, and give only higher ones."""
+        self._open.update(opened)
+        self._last = last
+
     def add(self, opened: T) -> Handle:
         self._last += 1
         handle = Handle(self._last)
@@ -69,3 +83,8 @@ class HandleTable(Generic[T]):
 def is_writing(flags: int) -> bool:
     """Tell whether who opens with these flags may write."""
     return flags & os.O_ACCMODE != os.O_RDONLY
+
+
+def is_mappable(flags: int) -> bool:
+    """Tell whether a shared mapping by a descriptor that was opened so may be written to."""
+    return flags & os.O_ACCMODE == os.O_RDWR

@@ -31,6 +31,7 @@ from mountfs.model.filesystem import (
     RenameFlag,
 )
 from mountfs.model.ids import ROOT_INO, Ino
+from mountfs.model.succession import VirtualNumbers
 
 _T = TypeVar("_T")
 _Answer = Coroutine[Any, Any, _T]
@@ -65,6 +66,15 @@ class OverlaidFilesystem:
         self._name = name
         self._listed = listed
         self._listings_of_root: set[Handle] = set()
+
+    def numbers(self) -> VirtualNumbers:
+        return self._virtual.numbers()
+
+    def go_on(self, numbers: VirtualNumbers, listings: Iterable[tuple[Handle, Ino]]) -> None:
+        """Another process served the mount before, gave these numbers, and left these directories open. What
+        is open in the virtual directory has to be opened anew."""
+        self._virtual.go_on(numbers)
+        self._listings_of_root.update(handle for handle, ino in listings if ino == ROOT_INO)
 
     def _is_fixed(self, parent: Ino, name: bytes) -> bool:
         """Tell whether nothing can be made, changed or removed under this name."""

@@ -23,6 +23,7 @@ from mountfs.model.filesystem import (
     OpenedFile,
 )
 from mountfs.model.ids import ROOT_INO, Ino
+from mountfs.model.succession import VirtualNumbers
 from mountfs.model.virtual import VirtualContent, VirtualDirectory, VirtualNode
 
 FIRST: Final = 1 << 62
@@ -74,6 +75,13 @@ class VirtualTree:
 
     def __len__(self) -> int:
         return len(self._known)
+
+    def numbers(self) -> VirtualNumbers:
+        return VirtualNumbers(Ino(self._last_ino), Handle(self._last_handle))
+
+    def go_on(self, numbers: VirtualNumbers) -> None:
+        """Give higher numbers only than another process did: the kernel may still ask for those."""
+        self._last_ino, self._last_handle = numbers.last_ino, numbers.last_handle
 
     # Names.
 

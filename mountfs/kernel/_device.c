@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "_device.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/uio.h>
@@ -23,6 +24,7 @@ enum {
 #define INIT_EXTENDED (1u << 30)
 #define INIT_HANDLE_KILLPRIV_V2 (1u << 28)
 #define INIT2_PASSTHROUGH (1u << 5)
+#define INIT2_HAS_RESEND (1u << 7)
 #define OPEN_KEEP_CACHE (1u << 1)
 #define OPEN_PASSTHROUGH (1u << 7)
 
@@ -77,6 +79,9 @@ struct wire_backing {
 #define BACKING_CLOSE _IOW(229, 2, uint32_t)
 
 static enum passthrough passthrough;
+static struct negotiation negotiated;
+static int keeps_init_reply;
+static int drops_replies;
 static uint64_t init_unique;
 static uint32_t init_flags_offered;
 static int set_id_is_cleared;
@@ -142,6 +147,9 @@ void observe_request(struct fuse_buf *buffer, int length)
         return;
     init_unique = header.unique;
     init_flags_offered = init.flags;
+    negotiated.request_length = (size_t)length <= sizeof negotiated.request ? (size_t)length : 0;
+    memcpy(negotiated.request, buffer->mem, negotiated.request_length);
+    negotiated.may_resend = init.flags & INIT_EXTENDED && init.flags2 & INIT2_HAS_RESEND;
     if (passthrough == UNSETTLED && !(init.flags & INIT_EXTENDED && init.flags2 & INIT2_PASSTHROUGH))
         passthrough = NOT_OFFERED;
 }
@@ -184,6 +192,20 @@ static void amend_open(struct wire_open_reply *reply, const struct open_reply *w
     }
 }
 
+static ssize_t length_of(const struct iovec *parts, int count)
+{
+    ssize_t length = 0;
+    for (int index = 0; index < count; index++)
+        length += parts[index].iov_len;
+    return length;
+}
+
+static void keep_init_reply(const struct iovec *body)
+{
+    negotiated.reply_length = body->iov_len <= sizeof negotiated.reply ? body->iov_len : 0;
+    memcpy(negotiated.reply, body->iov_base, negotiated.reply_length);
+}
+
 static ssize_t write_device(int device, struct iovec *parts, int count, void *data)
 {
     const struct wire_reply *header = parts[0].iov_base;
@@ -193,12 +215,16 @@ static ssize_t write_device(int device, struct iovec *parts, int count, void *da
         /* Answers are built in memory of libfuse's own, so they may be changed in place. */
         if (init_unique && header->unique == init_unique && last->iov_len >= sizeof(struct wire_init_reply)) {
             amend_init(last->iov_base);
+            keep_init_reply(last);
             init_unique = 0;
         } else if (reply_being_sent && last->iov_len >= sizeof(struct wire_open_reply)) {
             amend_open((void *)((char *)last->iov_base + last->iov_len - sizeof(struct wire_open_reply)),
                        reply_being_sent);
         }
     }
+    /* To a notice, which has no number, nobody waits for an answer. */
+    if (keeps_init_reply || (drops_replies && header->unique))
+        return length_of(parts, count);
     return writev(device, parts, count);
 }
 
@@ -214,6 +240,8 @@ int take_session_device(struct fuse_session *session, int want_passthrough, int 
 {
     int result;
     init_unique = 0;
+    drops_replies = 0;
+    memset(&negotiated, 0, sizeof negotiated);
     set_id_is_cleared = clears_set_id;
     passthrough = want_passthrough ? UNSETTLED : NOT_WANTED;
     result = fuse_session_custom_io(session, &device_io, fuse_session_fd(session));
@@ -225,6 +253,29 @@ int take_session_device(struct fuse_session *session, int want_passthrough, int 
 enum passthrough passthrough_state(void)
 {
     return passthrough;
+}
+
+const struct negotiation *negotiation(void)
+{
+    return &negotiated;
+}
+
+int negotiate_again(struct fuse_session *session, void *request, size_t length)
+{
+    struct fuse_buf buffer = {.size = length, .mem = request};
+    if (length < sizeof(struct wire_request))
+        return -EINVAL;
+    negotiated.reply_length = 0;
+    observe_request(&buffer, (int)length);
+    keeps_init_reply = 1;
+    fuse_session_process_buf(session, &buffer);
+    keeps_init_reply = 0;
+    return negotiated.reply_length ? 0 : -EPROTO;
+}
+
+void drop_replies(void)
+{
+    drops_replies = 1;
 }
 
 void amend_next_reply(const struct open_reply *reply)

@@ -7,6 +7,7 @@
 #endif
 
 #include <fuse_lowlevel.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/queue.h>
 
@@ -36,6 +37,24 @@ enum passthrough { UNSETTLED, NOT_WANTED, NOT_OFFERED, AGREED };
 /* Before the session's first request is read. Returns 0, or an errno below 0.
    clears_set_id: the file system clears set-id bits at writes by itself, so the kernel need not look for them. */
 int take_session_device(struct fuse_session *session, int want_passthrough, int clears_set_id);
+
+/* The request by which the kernel opened the connection, as it came, and what it was answered, without the header. A
+   length is 0 where there is none, or where it is longer than what is known of the protocol.
+   may_resend: the kernel can be asked to send requests again that were read and not answered. */
+struct negotiation {
+    unsigned char request[256], reply[128];
+    size_t request_length, reply_length;
+    int may_resend;
+};
+
+const struct negotiation *negotiation(void);
+
+/* Bring a session of a connection that is open already to where that stands: it handles the request that opened the
+   connection, and its answer goes nowhere but into `negotiation`. Returns 0, or an errno below 0. */
+int negotiate_again(struct fuse_session *session, void *request, size_t length);
+
+/* From here on no request is answered: whatever is done about it, the kernel waits on. */
+void drop_replies(void);
 
 /* UNSETTLED until INIT is answered. */
 enum passthrough passthrough_state(void);

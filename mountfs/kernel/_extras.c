@@ -254,6 +254,49 @@ static PyObject *take_device(PyObject *module, PyObject *arguments)
     Py_RETURN_NONE;
 }
 
+static PyObject *get_negotiation(PyObject *module, PyObject *unused)
+{
+    const struct negotiation *found = negotiation();
+    (void)module, (void)unused;
+    return Py_BuildValue("(y#y#)", (const char *)found->request, (Py_ssize_t)found->request_length,
+                         (const char *)found->reply, (Py_ssize_t)found->reply_length);
+}
+
+static PyObject *may_resend(PyObject *module, PyObject *unused)
+{
+    (void)module, (void)unused;
+    return PyBool_FromLong(negotiation()->may_resend);
+}
+
+static PyObject *renegotiate(PyObject *module, PyObject *arguments)
+{
+    const char *request;
+    Py_ssize_t length;
+    char copy[sizeof(((struct negotiation *)0)->request)];
+    int result;
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "y#", &request, &length))
+        return NULL;
+    if (!session)
+        return PyErr_Format(PyExc_ValueError, "there is no session");
+    if ((size_t)length > sizeof copy)
+        return PyErr_Format(PyExc_ValueError, "no request is as long as this");
+    memcpy(copy, request, length);
+    result = negotiate_again(session, copy, length);
+    if (result < 0) {
+        errno = -result;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    return PyBytes_FromStringAndSize((const char *)negotiation()->reply, negotiation()->reply_length);
+}
+
+static PyObject *leave_unanswered(PyObject *module, PyObject *unused)
+{
+    (void)module, (void)unused;
+    drop_replies();
+    Py_RETURN_NONE;
+}
+
 static PyObject *passthrough_agreed(PyObject *module, PyObject *unused)
 {
     (void)module, (void)unused;
@@ -355,6 +398,10 @@ static PyMethodDef functions[] = {
     {"served_request", served_request, METH_NOARGS, NULL},
     {"interrupted_served", interrupted_served, METH_NOARGS, NULL},
     {"take_device", take_device, METH_VARARGS, NULL},
+    {"negotiation", get_negotiation, METH_NOARGS, NULL},
+    {"may_resend", may_resend, METH_NOARGS, NULL},
+    {"renegotiate", renegotiate, METH_VARARGS, NULL},
+    {"leave_unanswered", leave_unanswered, METH_NOARGS, NULL},
     {"passthrough_agreed", passthrough_agreed, METH_NOARGS, NULL},
     {"open_backing", open_backing, METH_VARARGS, NULL},
     {"close_backing", close_backing, METH_VARARGS, NULL},

@@ -101,6 +101,24 @@ def take_device(passthrough: bool, clears_set_id: bool, /) -> None:
     Raises OSError where libfuse refuses, and ValueError without a session.
     """
 
+def negotiation() -> tuple[bytes, bytes]:
+    """The request by which the kernel opened the connection, and the answer without its header; empty before,
+    or where they are longer than what is known of them."""
+
+def may_resend() -> bool:
+    """Whether the kernel can be asked to send requests again that were read and not answered."""
+
+def renegotiate(request: bytes, /) -> bytes:
+    """Make the session of a connection that is open already go on where that stands, by the request that
+    opened it; return what it would have answered, which the kernel does not get. After `take_device`, before
+    the first request is read.
+
+    Raises OSError where libfuse refuses, and ValueError without a session.
+    """
+
+def leave_unanswered() -> None:
+    """From here on the kernel gets no answer to any request, whoever gives one; notices still go to it."""
+
 def passthrough_agreed() -> bool | None:
     """Whether kernel and mount agreed on passthrough; None before the connection is opened."""
 

@@ -5,12 +5,14 @@ file; while it is open the ordinary way, none may be. It fails an open that brea
 a handle before it asks for its release, so what is remembered here errs only to the safe side.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NewType
 
 from mountfs.model.filesystem import Handle
 from mountfs.model.ids import Ino
+from mountfs.model.succession import BackedInode
 
 BackingId = NewType("BackingId", int)
 """The kernel's name for a backing file, valid in one mount; above 0."""
@@ -86,6 +88,19 @@ class BackingFiles:
             return None
         del self._inodes[ino]
         return inode.backing
+
+    def handed_over(self) -> tuple[BackedInode, ...]:
+        return tuple(
+            BackedInode(ino, each.backing, each.identity, tuple(sorted(each.handles)))
+            for ino, each in self._inodes.items()
+        )
+
+    def take_over(self, backed: Iterable[BackedInode]) -> None:
+        """Go on from what another process handed over, before the first open."""
+        for each in backed:
+            backing = None if each.backing is None else BackingId(each.backing)
+            self._inodes[each.ino] = _OpenInode(backing, each.identity, set(each.handles))
+            self._by_handle.update(dict.fromkeys(each.handles, each.ino))
 
     def _add(self, ino: Ino, handle: Handle, new: _OpenInode) -> None:
         self._inodes.setdefault(ino, new).handles.add(handle)

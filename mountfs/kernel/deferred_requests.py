@@ -46,6 +46,9 @@ class DeferredRequests:
         self._on_interrupt = on_interrupt
         self._waiting: dict[int, trio.CancelScope] = {}
         """By which the work for those that are not answered yet is cancelled."""
+        self._lasting: set[int] = set()
+        """Those of them that must not be begun again by another process."""
+        self._settled = trio.lowlevel.ParkingLot()
         self._nursery: trio.Nursery | None = None
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -64,11 +67,14 @@ class DeferredRequests:
         """Answer the request with what `work` returns, or with the errno of what it raises; EINTR where the
         caller was interrupted, by which `work` is cancelled."""
         if self._is_serving(request):
-            self._spawn(request, name, work)
+            self._spawn(request, name, work, repeatable=False)
 
-    def begin_at_once(self, request: int, name: str, work: Callable[[Callable[[], None]], Rest]) -> None:
+    def begin_at_once(
+        self, request: int, name: str, work: Callable[[Callable[[], None]], Rest], *, repeatable: bool
+    ) -> None:
         """Call `work` now, and answer now where it returns None, or raises. Else the request is answered as
-        by `begin` when what it returned is done; or earlier: as soon as `work` calls what it is given."""
+        by `begin` when what it returned is done; or earlier: as soon as `work` calls what it is given.
+        `repeatable`: while it waits it may be cancelled and begun anew, as if it came now."""
         if not self._is_serving(request):
             return
         try:
@@ -79,7 +85,17 @@ class DeferredRequests:
         if rest is None:
             SUCCESS(request)
         else:
-            self._spawn(request, name, partial(_awaited, rest))
+            self._spawn(request, name, partial(_awaited, rest), repeatable=repeatable)
+
+    async def wait_settled(self) -> None:
+        """Return when all that wait could be begun anew by another process."""
+        await trio.lowlevel.checkpoint()
+        while self._lasting:
+            await self._settled.park()
+
+    @property
+    def is_settled(self) -> bool:
+        return not self._lasting
 
     def _is_serving(self, request: int) -> bool:
         if self._nursery is None or self._nursery.cancel_scope.cancel_called:
@@ -87,8 +103,12 @@ class DeferredRequests:
             return False
         return True
 
-    def _spawn(self, request: int, name: str, work: Callable[[], Awaitable[Answer]]) -> None:
+    def _spawn(
+        self, request: int, name: str, work: Callable[[], Awaitable[Answer]], *, repeatable: bool
+    ) -> None:
         assert self._nursery is not None
+        if not repeatable:
+            self._lasting.add(request)
         self._waiting[request] = trio.CancelScope()
         self._nursery.start_soon(partial(self._answer, request, name, work))
         self._on_arrival()
@@ -103,6 +123,9 @@ class DeferredRequests:
         finally:
             if self._waiting.pop(request, None) is not None:
                 answer(request)
+            self._lasting.discard(request)
+            if not self._lasting:
+                self._settled.unpark_all()
 
     def _succeed(self, request: int) -> None:
         """Answer a request that waits. From here on no interrupt is for it."""

@@ -23,10 +23,12 @@ DETACH: Final = b"detach"
 
 @dataclass(frozen=True, slots=True)
 class HandedDevice:
-    """`broker`: takes the mount away on request; None: nobody does."""
+    """`broker`: takes the mount away on request; None: nobody does, unless `made_here`: an earlier process of
+    this daemon mounted it, so that this one can take it away."""
 
     descriptor: int
     broker: socket.socket | None
+    made_here: bool = False
 
     def unmount(self, *, lazy: bool, limit_s: float) -> bool:
         """Ask for the mount to be taken away. False: busy, refused, nobody there, or no answer in time."""

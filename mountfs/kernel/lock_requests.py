@@ -32,14 +32,19 @@ class LockRequests:
             self._released,
         )
 
-    def _begin(self, request: int, name: str, lock: Callable[[Callable[[], None]], Rest]) -> None:
+    def _begin(
+        self, request: int, name: str, lock: Callable[[Callable[[], None]], Rest], *, unlocks: bool
+    ) -> None:
+        """Who waits for a lock may line up again; an unlock that waits is done already, and waits for the
+        workspace to confirm what was written under the lock."""
+
         def begin(granted: Callable[[], None]) -> Rest:
             rest = lock(granted)
             return rest and partial(self._count_waiting, rest)
 
         _, program = _extras.served_request()
         with asked_by(program):
-            self._requests.begin_at_once(request, name, begin)
+            self._requests.begin_at_once(request, name, begin, repeatable=not unlocks)
 
     async def _count_waiting(self, rest: LockWait) -> None:
         self.waiting += 1
@@ -55,7 +60,7 @@ class LockRequests:
                 Ino(ino), Handle(handle), LockOwner(owner), kind, wait=wait, granted=granted
             )
 
-        self._begin(request, "flock", flock)
+        self._begin(request, "flock", flock, unlocks=bool(operation & fcntl.LOCK_UN))
 
     def _record_lock_arrived(
         self,
@@ -78,7 +83,7 @@ class LockRequests:
                 Ino(ino), Handle(handle), LockOwner(owner), wanted, wait=bool(wait), granted=granted
             )
 
-        self._begin(request, "fcntl lock", lock)
+        self._begin(request, "fcntl lock", lock, unlocks=kind == fcntl.F_UNLCK)
 
     def _record_test_arrived(
         self, request: int, ino: int, owner: int, kind: int, start: int, size: int, pid: int

@@ -20,7 +20,7 @@ _NOTICE_HEADER: Final = struct.Struct("=IiQ")  # fuse_out_header: length, code, 
 _INC_EPOCH: Final = 8
 
 DRAIN_LIMIT_S: Final = 5.0
-"""How long `drained` waits for notices that the kernel holds up."""
+"""How long `drained` and `hold` wait for notices that the kernel holds up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,7 @@ class Notifier:
         self._queue: dict[_Notice, None] = {}  # in order; equal notices that wait are one
         self._armed = False
         self._sending = False
+        self._held = False
         self._thread: threading.Thread | None = None
         self._expiring: _EverythingChanged | None = None
 
@@ -125,6 +126,22 @@ class Notifier:
         self._thread = threading.Thread(target=self._send_all, name="kernel-notifier", daemon=True)
         self._thread.start()
 
+    async def hold(self) -> bool:
+        """Keep what is told until `go_on`. Return whether none is under way; one that the kernel holds up for
+        `DRAIN_LIMIT_S` is."""
+        with self._condition:
+            self._held = True
+        return await trio.to_thread.run_sync(self._is_idle_soon)
+
+    def go_on(self) -> None:
+        with self._condition:
+            self._held = False
+            self._condition.notify_all()
+
+    def _is_idle_soon(self) -> bool:
+        with self._condition:
+            return self._condition.wait_for(lambda: not self._sending, DRAIN_LIMIT_S)
+
     def disarm(self) -> None:
         """Drop what waits, and send nothing any more; at most the notice under way ends later."""
         with self._condition:
@@ -155,7 +172,9 @@ class Notifier:
     def _next(self) -> _Notice | None:
         with self._condition:
             self._sending = False
-            self._condition.wait_for(lambda: self._queue or not self._armed)
+            if self._held:
+                self._condition.notify_all()
+            self._condition.wait_for(lambda: (self._queue and not self._held) or not self._armed)
             if not self._armed:
                 return None
             notice = next(iter(self._queue))

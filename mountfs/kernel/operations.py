@@ -4,8 +4,8 @@ import errno
 import functools
 import logging
 import stat
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import pyfuse3
 import trio
@@ -36,6 +36,11 @@ _R = TypeVar("_R")
 
 _log = logging.getLogger(__name__)
 
+REPEATABLE: Final = frozenset(
+    {"lookup", "getattr", "readlink", "read", "opendir", "readdir", "statfs", "getxattr", "listxattr"}
+)
+"""What may be cancelled while it waits and begun anew: it changes nothing before its last wait."""
+
 
 _Handler = Callable[Concatenate["Operations", _P], Coroutine[Any, Any, _R]]
 
@@ -48,11 +53,13 @@ def _answered(handler: _Handler[_P, _R]) -> _Handler[_P, _R]:
     """
 
     name = handler.__name__
+    lasting = name not in REPEATABLE
 
     @functools.wraps(handler)
     async def guarded(self: "Operations", /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         begun, self.begun = self.begun, None
         began = self.requests.begin(name) if begun is None else begun.began
+        self._lasting += lasting
         try:
             if begun is not None:
                 result: _R = await begun.rest()
@@ -64,6 +71,9 @@ def _answered(handler: _Handler[_P, _R]) -> _Handler[_P, _R]:
             raise FUSEError(self.requests.failed(name, error)) from error
         finally:
             self.requests.end(name, began, args[0] if args else None)
+            self._lasting -= lasting
+            if lasting and not self._lasting:
+                self._settled.unpark_all()
 
     return guarded
 
@@ -88,6 +98,26 @@ class Operations(pyfuse3.Operations):
         self.begun: BegunRequest | None = None
         """The request whose handler pyfuse3 calls next, where it was begun already."""
         self._directories: dict[Handle, Ino] = {}  # open ones: pyfuse3 tells no inode at fsyncdir
+        self._lasting = 0
+        self._settled = trio.lowlevel.ParkingLot()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether every request that is being served could be begun anew by another process."""
+        return not self._lasting
+
+    async def wait_settled(self) -> None:
+        """Return when it is so. Others that come meanwhile are waited for as well."""
+        await trio.lowlevel.checkpoint()
+        while self._lasting:
+            await self._settled.park()
+
+    def open_directories(self) -> tuple[tuple[Handle, Ino], ...]:
+        return tuple(self._directories.items())
+
+    def take_over(self, directories: Iterable[tuple[Handle, Ino]]) -> None:
+        """Go on with what programs opened while another process served them."""
+        self._directories.update(directories)
 
     @_answered
     async def lookup(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> EntryAttributes:

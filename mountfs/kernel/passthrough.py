@@ -7,6 +7,7 @@ thread of pyfuse3's event loop.
 import errno
 import logging
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +16,7 @@ from mountfs.kernel.backing_files import BackingFiles, BackingId, OpenMode
 from mountfs.kernel.requests import OpenReply
 from mountfs.model.filesystem import Handle, OpenedDirectory, OpenedFile
 from mountfs.model.ids import Ino
+from mountfs.model.succession import BackedInode
 
 _log = logging.getLogger(__name__)
 
@@ -106,6 +108,13 @@ class PassthroughFiles:
             _extras.close_backing(unused)
         except OSError as error:  # the release itself has to go on
             _log.warning("the kernel keeps a backing file until the mount ends: %s", error.strerror)
+
+    def handed_over(self) -> tuple[BackedInode, ...]:
+        return self._files.handed_over()
+
+    def take_over(self, backed: Iterable[BackedInode]) -> None:
+        """Go on from what another process handed over: the kernel's numbers live as long as the mount."""
+        self._files.take_over(backed)
 
     def directory_opened(self, opened: OpenedDirectory) -> OpenReply | None:
         """Return what the answer to the open of a directory needs."""

@@ -31,6 +31,7 @@ class EagerRequests:
         self._original = cast("Callable[[], Awaitable[bool]]", pyfuse3._wait_fuse_readable)  # type: ignore[attr-defined]
         self._taken = 0
         self._last = -math.inf
+        self._held: trio.Event | None = None
         _extras.set_pace(LOOK_NS, BURST)
         pyfuse3._wait_fuse_readable = self._wait  # type: ignore[attr-defined]
 
@@ -43,10 +44,25 @@ class EagerRequests:
         """Let every scheduled task begin before the next request is read."""
         self._taken = BURST
 
+    def hold(self) -> None:
+        """Read no request any more until `go_on`: they wait in the kernel."""
+        self._held = self._held or trio.Event()
+
+    def go_on(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            held.set()
+
     def restore(self) -> None:
         pyfuse3._wait_fuse_readable = self._original  # type: ignore[attr-defined]
 
     async def _wait(self) -> bool:
+        readable = await self._wait_readable()
+        while readable and self._held is not None:
+            await self._held.wait()
+        return readable
+
+    async def _wait_readable(self) -> bool:
         read, found_none = _extras.take_count()
         if read:
             self._taken += read

@@ -23,10 +23,11 @@ from mountfs.kernel.notifier import Notifier
 from mountfs.kernel.operations import Operations
 from mountfs.model.errors import FuseUnavailable
 from mountfs.model.filesystem import Filesystem
+from mountfs.model.succession import ConnectionState
 from mountfs.rules.latency import Histogram
 
 if extension.AVAILABLE:
-    from mountfs.kernel import _extras
+    from mountfs.kernel import _extras, connection
     from mountfs.kernel.deferred_requests import DeferredRequests
     from mountfs.kernel.immediate_requests import ImmediateRequests
     from mountfs.kernel.lock_requests import LockRequests
@@ -55,7 +56,8 @@ class MountOptions:
     that are being served may go on before they are cancelled. `passthrough`: let the kernel serve open files
     by itself where it can. `clears_set_id`: the file system clears the set-user-id and set-group-id bits when
     it is told to, and offers no backing file for a file that has them; the kernel then does not ask for file
-    capabilities before each write. `device`: that of a mount which is made already, and who takes it away."""
+    capabilities before each write. `device`: that of a mount which is made already, and who takes it away.
+    `predecessor`: what the process left that served this mount so far, and had its device."""
 
     mountpoint: str
     source: str = SUBTYPE
@@ -65,6 +67,7 @@ class MountOptions:
     passthrough: bool = True
     clears_set_id: bool = False
     device: HandedDevice | None = None
+    predecessor: ConnectionState | None = None
 
 
 class Session:
@@ -83,6 +86,7 @@ class Session:
         self._eager: EagerRequests | None = None
         self._open_files: PassthroughFiles | None = None
         self._mount: mounts.Mount | None = None
+        self._left = False
 
     @property
     def flock_is_forwarded(self) -> bool:
@@ -135,6 +139,24 @@ class Session:
         await self._ended.wait()
 
     def open(self) -> None:
+        place = os.path.abspath(self._options.mountpoint)
+        self.begin(place)
+        self._mount = mounts.mount_at(place)
+        device = None
+        if extension.AVAILABLE:
+            device = _extras.session_fd()
+            self._eager = EagerRequests()
+            if self._mount is not None:
+                mounts.widen_read_ahead(self._mount)
+            if self._options.predecessor is not None:
+                self._take_over(self._options.predecessor, device)
+        self._notifier.arm(device)
+
+    def begin(self, place: str) -> None:
+        """Mount, without serving yet; where the kernel has opened the connection already, go on from there.
+        Raises FuseUnavailable."""
+        if self._options.predecessor is not None and not extension.AVAILABLE:
+            raise FuseUnavailable(f"the open connection cannot be taken over: {extension.REASON}")
         if extension.AVAILABLE:
             self._served = ServedRequests()
             self._deferred = DeferredRequests(
@@ -144,7 +166,6 @@ class Session:
             RangeRequests(self._filesystem, self._deferred)
             SetIdNotices(self._filesystem)
             self._open_files = PassthroughFiles(wanted=self._options.passthrough)
-        place = os.path.abspath(self._options.mountpoint)
         begin = self._served.note_served if self._served else None
         self._operations = Operations(self._filesystem, self._open_files, begin)
         if extension.AVAILABLE:
@@ -155,19 +176,84 @@ class Session:
             pyfuse3.close(unmount=False)
             hint = "run it again in a terminal: libfuse has told the reason on standard error"
             raise FuseUnavailable(f"{place}: mounting failed ({error})", hint=hint) from error
-        self._mount = mounts.mount_at(place)
-        if self._mount is not None and extension.AVAILABLE:
-            mounts.widen_read_ahead(self._mount)
-        device = None
         if extension.AVAILABLE:
-            device = _extras.session_fd()
-            os.set_blocking(device, False)
+            os.set_blocking(_extras.session_fd(), False)
             try:
                 _extras.take_device(self._options.passthrough, self._options.clears_set_id)
             except OSError as error:
                 _log.warning("%s: mounted without passthrough: libfuse refuses (%s)", place, error.strerror)
-            self._eager = EagerRequests()
-        self._notifier.arm(device)
+        if self._options.predecessor is not None:
+            connection.go_on(self._options.predecessor)
+
+    def _take_over(self, predecessor: ConnectionState, device: int) -> None:
+        assert self._operations is not None
+        assert self._open_files is not None
+        if self._mount is not None and self._mount.device_minor != predecessor.device_minor:
+            self._mount = None  # something else is there by now
+        self._open_files.take_over(predecessor.backed)
+        self._operations.take_over(predecessor.directories)
+        connection.ask_for_unanswered(device)
+
+    # The hand-over to another process.
+
+    async def hold(self, limit_s: float) -> str | None:
+        """Read no request any more, and wait until whoever goes on could begin anew all that were read.
+
+        Returns None when it is so; from then on nothing changes by requests. Else, after `limit_s`, what is
+        in the way, and the mount serves on.
+        """
+        if self._eager is None or self._deferred is None or self._operations is None:
+            return extension.REASON
+        self._eager.hold()
+        with trio.move_on_after(limit_s):
+            while not (self._operations.is_settled and self._deferred.is_settled):
+                await self._operations.wait_settled()
+                await self._deferred.wait_settled()
+            if await self._notifier.hold():
+                return None
+        self.go_on()
+        return "programs have calls under way that take too long"
+
+    def go_on(self) -> None:
+        """Serve again after `hold`."""
+        self._notifier.go_on()
+        if self._eager is not None:
+            self._eager.go_on()
+
+    def leave(self) -> None:
+        """After `hold`: answer nothing any more. `end` then leaves the mount to another process."""
+        _extras.leave_unanswered()
+        self._left = True
+        self._serving.cancel()
+
+    def device(self) -> int:
+        """Return another descriptor of the device, by which the mount lasts."""
+        return os.dup(_extras.session_fd())
+
+    @property
+    def handover_hindrance(self) -> str | None:
+        """Why no other process can ever go on with this mount; None: one can."""
+        if not extension.AVAILABLE:
+            return extension.REASON
+        return "something else is mounted over it" if self._mount is None else connection.hindrance()
+
+    def connection(self) -> ConnectionState:
+        """Return where the connection to the kernel stands; only where nothing hinders a handover."""
+        assert self._mount is not None
+        assert self._operations is not None
+        assert self._open_files is not None
+        request, answer = _extras.negotiation()
+        return ConnectionState(
+            self._mount.device_minor,
+            request,
+            answer,
+            self._open_files.handed_over(),
+            self._operations.open_directories(),
+        )
+
+    async def _end_unanswered(self) -> None:
+        with trio.move_on_after(CANCEL_LIMIT_S):
+            await self._ended.wait()
 
     def _target(self, place: str) -> str:
         """What libfuse is to mount at: the place, or by a name of its own a device that is mounted there."""
@@ -190,6 +276,9 @@ class Session:
 
     async def end(self) -> None:
         self._notifier.disarm()
+        if self._left:
+            await self._end_unanswered()
+            return
         if not self._ended.is_set():
             await self._take_down()
             pyfuse3.terminate()
@@ -225,7 +314,7 @@ class Session:
 
     def _unmount(self, mount: mounts.Mount, *, lazy: bool) -> bool:
         device = self._options.device
-        if device is None:
+        if device is None or device.made_here:
             return mounts.unmount(mount, lazy=lazy)
         return device.unmount(lazy=lazy, limit_s=mounts.ANSWER_LIMIT_S)
 

@@ -62,7 +62,7 @@ def entry_attributes(attributes: Attributes, times: CacheTimes) -> pyfuse3.Entry
     entry.st_mtime_ns = attributes.mtime_ns
     entry.st_ctime_ns = attributes.ctime_ns
     entry.entry_timeout = times.entry_s
-    entry.attr_timeout = times.attributes_s
+    entry.attr_timeout = 0.0 if attributes.volatile else times.attributes_s
     return entry
 
 

@@ -29,7 +29,7 @@ _NO_ATTRIBUTES: Final = (0,) * len(_ATTRIBUTES)
 def attributes(found: Found) -> bytes:
     known = found.attributes
     assert known is not None
-    seconds, ns = _span(found.times.attributes_s)
+    seconds, ns = _span(0.0 if known.volatile else found.times.attributes_s)
     return _ATTRIBUTES_REPLY.pack(seconds, ns, 0, *_values(known))
 
 
@@ -39,7 +39,7 @@ def entry(found: Found) -> bytes:
         seconds, ns = _span(times.missing_s)
         return _ENTRY_REPLY.pack(0, 0, seconds, 0, ns, 0, *_NO_ATTRIBUTES)
     entry_s, entry_ns = _span(times.entry_s)
-    attributes_s, attributes_ns = _span(times.attributes_s)
+    attributes_s, attributes_ns = _span(0.0 if known.volatile else times.attributes_s)
     return _ENTRY_REPLY.pack(known.ino, 0, entry_s, attributes_s, entry_ns, attributes_ns, *_values(known))
 
 

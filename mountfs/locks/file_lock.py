@@ -6,7 +6,7 @@ its consequences at once, so that no await lies between a check and the change t
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import trio
@@ -14,7 +14,7 @@ import trio
 from mountfs.model.effect import ASKED_BY
 from mountfs.model.errors import LeaseLost, MountfsError, WouldBlock, WouldDeadlock
 from mountfs.model.filesystem import WHOLE_FILE, ByteSpan, LockHolder, LockKind
-from mountfs.model.ids import Ino
+from mountfs.model.ids import Ino, NodeId
 from mountfs.model.remote import Lease
 from mountfs.rules.lease import CEDABLE, FileLease, LeaseEvent, LeaseState, Turn
 from mountfs.rules.local_locks import LocalLocks, LockRequest, holder_of, span_of
@@ -139,6 +139,26 @@ class FileLock:
     def unused(self) -> bool:
         """Nobody holds it or waits for it, and nothing is left to give back."""
         return not (self.table.is_held or self.table.waiting) and self.lease.state is LeaseState.NONE
+
+    @property
+    def has_granted(self) -> bool:
+        """Somebody holds it, and was told so."""
+        return self.table.is_held and self.lease.state in (LeaseState.HELD, LeaseState.LOCAL)
+
+    def go_on(self, requests: Iterable[LockRequest], lease: tuple[NodeId, Lease, float] | None) -> None:
+        """Begin with what another process granted: these requests, and the lease under them with the time of
+        its grant, None for a file that needs none. To be called before anything else."""
+        for request in requests:
+            self.table.ask(request)
+        self.table.admit()
+        self.lease.apply(LeaseEvent.DEMANDED)
+        if lease is None:
+            self.lease.apply(LeaseEvent.STAYS_LOCAL)
+            return
+        self.lease.node, answer, sent_at = lease
+        self.lease.grant(answer, sent_at)
+        self.lease.apply(LeaseEvent.REFRESHED)
+        self.turn = Turn(self._clock())
 
     # The callers' side
 

@@ -3,14 +3,15 @@
 import logging
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 import trio
 
+from mountfs.locks import succession
 from mountfs.locks.file_lock import Call, FileLock, GiveBack
 from mountfs.locks.lease_agent import LeaseAgent, MountSide
+from mountfs.locks.statistics import FileLockStatistics, LockStatistics, described
 from mountfs.model.errors import LeaseLost, MountEnding, RemoteUnavailable
 from mountfs.model.filesystem import (
     WHOLE_FILE,
@@ -26,10 +27,11 @@ from mountfs.model.filesystem import (
 from mountfs.model.ids import Ino, NodeId
 from mountfs.model.publishing import LeaseMemory, Publishing
 from mountfs.model.remote import KnownLease, Remote
+from mountfs.model.succession import GrantedLocks
 from mountfs.rules.fence import Fence
 from mountfs.rules.flock_table import FlockRequest
 from mountfs.rules.lease import LeaseEvent, LeaseState
-from mountfs.rules.local_locks import LockRequest, holder_of, kind_of
+from mountfs.rules.local_locks import LockRequest, holder_of
 from mountfs.rules.record_table import RecordOwners, RecordRequest
 
 logger = logging.getLogger(__name__)
@@ -39,43 +41,6 @@ FRESH: Final = frozenset({LeaseState.HELD, LeaseState.PUBLISHING})
 
 CHANCE: Final = random.SystemRandom().random
 """Hosts cloned from one image would draw the same numbers from a generator of their own."""
-
-
-@dataclass(frozen=True, slots=True)
-class LockUse:
-    """One that holds a lock, or waits for it, and for how long already."""
-
-    kind: LockKind
-    since_s: float
-    lost: bool = False
-    """The lease ended under it; it was not unlocked or closed since."""
-
-
-@dataclass(frozen=True, slots=True)
-class FileLockStatistics:
-    """The locks of one file in use. `lease_valid_s` is None where no lease is in hand."""
-
-    ino: Ino
-    node: NodeId | None
-    holders: tuple[tuple[LockHolder, LockKind], ...]
-    """A holder of record locks is there once, with the strongest kind that it has."""
-    held: tuple[LockUse, ...]
-    """The holders, in their order."""
-    waiters: tuple[LockUse, ...]
-    waiting: int
-    """Calls that have not got the lock yet, whether they wait for another process or for another host."""
-    lease: LeaseState
-    lease_valid_s: float | None
-    lost: int
-
-
-@dataclass(frozen=True, slots=True)
-class LockStatistics:
-    """`leases_lost` counts, since the start, the leases that ended under somebody who relied on them."""
-
-    files: tuple[FileLockStatistics, ...]
-    leases_held: int
-    leases_lost: int
 
 
 class FileLocks:
@@ -130,6 +95,11 @@ class FileLocks:
         """Losses of locks that are not in use any more."""
         self._remembered: dict[Ino, KnownLease] = {}
         """Leases of an earlier run that are still to be settled."""
+        self._taken_over: set[Ino] = set()
+        """Locks that another process granted, for which no agent works yet."""
+        self._handed_over: set[Ino] = set()
+        """Locks with which another process goes on."""
+        self._tending: dict[Ino, trio.CancelScope] = {}
         self._agents: trio.Nursery | None = None
         self._closing = trio.Event()
         self._idle = trio.Event()
@@ -139,6 +109,8 @@ class FileLocks:
         """Settle what an earlier run of this mount left, in the background; to be called before `run`. Until
         then nothing of these files is committed."""
         for lease in known:
+            if lease.ino in self._taken_over:
+                continue
             lock = self._new_lock(lease.ino)
             lock.yielding = True
             lock.apply(LeaseEvent.REMEMBERED)
@@ -165,6 +137,40 @@ class FileLocks:
             for ino in self._locks:
                 logger.warning("the lock on inode %d could not be given back in time", ino)
             self._closed.set()
+
+    @property
+    def may_hand_over(self) -> bool:
+        """Whether no lock was lost of which its owner is still to learn."""
+        return not any(lock.betrayed for lock in self._locks.values())
+
+    def hand_over(self) -> GrantedLocks:
+        """Return what was granted, for a process that goes on with it; `run` then gives nothing of it back.
+        Who waits for a lock is left out, and so is what `may_hand_over` tells of."""
+        granted = [lock for lock in self._locks.values() if lock.has_granted]
+        self._handed_over = {lock.ino for lock in granted}
+        return GrantedLocks(
+            tuple(
+                succession.held(lock, self._held_since.get(lock.ino, {}), self._clock()) for lock in granted
+            ),
+            tuple(
+                (ino, handle, owner)
+                for ino, handles in self._locked_through.items()
+                for handle, owners in handles.items()
+                for owner in owners
+            ),
+            tuple((ino, handle, owner) for (ino, owner), handle in self._flocked_through.items()),
+        )
+
+    def take_over(self, state: GrantedLocks) -> None:
+        """Go on with what another process of this mount granted; to be called before `adopt` and `run`."""
+        for held in state.files:
+            succession.restore(self._new_lock(held.ino), held)
+            self._held_since[held.ino] = succession.since(held)
+            self._taken_over.add(held.ino)
+        for ino, handle, owner in state.recorded_through:
+            self._locked_through.setdefault(ino, {}).setdefault(handle, set()).add(owner)
+        for ino, handle, owner in state.flocked_through:
+            self._flocked_through[ino, owner] = handle
 
     async def aclose(self) -> None:
         """End `run`, and wait for its end. Cancelling leaves it ending."""
@@ -435,15 +441,24 @@ class FileLocks:
 
     async def _tend(self, lock: FileLock) -> None:
         agent = LeaseAgent(lock, self._side)
+        with trio.CancelScope() as self._tending[lock.ino]:
+            await self._work(agent, lock)
+        del self._tending[lock.ino]
+        del self._locks[lock.ino]
+        self._held_since.pop(lock.ino, None)
+        if lock.ino not in self._handed_over:
+            self._fence.forget(lock.ino)
+        self._lost_before += lock.lease.lost
+        self._note_idle()
+
+    async def _work(self, agent: LeaseAgent, lock: FileLock) -> None:
         known = self._remembered.pop(lock.ino, None)
         if known is not None:
             await agent.adopt(known)
+        if lock.ino in self._taken_over:
+            self._taken_over.discard(lock.ino)
+            await agent.go_on()
         await agent.run()
-        del self._locks[lock.ino]
-        self._held_since.pop(lock.ino, None)
-        self._fence.forget(lock.ino)
-        self._lost_before += lock.lease.lost
-        self._note_idle()
 
     def _former_holder(self, lock: FileLock) -> FileLock | None:
         others = (other for other in self._locks.values() if other is not lock)
@@ -460,7 +475,10 @@ class FileLocks:
     def _close_locks(self) -> None:
         self._closing.set()
         for lock in self._locks.values():
-            lock.close(MountEnding("the mount is ending"))
+            if lock.ino in self._handed_over:
+                self._tending[lock.ino].cancel()
+            else:
+                lock.close(MountEnding("the mount is ending"))
         self._note_idle()
 
     def _note_idle(self) -> None:
@@ -469,21 +487,5 @@ class FileLocks:
 
     def _described(self, lock: FileLock, now: float) -> FileLockStatistics:
         since = self._held_since.get(lock.ino, {})
-        return FileLockStatistics(
-            ino=lock.ino,
-            node=lock.lease.node,
-            holders=tuple(lock.holders.items()),
-            held=tuple(
-                LockUse(kind, now - since.get(holder, now), holder in lock.betrayed)
-                for holder, kind in lock.holders.items()
-            ),
-            waiters=tuple(
-                LockUse(kind_of(call.request), now - since)
-                for call, (ino, since) in self._waiting_since.items()
-                if ino == lock.ino
-            ),
-            waiting=lock.waiting,
-            lease=lock.lease.state,
-            lease_valid_s=lock.lease.term.valid_until - now if lock.lease.in_hand else None,
-            lost=lock.lease.lost,
-        )
+        waiting = [(call, since) for call, (ino, since) in self._waiting_since.items() if ino == lock.ino]
+        return described(lock, since, waiting, now)

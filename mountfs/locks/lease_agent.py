@@ -91,6 +91,10 @@ class LeaseAgent:
         self._side.memory.erase_lease(lock.ino)
         lock.end_turn()
 
+    async def go_on(self) -> None:
+        """Keep a lease that is in hand from the start, and give it back, as `run` does with others."""
+        await self._keep_and_give_back()
+
     async def _recall(self, known: KnownLease) -> None:
         lock, attempt, began = self._lock, 0, self._side.clock()
         while self._state is LeaseState.ADOPTING:

@@ -25,7 +25,8 @@ locks, the descriptors of a process (its table of them) for the other record loc
 class Attributes(NamedTuple):
     """What `stat` shows. `mode` includes the file type; times are in nanoseconds since the epoch.
 
-    `blocks` are of 512 bytes, whatever the file system allocates at once.
+    `blocks` are of 512 bytes, whatever the file system allocates at once. `volatile`: they may change without
+    anybody telling the kernel, which has to ask each time.
     """
 
     ino: Ino
@@ -39,6 +40,7 @@ class Attributes(NamedTuple):
     mtime_ns: int
     ctime_ns: int
     blocks: int = 0
+    volatile: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,11 @@ class Fence:
         """The content is kept elsewhere by now, or the remote had it before the lease was lost."""
         self._condemned.discard(ino)
 
+    @property
+    def is_clear(self) -> bool:
+        """Say whether no lost lease has consequences that are still to come."""
+        return not (self._condemned or self._failing)
+
     # Descriptors
 
     def fail(self, ino: Ino, holder: LockHolder, handles: Iterable[Handle]) -> None:

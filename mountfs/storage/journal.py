@@ -73,6 +73,8 @@ class SqliteJournal:
         self._ino_ceiling = self._next_ino + INO_BLOCK
         database.reserve_inos(self._reader, path, self._ino_ceiling, disk)
         self._gathering = Batch()
+        self._gathered: dict[Ino, EntryRecord | None] = {}
+        """The entries of `_gathering`; only the last record of each becomes a row."""
         self._outstanding: deque[Batch] = deque()
         """What the writer thread has not reported yet, oldest first."""
         self._hand_over_due = False
@@ -121,11 +123,11 @@ class SqliteJournal:
 
     def record(self, *entries: EntryRecord) -> None:
         for entry in entries:
-            self._gathering.entries[entry.ino] = schema.entry_row(entry)
+            self._gathered[entry.ino] = entry
         self._schedule_hand_over()
 
     def erase(self, ino: Ino) -> None:
-        self._gathering.entries[ino] = None
+        self._gathered[ino] = None
         self._schedule_hand_over()
 
     def record_upload(self, upload: OpenUpload) -> None:
@@ -189,6 +191,12 @@ class SqliteJournal:
 
     def _hand_over(self) -> None:
         batch, self._gathering = self._gathering, Batch()
+        if self._gathered:
+            batch.entries = {
+                ino: None if entry is None else schema.entry_row(entry)
+                for ino, entry in self._gathered.items()
+            }
+            self._gathered.clear()
         if batch.is_empty():
             return
         self._handed_over += 1
@@ -200,10 +208,10 @@ class SqliteJournal:
     # Waiting for the disk.
 
     def is_readable(self) -> bool:
-        return self._gathering.is_empty() and self._done == self._handed_over
+        return self._gathering.is_empty() and not self._gathered and self._done == self._handed_over
 
     def unwritten(self) -> set[Ino]:
-        return set(self._gathering.entries).union(*(batch.entries for batch in self._outstanding))
+        return set(self._gathered).union(*(batch.entries for batch in self._outstanding))
 
     async def committed(self) -> None:
         self._hand_over()

@@ -48,6 +48,11 @@ class CacheDirectory:
         self._lock = lock_descriptor
 
     @classmethod
+    def claimed(cls, root: Path, descriptor: int) -> Self:
+        """Go on with the claim of the program that this process was before; see `keep_claim`."""
+        return cls(CacheLayout(root), descriptor)
+
+    @classmethod
     def claim(cls, root: Path) -> Self:
         """Create the directory where missing and claim it. Raises CacheUnusable, CacheInUse."""
         layout = CacheLayout(root)
@@ -73,6 +78,10 @@ class CacheDirectory:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         return cls(layout, descriptor)
+
+    def keep_claim(self) -> int:
+        """Return a descriptor by which the claim lasts beyond `release`."""
+        return os.dup(self._lock)
 
     def release(self) -> None:
         os.close(self._lock)

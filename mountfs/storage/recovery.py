@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 from typing import Final
 
@@ -23,7 +23,7 @@ ORPHANS_CHUNK: Final = 500
 """So many content files are looked up in the journal at once."""
 
 
-def recover(journal: SqliteJournal, content: ContentFiles) -> None:
+def recover(journal: SqliteJournal, content: ContentFiles, *, kept: Collection[Ino] = ()) -> None:
     """Repair what a crash may leave; to be run before the journal is started. Blocks. May be repeated.
 
     Afterwards no deleted entry has a content file, and each file whose content the remote lacks has the size
@@ -31,16 +31,18 @@ def recover(journal: SqliteJournal, content: ContentFiles) -> None:
     compared with it at its first use. Where the host lost its power nothing is compared, as what was not
     synced may be in any state and what was synced may have been written to since. Content that is lost is
     reported as the failure of its entry. Takes time by what was pending or deleted, not by what is known;
-    `orphans` finds the rest. Raises StorageError, CacheUnusable.
+    `orphans` finds the rest. What is `kept` stays as it is: programs have it open, and its state is known.
+    Raises StorageError, CacheUnusable.
     """
-    _remove_deleted(content, journal.unlinked_inos())
-    exposed = journal.exposed_entries()
+    _remove_deleted(content, (ino for ino in journal.unlinked_inos() if ino not in kept))
+    exposed = [entry for entry in journal.exposed_entries() if entry.ino not in kept]
     last_pending = max((entry.pending or 0 for entry in journal.pending_entries()), default=0)
     journal.repair(_looked_at(content, entry, last_pending + 1) for entry in exposed)
     trust_seals = not journal.lost_power
     if not trust_seals:
         log.warning("recovery: the host lost its power or was reset: content is taken as the disk has it")
-    journal.repair(_repaired(content, journal.pending_entries(), trust_seals=trust_seals))
+    pending = (entry for entry in journal.pending_entries() if entry.ino not in kept)
+    journal.repair(_repaired(content, pending, trust_seals=trust_seals))
     journal.begin_use()
 
 

@@ -12,6 +12,9 @@ from mountfs.tree.inode import Inode
 
 PIECE_BYTES: Final = 1024 * 1024
 
+AT_ONCE_BYTES: Final = 128 * 1024
+"""So much is read on the trio thread where that does not block: a thread would cost more."""
+
 
 class ContentChanged(Exception):
     """The file was written to, moved or removed while it was sent: what was sent, if it was, is of no use."""
@@ -51,11 +54,22 @@ class CachedRange:
 
     async def read(self, offset: int, size: int) -> bytes:
         """Return `size` bytes from `offset` within the range on."""
-        content = await trio.to_thread.run_sync(self._read, offset, size)
+        content = self._read_at_once(offset, size) if size <= AT_ONCE_BYTES else None
+        if content is None:
+            content = await trio.to_thread.run_sync(self._read, offset, size)
         self._check_unchanged()
         if len(content) != size:
             raise StorageError(f"{self._inode.path()!r} is shorter in the cache than it should be", errno=5)
         return content
+
+    def _read_at_once(self, offset: int, size: int) -> bytes | None:
+        """Return the bytes where the operating system has them in memory, as of a file just written."""
+        buffer = bytearray(size)
+        try:
+            count = os.preadv(self._descriptor(), [buffer], self._start + offset, os.RWF_NOWAIT)
+        except OSError:
+            return None
+        return bytes(buffer) if count == size else None
 
     def _read(self, offset: int, size: int) -> bytes:
         try:

@@ -237,7 +237,7 @@ class FileContent:
         """The inode may have lost its last use: let it go from the tree, and its content from the disk."""
         if not inode.is_linked and not inode.opens:
             self._tree.drop_if_unneeded(inode)
-            if inode.is_file_there and not inode.sending:
+            if inode.is_file_there and not inode.sending and not inode.lookups:
                 self.upkeep.remove_later(inode.ino)
         else:
             self.upkeep.note_disuse()

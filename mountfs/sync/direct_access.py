@@ -8,11 +8,13 @@ the file's stamp from before the first such write can happen, so that recovery n
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from mountfs.model.entry import ContentStamp
 from mountfs.model.ids import Ino
+from mountfs.model.succession import OpenHandle
 from mountfs.tree import local_changes
 from mountfs.tree.inode import Inode
 from mountfs.tree.tree import Tree
@@ -42,13 +44,15 @@ class DirectAccess:
         self._tree = tree
         self._grown = grown
         self._exposed: dict[Ino, Inode] = {}
+        self._mappable: Counter[Ino] = Counter()
+        """How often files are open directly by descriptors whose mappings may be written to."""
         self.is_possible: Callable[[], bool] = lambda: False
         """Whether the kernel of this mount can; set once it is mounted."""
 
         self.is_affordable: Callable[[], bool] = lambda: True
         """Whether programs may write without being held up."""
 
-    def admit(self, inode: Inode, *, writing: bool) -> bool:
+    def admit(self, inode: Inode, *, writing: bool, mappable: bool) -> bool:
         """Count an open of a file whose content is held; return whether it is a direct one.
 
         Raises StorageError, with nothing counted. Before a direct open for writing is answered, the journal
@@ -64,6 +68,8 @@ class DirectAccess:
         else:
             inode.cached_opens += 1
         inode.writers += writing
+        if direct and mappable:
+            self._mappable[inode.ino] += 1
         if direct and writing and inode.exposed is None:
             self._expose(inode)
             if not inode.unsealed:
@@ -78,12 +84,34 @@ class DirectAccess:
         has_set_id = inode.mode & (stat.S_ISUID | stat.S_ISGID)
         return self.is_possible() and not inode.cached_opens and not has_set_id and inode.has_whole_content()
 
+    def go_on(self, inode: Inode, opens: Iterable[OpenHandle], exposed: ContentStamp | None) -> None:
+        """Count opens that another process admitted, of a file whose content is held; what was written since
+        it had the stamp `exposed` is noticed."""
+        for opened in opens:
+            inode.direct_opens += opened.direct
+            inode.cached_opens += not opened.direct
+            inode.writers += opened.writing
+            if opened.direct and opened.mappable:
+                self._mappable[inode.ino] += 1
+        inode.exposed = exposed
+        if exposed is not None:
+            self._exposed[inode.ino] = inode
+
     def exposed(self) -> list[Inode]:
         """Return the files that programs may be writing to past the daemon."""
         return list(self._exposed.values())
 
-    def leave(self, inode: Inode, *, writing: bool, direct: bool) -> None:
+    def may_change_unseen(self, inode: Inode) -> bool:
+        """Tell whether even the kernel may not notice a write: one to a mapping of the cache file moves the
+        times of that only. Other direct writes make the kernel ask for attributes again."""
+        return inode.ino in self._mappable
+
+    def leave(self, inode: Inode, *, writing: bool, mappable: bool, direct: bool) -> None:
         """Undo what `admit` counted; the content must still be held."""
+        if direct and mappable:
+            self._mappable[inode.ino] -= 1
+            if not self._mappable[inode.ino]:
+                del self._mappable[inode.ino]
         if direct:
             inode.direct_opens -= 1
         else:

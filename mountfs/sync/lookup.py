@@ -19,6 +19,9 @@ than each asked for by its id."""
 NEWS_S: Final = 0.5
 """How long the question for a new node waits until the feed has told of it, whose news then asks nothing."""
 
+TWICE_S: Final = 0.05
+"""How much later another source of news may tell the same."""
+
 HEARD_MOST: Final = 1000
 
 
@@ -56,6 +59,8 @@ class NodeLookup:
         heard = self._heard.setdefault(node, trio.Event())
         with trio.move_on_after(NEWS_S):
             await heard.wait()
+            # Where it is told twice, once more.
+            await trio.sleep(TWICE_S)
         self._heard.pop(node, None)
 
     async def node(self, node: NodeId, *, new_in: NodeId | None = None) -> RemoteNode | None:

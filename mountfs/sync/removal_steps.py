@@ -130,13 +130,22 @@ class RemovalSteps:
             if known is not None and known.is_file_there and _is_older(known, row):
                 await self._refresher.look_at([row.id])
                 known = await self._tree.find_node(row.id)
-            if known is None:
-                kept.append(self._tree.unanswered.get((folder, row.name)))
+            creating = self._tree.unanswered.get((folder, row.name))
+            if known is None and (creating is not None or await self._is_there(row, folder)):
+                kept.append(creating)
+            elif known is None:
+                continue
             elif known.is_linked:
                 kept.append(known)
             elif known.is_directory:
                 kept += await self._kept_below(row.id)
         return kept
+
+    async def _is_there(self, row: RemoteNode, folder: NodeId) -> bool:
+        """Tell whether what was listed lies in the folder now: what was on its way out of it when the listing
+        was made may be settled and forgotten by the time that it is read."""
+        there = await self._refresher.lookup.node(row.id)
+        return there is not None and not there.trashed and there.parent == folder
 
 
 class RemovalLooks:

@@ -53,7 +53,8 @@ class SettingAside:
         Raises ContentChanged, with nothing done, where programs write to it just now; StorageError where our
         disk has no room for the copy; and what the remote says. A crash leaves the file as it was, or both.
         """
-        if not (inode.direct_opens or inode.cached_opens):
+        if not (inode.direct_opens or inode.cached_opens or inode.lookups):
+            # Whoever opens it by its path finds theirs: the kernel has no number of ours at that name.
             self._fence.absolve(inode.ino)
             self._changes.conflicts.step_aside(inode, theirs)
             await self._refresher.look_at([theirs.id])

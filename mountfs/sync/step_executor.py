@@ -304,12 +304,16 @@ class StepExecutor:
         if inode.base is None or inode.base.node != base.node or text in (None, inode.base.text):
             return Outcome.AGAIN
         node = await self._remote.describe(base.node, text)
-        if inode.base is not None and inode.base.node == base.node:
+        # A file that was saved over this one has its node by now, and may be to be told of in other words.
+        owner = self._tree.by_node.get(base.node)
+        if owner is not None and owner.base is not None:
             modified_ns = max(node.modified_ns, 0)
-            self._tree.set_base(inode, replace(inode.base, text=text, modified_ns=modified_ns))
+            self._tree.set_base(owner, replace(owner.base, text=text, modified_ns=modified_ns))
             # An answer that is still to come to an earlier question has the old text.
-            inode.touched_at = trio.current_time()
-            self._tree.save(inode)
+            owner.touched_at = trio.current_time()
+            if owner is not inode:
+                self._tree.mark_pending(owner)
+            self._tree.save(owner)
         if node.text != text:
             log.warning("%r: the workspace does not keep what is told of its attributes", inode.path())
         return Outcome.AGAIN

@@ -79,6 +79,11 @@ class Superseding:
             self._attempts[inode.ino] = _Attempt()
             self._nursery.start_soon(self._supersede, inode, hold, let_go)
 
+    @property
+    def is_busy(self) -> bool:
+        """Say whether any file is still to get another version than it has."""
+        return bool(self._wanted)
+
     def is_under_way(self, inode: Inode) -> bool:
         """Say whether the file is still to get another version than it has."""
         return inode.ino in self._wanted

@@ -4,10 +4,14 @@ from mountfs.model.ids import Ino
 
 
 class InoSet:
-    """Takes one bit for each number up to the highest, whether it is in the set or not."""
+    """Takes one bit for each number up to the highest, whether it is in the set or not. `known`: what
+    `to_bytes` of another set gave."""
 
-    def __init__(self) -> None:
-        self._bits = bytearray()
+    def __init__(self, known: bytes = b"") -> None:
+        self._bits = bytearray(known)
+
+    def to_bytes(self) -> bytes:
+        return bytes(self._bits)
 
     def add(self, ino: Ino) -> None:
         missing = (ino >> 3) + 1 - len(self._bits)

@@ -386,7 +386,10 @@ def set_mode(tree: Tree, inode: Inode, mode: int) -> None:
 
 
 def set_xattr(tree: Tree, inode: Inode, name: bytes, value: bytes) -> None:
-    """Raises StorageError, with ENOSPC where an entry would have more than XATTRS_MAX_BYTES."""
+    """Raises StorageError, with ENOSPC where an entry would have more than XATTRS_MAX_BYTES. A value that it
+    has already changes nothing, not even ctime, as on ext4."""
+    if (name, value) in inode.xattrs:
+        return
     others = tuple((known, kept) for known, kept in inode.xattrs if known != name)
     xattrs = (*others, (name, value))
     if sum(len(known) + len(kept) for known, kept in xattrs) > XATTRS_MAX_BYTES:

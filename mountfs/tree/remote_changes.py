@@ -159,6 +159,8 @@ class RemoteChanges:
             if occupant.base is None and occupant.is_directory and node.kind is NodeKind.FOLDER:
                 self._unite_folders(occupant, node)
                 return None
+            if self._hides(occupant):
+                return None
             if occupant.base is None and occupant.is_file_there and node.kind is NodeKind.FILE:
                 self._note_rival(occupant, node)
                 return None
@@ -181,6 +183,13 @@ class RemoteChanges:
             self._kernel.entry_changed(parent.ino, name)
         self.conflicts.touch(parent)
         return None
+
+    def _hides(self, occupant: Inode) -> bool:
+        """Tell whether what never travels is at the place: under another name it might be sent."""
+        if occupant.base is not None or occupant.unanswered or not self._tree.stays_here(occupant):
+            return False
+        self._tree.hiding.add(occupant.ino)
+        return True
 
     def _record(self, node: RemoteNode, parent: Inode, name: bytes) -> EntryRecord:
         told = self._told(node)

@@ -20,7 +20,7 @@ from mountfs.rules.steps import Situation
 from mountfs.tree.alike import AlikeNames, DisplacedPlaces, Place
 from mountfs.tree.folder_uses import FolderUses
 from mountfs.tree.ino_set import InoSet
-from mountfs.tree.inode import Inode
+from mountfs.tree.inode import NEVER, Inode
 from mountfs.tree.open_uploads import OpenUploads
 
 MOST_RESIDENT: Final = 30_000
@@ -49,6 +49,9 @@ class Tree:
         self.by_node: dict[NodeId, Inode] = {}
         self.pending: dict[Ino, Inode] = {}
         self.kept: dict[Ino, Inode] = {}
+        self.hiding: set[Ino] = (
+            set()
+        )  # of `kept`: what the remote has at their places shows when they are gone
         self.local_only = LocalOnly()
         self.happenings = Happenings()
         self.shares_attributes = True
@@ -84,8 +87,8 @@ class Tree:
         self._loading: dict[Ino, trio.Event] = {}
         self._reading = 0
         self._unloads = 0
-        self._referred = InoSet()
-        """What is not in memory but known to the kernel."""
+        self.referred = InoSet()
+        """What is not in memory but known to the kernel; set before `load` to what another process knew."""
         self._erased: set[Ino] = set()
         """Erased in memory, but what is read from the journal may still have them."""
 
@@ -148,9 +151,9 @@ class Tree:
             parent.children[inode.name] = inode
             self.alike.add(parent, inode.name)
             self.uses.note(parent)
-        if inode.ino in self._referred:
+        if inode.ino in self.referred:
             inode.lookups = 1
-            self._referred.discard(inode.ino)
+            self.referred.discard(inode.ino)
         self.insert(inode)
         if inode.is_symlink and inode.base is None and inode.pending is None:
             # From a time when nobody was told of symlinks.
@@ -242,11 +245,11 @@ class Tree:
         self.knows_more_nodes = True
         self._unloads += 1
         if is_referred:
-            self._referred.add(ino)
+            self.referred.add(ino)
 
     def forget_reference(self, ino: Ino) -> None:
         """The kernel knows this entry no more, which is not in memory."""
-        self._referred.discard(ino)
+        self.referred.discard(ino)
 
     # Finding.
 
@@ -331,6 +334,9 @@ class Tree:
             self.alike.remove(parent, inode.name)
             if inode.is_directory and parent.subfolders is not None:
                 parent.subfolders -= 1
+            if inode.ino in self.hiding:
+                self.hiding.discard(inode.ino)
+                parent.listed_at = NEVER
         inode.parent = None
 
     def set_base(self, inode: Inode, base: Base | None) -> None:
@@ -431,9 +437,7 @@ class Tree:
             return True
         if not self.local_only:
             return False
-        if inode.parent.ino in self.kept:
-            return True
-        return self.local_only.matches(inode.path(), is_directory=inode.is_directory)
+        return self.would_stay_here(inode.parent, inode.name, is_directory=inode.is_directory)
 
     def would_stay_here(self, parent: Inode, name: bytes, *, is_directory: bool) -> bool:
         """As `stays_here` for an entry that had this name in this directory."""

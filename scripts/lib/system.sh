@@ -2,6 +2,12 @@
 
 packages=(fuse3 libfuse3-dev pkg-config gcc libc6-dev python3-venv python3-dev)
 
+# What the test suite runs on mounts, beyond what every Debian has, by the program that shows whether it is there.
+declare -A programs_of_tests=(
+    [bash]=bash [git]=git [groff]=groff [make]=make [npm]=npm [patch]=patch [perl]=perl [rg]=ripgrep [rsync]=rsync
+    [systemd-analyze]=systemd [vim]=vim
+)
+
 has_package() {
     case $1 in
         fuse3) command -v fusermount3 ;;
@@ -47,6 +53,16 @@ ensure_system_packages() {
     for package in "${missing[@]}"; do
         has_package "$package" || fail "$package is still missing after its installation (Python 3.11 or newer is needed)"
     done
+}
+
+# Programs that tests run; without one of them its tests are skipped, and say so.
+ensure_programs_of_tests() {
+    local missing=() program
+    for program in "${!programs_of_tests[@]}"; do
+        command -v "$program" >/dev/null || missing+=("${programs_of_tests[$program]}")
+    done
+    [ "${#missing[@]}" -eq 0 ] && return 0
+    (install_packages "${missing[@]}") || say "NOT TESTED, as these are missing: ${missing[*]}"
 }
 
 install_packages() {

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from scripts.posix import tree_exerciser
+from scripts.posix import racer, tree_exerciser
 from scripts.posix.cases import CASES
 from scripts.posix.comparing import differences
 from scripts.posix.exerciser import Exerciser, Mismatch
@@ -23,6 +23,8 @@ FILE_OPERATIONS = 1000
 
 TREE_OPERATIONS = 2000
 """So many are done in one tree, before and after a remount, then the second mount reads it."""
+
+RACERS = 4
 
 ARRIVAL_S = 60.0
 SHOWN = 20
@@ -88,6 +90,27 @@ def _tree_difference(mount: Mounted, planned: Sequence[Operation], name: str) ->
         return found
 
 
+def run_race(mount: Mounted, operations: int, seed: str) -> int:
+    """Let several processes work on one tree at once; return how much of what came of it is wrong."""
+    here, there = mount.first / "race", mount.second / "race"
+    with tree_exerciser.empty_folders(here):
+        wrong = [
+            f"{error}, {count} times" for error, count in racer.race(here, seed, operations, RACERS).items()
+        ]
+        wrong += racer.broken(here)
+        before = tree_exerciser.tree(here)
+        mount.remount()
+        if tree_exerciser.tree(here) != before:
+            wrong.append("another tree after the remount")
+        mount.sync()
+        expected = tree_exerciser.tree(here, shared_only=True)
+        found = _await(lambda: tree_exerciser.tree(there, shared_only=True) == expected)
+        wrong += [] if found is None else [found]
+    for line in wrong:
+        print(f"  seed {seed}: racers: {line}", flush=True)
+    return len(wrong)
+
+
 def _print_shrunk(mount: Mounted, planned: Sequence[Operation], name: str) -> None:
     """Print the operations that are enough to fail, where they do so without a remount and a second mount."""
     attempts = itertools.count()
@@ -128,6 +151,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/torture-posix", description=__doc__)
     parser.add_argument("--operations", type=int, default=20_000, help="random ones on files, on each mount")
     parser.add_argument("--tree-operations", type=int, default=10_000, help="random ones on trees, alike")
+    parser.add_argument("--race-operations", type=int, default=10_000, help="of several processes at once")
     parser.add_argument("--seed", default=str(random.randrange(10**9)))
     parser.add_argument("cases", nargs="*", help="of scripts/posix/cases; default: all")
     options = parser.parse_args()
@@ -142,10 +166,12 @@ def main() -> int:
             began = time.monotonic()
             wrong += (failed := exercise(mount, options.operations, options.seed))
             wrong += (trees := exercise_trees(mount, options.tree_operations, options.seed))
+            wrong += (races := run_race(mount, options.race_operations, options.seed))
             took = time.monotonic() - began
             print(
-                f"  {options.operations} random operations on files and {options.tree_operations} on trees in"
-                f" {took:.0f} s, {failed} files and {trees} trees wrong",
+                f"  {options.operations} random operations on files, {options.tree_operations} on trees and"
+                f" {options.race_operations} of several processes at once in {took:.0f} s:"
+                f" {failed} files, {trees} trees and {races} outcomes of the race wrong",
                 flush=True,
             )
             mount.sync()

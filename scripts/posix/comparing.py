@@ -6,7 +6,7 @@ import shutil
 import traceback
 from pathlib import Path
 
-from scripts.posix.cases import CASES
+from scripts.posix.cases import CASES, Case
 from scripts.posix.notes import Notes, Place
 
 Line = tuple[str, str]
@@ -16,6 +16,14 @@ def noted(case: str, top: Path) -> list[Line]:
     """Run the case in a new directory below `top`, which is removed afterwards, and return its notes."""
     folder = top / case.replace(".", "-")
     folder.mkdir()
+    lines = noted_in(CASES[case], folder)
+    folder.chmod(0o755)
+    shutil.rmtree(folder)
+    return lines
+
+
+def noted_in(case: Case, folder: Path) -> list[Line]:
+    """Run a case in a directory that is there, in a process of its own."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -27,16 +35,14 @@ def noted(case: str, top: Path) -> list[Line]:
     with os.fdopen(reader, "rb") as told:
         lines = [(label, outcome) for label, outcome in json.loads(told.read())]
     os.waitpid(child, 0)
-    folder.chmod(0o755)
-    shutil.rmtree(folder)
     return lines
 
 
-def _run(case: str, folder: Path) -> list[Line]:
+def _run(case: Case, folder: Path) -> list[Line]:
     notes = Notes()
     os.umask(0o022)
     try:
-        CASES[case](Place(folder), notes)
+        case(Place(folder), notes)
     except BaseException:
         notes.lines.append(("the case itself", traceback.format_exc()))
     return [(label, outcome.replace(str(folder), "TOP")) for label, outcome in notes.lines]
@@ -44,7 +50,11 @@ def _run(case: str, folder: Path) -> list[Line]:
 
 def differences(case: str, mount: Path, plain: Path) -> list[str]:
     """Return a line for each note of the case that is another on the mount than on the plain directory."""
-    here, there = noted(case, mount), noted(case, plain)
+    return differing(noted(case, mount), noted(case, plain))
+
+
+def differing(here: list[Line], there: list[Line]) -> list[str]:
+    """Return a line for each note that is another on the mount, which comes first."""
     found = [
         f"{number}: {label}: {seen} on the mount, {expected} on the plain directory"
         for number, ((label, seen), (_, expected)) in enumerate(zip(here, there, strict=False))

@@ -46,15 +46,22 @@ class Notes:
         """Note all that `stat` tells and that is the same on every file system."""
         self(label, lambda: status_fields(os.stat(path, follow_symlinks=follow or isinstance(path, int))))
 
-    def by_user(self, user: int, case: "Callable[[Notes], None]", *, group: int | None = None) -> None:
-        """Run a part of a case as another user, who is in no further group, in a process of its own."""
+    def by_user(
+        self,
+        user: int,
+        case: "Callable[[Notes], None]",
+        *,
+        group: int | None = None,
+        groups: tuple[int, ...] = (),
+    ) -> None:
+        """Run a part of a case as another user, who is in these further groups, in a process of its own."""
         reader, writer = os.pipe()
         child = os.fork()
         if child == 0:
             os.close(reader)
             notes = Notes()
             try:
-                os.setgroups([])
+                os.setgroups(groups)
                 os.setresgid(*[user if group is None else group] * 3)
                 os.setresuid(user, user, user)
                 case(notes)
@@ -67,6 +74,25 @@ class Notes:
             lines = json.loads(told.read())
         os.waitpid(child, 0)
         self.lines += [(f"user {user}: {label}", outcome) for label, outcome in lines]
+
+    def by_child(self, label: str, work: "Callable[[Notes], None]") -> None:
+        """Run a part of a case in a process of its own, and note how that ended: it may die by a signal."""
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(reader)
+            notes = Notes()
+            try:
+                work(notes)
+            except BaseException as error:
+                notes.lines.append(("failed", repr(error)))
+            os.write(writer, json.dumps(notes.lines).encode())
+            os._exit(0)
+        os.close(writer)
+        with os.fdopen(reader, "rb") as told:
+            lines = json.loads(told.read() or b"[]")
+        self.lines += [(f"{label}: {what}", outcome) for what, outcome in lines]
+        self.value(f"{label}: ended", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def status_fields(found: os.stat_result) -> dict[str, object]:

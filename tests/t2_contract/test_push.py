@@ -21,6 +21,7 @@ from tests.t2_server.serving import ServerThread
 NODE = "2aaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 FRAME = '{"response":"activity","activity":["storage:2-AAAAAAAAAAAAAAAAAAAAAAAAAAAA","members"]}'
 SETTINGS = FastioSettings(patience_s=5, attempts=2, socket_quiet_s=0.2, socket_answer_s=0.2)
+PATIENT = FastioSettings(patience_s=20)
 MINTED = {"result": True, "token": "of-the-channel"}
 NO_ROUTE = {"result": False, "error": {"code": 9992, "text": "no such route"}}
 DENIED = {"result": False, "error": {"code": 10011, "text": "no credential"}}
@@ -207,7 +208,7 @@ def test_channel_is_beside_the_api(base: str, address: str) -> None:
 )
 async def test_every_kind_of_server_tells(tmp_path: Path, switches: tuple[str, ...]) -> None:
     with ServerThread(tmp_path / "data", *switches) as server:
-        service = FastioService(server.url, server.token(), settings=SETTINGS)
+        service = FastioService(server.url, server.token(), settings=PATIENT)
         remote = service.remote((await service.find_workspace("main")).id)
         with trio.fail_after(60):
             async with remote.pushed() as told:
@@ -220,7 +221,7 @@ async def test_every_kind_of_server_tells(tmp_path: Path, switches: tuple[str, .
 
 async def test_absent_channel_is_told_by_the_server(tmp_path: Path) -> None:
     with ServerThread(tmp_path / "data", "websocket=absent") as server:
-        service = FastioService(server.url, server.token(), settings=SETTINGS)
+        service = FastioService(server.url, server.token(), settings=PATIENT)
         with pytest.raises(NotOffered):
             await first(service.remote((await service.find_workspace("main")).id))
         await service.aclose()

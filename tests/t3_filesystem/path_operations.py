@@ -94,7 +94,8 @@ class PathOperations:
 
     async def stat(self, path: str) -> Attributes:
         async with self._looked_up(path) as ino:
-            return await self.filesystem.attributes(ino)
+            # How the kernel is to be told of them is none of them.
+            return (await self.filesystem.attributes(ino))._replace(volatile=False)
 
     async def exists(self, path: str) -> bool:
         try:

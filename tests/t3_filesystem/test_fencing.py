@@ -9,7 +9,7 @@ import trio
 
 from mountfs.model.errors import AccessDenied, ContentSetAside, LeaseLost, RequestRefused
 from mountfs.model.filesystem import LockKind, LockOwner
-from mountfs.model.ids import NodeId
+from mountfs.model.ids import ROOT_INO, NodeId
 from mountfs.remotes.memory import MemoryWorkspace
 from mountfs.sync.cached_range import ContentChanged
 from tests.t3_filesystem.conftest import Mounting
@@ -433,3 +433,19 @@ async def test_a_lock_can_be_taken_at_once_after_the_restart(
     assert workspace.files()["a"] == await program.file.read() == b"ours"
     await program.unlock()
     await program.close()
+
+
+async def test_a_number_that_the_kernel_has_at_the_path_leads_to_theirs(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    """Else a program that opens the path just then would lock, and change, the conflict copy."""
+    workspace.put("a", b"old")
+    await mount.catch_up()
+    ino = (await mount.filesystem.lookup(ROOT_INO, b"a")).ino
+    await mount.write("a", b"ours")
+    workspace.put("a", b"theirs")
+    await mount.settle()
+    opened = await mount.filesystem.open(ino, os.O_RDONLY)
+    assert await mount.filesystem.read(opened.handle, 0, 100) == b"theirs"
+    await mount.filesystem.release(opened.handle)
+    assert aside(workspace) == [b"ours"]

@@ -148,6 +148,33 @@ async def test_what_others_made_there_is_an_ordinary_entry(
     assert workspace.trash_names() == []
 
 
+@pytest.mark.parametrize("kind", ["file", "directory"])
+async def test_what_is_kept_here_hides_what_others_made_at_its_place_until_it_goes(
+    keeping: WorkspaceMount, workspace: MemoryWorkspace, kind: str
+) -> None:
+    """Set aside under another name it might match no pattern, and be sent."""
+    if kind == "file":
+        await keeping.write("notes.tmp", b"ours")
+    else:
+        await keeping.mkdir("notes.tmp")
+        await keeping.write("notes.tmp/file", b"ours")
+    workspace.put("notes.tmp", b"theirs")
+    for cleanly in (True, False):
+        await keeping.catch_up()
+        await keeping.settle()
+        assert await keeping.listdir("") == ["notes.tmp"]
+        assert await keeping.read("notes.tmp" if kind == "file" else "notes.tmp/file") == b"ours"
+        assert workspace.files() == {"notes.tmp": b"theirs"}
+        await keeping.restart(cleanly=cleanly)
+    await keeping.listdir("")
+    await keeping.rename("notes.tmp", "moved.tmp")
+    assert sorted(await keeping.listdir("")) == ["moved.tmp", "notes.tmp"]
+    assert await keeping.read("notes.tmp") == b"theirs"
+    await keeping.settle()
+    assert workspace.files() == {"notes.tmp": b"theirs"}
+    assert keeping.tree.conflicts == {}
+
+
 async def test_changed_patterns_count_from_the_next_start(
     mounting: Mounting, workspace: MemoryWorkspace
 ) -> None:

@@ -176,6 +176,32 @@ async def test_a_lease_is_not_passed_on_after_the_host_slept(autojump_clock: Moc
         assert world.a.locks.statistics().leases_lost == 1
 
 
+async def test_a_close_after_the_host_slept_passes_nothing_on(autojump_clock: MockClock) -> None:
+    asleep_s = 0.0
+    got: list[int] = []
+    async with running(clock=lambda: trio.current_time() + asleep_s) as (world, nursery):
+
+        async def lock_record(number: int, start: int) -> None:
+            lock = RecordLock(EXCLUSIVE, ByteSpan(start, start + 1), pid=number)
+            locks = world.a.locks
+            await done(partial(locks.lock_record, FILE, handle(number), owner(number), lock, wait=True))
+            got.append(number)
+
+        await lock_record(1, 0)
+        await lock_record(2, 5)
+        nursery.start_soon(lock_record, 3, 0)
+        await wait_all_tasks_blocked()
+        asleep_s = 3600.0
+        world.workspace.drop_leases()
+        await world.b.take(1, wait=False)
+        world.a.locks.drop_records(FILE, owner(1))
+        await wait_all_tasks_blocked()
+        assert got == [1, 2]
+        world.a.locks.drop_records(FILE, owner(2))
+        await world.b.unlock(1)
+        await eventually(lambda: got == [1, 2, 3], limit_s=5)
+
+
 @pytest.mark.parametrize("way", ["use", "unlock", "take"])
 async def test_whoever_comes_first_after_the_host_slept_is_told(autojump_clock: MockClock, way: str) -> None:
     asleep_s = 0.0

@@ -6,6 +6,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from mountfs.model.ids import NodeId
 from mountfs.model.node import RemoteNode
 from mountfs.remotes.memory import MemoryWorkspace
 from tests.t3_filesystem.workspace_mount import WorkspaceMount, workspace_contents
@@ -174,3 +175,34 @@ async def test_file_moves_into_a_new_folder_that_has_its_name(
     await mount.mkdir("a/c")
     await mount.rename("b", "a/c/d")
     await _check(mount, workspace, {"a": None, "a/c": None, "a/c/d": b"content"})
+
+
+async def test_removed_folder_does_not_come_back_for_a_file_that_was_still_listed_in_it(
+    mount: WorkspaceMount, workspace: MemoryWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file's deletion is on its way when the folder is listed, and over when the listing is read."""
+    await mount.mkdir("d")
+    await mount.write("d/file", b"content")
+    await mount.settle()
+    mount.remote.hang("trash")
+    file = mount.inode("d/file")
+    await mount.unlink("d/file")
+    mount.parts.sender.expedite([file])
+    await mount.remote.wait_hanging("trash")
+    answered, act, listed = trio.Event(), mount.memory.list_folder, trio.Event()
+
+    async def late(folder: NodeId) -> list[RemoteNode]:
+        rows = await act(folder)
+        listed.set()
+        await answered.wait()
+        return rows
+
+    monkeypatch.setattr(mount.memory, "list_folder", late)
+    folder = mount.inode("d")
+    await mount.rmdir("d")
+    mount.parts.sender.expedite([folder])
+    await listed.wait()
+    mount.remote.release("trash")
+    await mount.wait_until(lambda: file.base is None)
+    answered.set()
+    await _check(mount, workspace, {})

@@ -206,3 +206,25 @@ async def test_answer_from_before_a_change_does_not_take_it_back(
     await mount.settle()
     await mount.parts.refresher._adopt(late, asked)
     assert await mode(mount, "file") == 0o755
+
+
+async def test_bit_that_is_on_its_way_is_none_of_the_file_that_is_saved_over_it(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    await mount.write("file", b"old")
+    await mount.settle()
+    mount.remote.hang("describe")
+    await chmod(mount, "file", 0o755)
+    mount.parts.sender.expedite(list(mount.tree.pending.values()))
+    await mount.remote.wait_hanging("describe")
+    await mount.write("new", b"new")
+    await mount.rename("new", "file")
+    mount.parts.sender.expedite(list(mount.tree.pending.values()))
+    await mount.wait_until(lambda: mount.inode("file").pending is None)
+    mount.remote.release()
+    for _ in range(2):
+        await mount.settle()
+        await mount.catch_up()
+        assert await mode(mount, "file") == 0o644
+    assert text(workspace, "file") == ""
+    assert workspace.files() == {"file": b"new"}

@@ -68,6 +68,7 @@ async def test_what_does_not_fit_is_parked_and_goes_when_it_fits(tmp_path: Path,
             await here.write("d/refused", b"3")
         else:
             await here.write("sent", b"1")
+            await here.settle()
             await here.write("refused", b"3")
         await here.settle()
         refused = "d/refused" if switch == "max_depth=1" else "refused"

@@ -2,15 +2,19 @@
 
 import os
 import shutil
+import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
-from scripts.posix.cases import CASES
-from scripts.posix.comparing import differences
+from scripts.posix import racer, tree_exerciser
+from scripts.posix.cases import CASES, read_only
+from scripts.posix.clock import let_a_step_pass
+from scripts.posix.comparing import differences, differing, noted_in
 from scripts.posix.exerciser import Exerciser
 from scripts.posix.syscalls import RENAME_EXCHANGE, renameat2
 from tests.t5_kernel.mounted import Mount, World
@@ -20,7 +24,7 @@ pytestmark = [
     pytest.mark.skipif(os.getuid() != 0, reason="NOT TESTED: acting as several users needs root"),
 ]
 
-EVERY_BYTE_BY_THE_DAEMON = ("content", "ranges", "open_files")
+EVERY_BYTE_BY_THE_DAEMON = ("content", "ranges", "open_files", "descriptors", "mapped", "moved_times")
 """The modules of cases that are also run on a mount without passthrough."""
 
 
@@ -65,9 +69,19 @@ def sides(open_folder: Path) -> Iterator[dict[bool, Sides]]:
         world.clean_up()
 
 
-def _runs() -> list[tuple[str, bool]]:
+LONG = (
+    *("kinds.every_kind_over_every_kind", "moved_times.of_attributes", "moved_times.of_renames"),
+    *("users.changing_the_group", "users.set_id_bits_at_a_change", "users.sticky_directories"),
+)
+"""Cases of very many operations."""
+
+
+def _runs() -> list[ParameterSet]:
     ordinary = [case for case in CASES if case.partition(".")[0] in EVERY_BYTE_BY_THE_DAEMON]
-    return [(case, True) for case in CASES] + [(case, False) for case in ordinary]
+    return [
+        pytest.param(case, passthrough, marks=[pytest.mark.long] if case in LONG else [])
+        for case, passthrough in (*((case, True) for case in CASES), *((case, False) for case in ordinary))
+    ]
 
 
 @pytest.mark.parametrize(("case", "passthrough"), _runs())
@@ -87,6 +101,69 @@ def test_random_operations_on_a_file_are_those_on_bytes_in_memory(
         run = Exerciser(side.mount.place / "file", "20261127")
         run.run(300)
         run.close()
+
+
+@pytest.mark.parametrize("passthrough", [True, False])
+def test_processes_that_race_get_no_error_but_those_of_posix(
+    passthrough: bool, sides: dict[bool, Sides]
+) -> None:
+    """The long form is scripts/torture-posix."""
+    side = sides[passthrough]
+    top = side.mount / f"race-{passthrough}"
+    with side.world.bounded(), tree_exerciser.empty_folders(top):
+        assert racer.race(top, "20261127", 1200, 3) == {}
+        assert racer.broken(top) == []
+
+
+def test_a_read_only_mount_is_as_a_read_only_file_system(
+    sides: dict[bool, Sides], file_system: Callable[[str], object], open_folder: Path
+) -> None:
+    writing = sides[True].mount
+    read_only.prepare(writing / "read-only")
+    read_only.prepare(open_folder / "memory" / "read-only")
+    writing.sync()
+    mount = sides[True].world.mount("read-only", read_only=True, allow_other=True)
+    file_system("remount,ro")
+    try:
+        with sides[True].world.bounded():
+            here = noted_in(read_only.every_change, mount / "read-only")
+            there = noted_in(read_only.every_change, open_folder / "memory" / "read-only")
+        assert differing(here, there) == []
+    finally:
+        mount.umount()
+
+
+@pytest.fixture
+def file_system(open_folder: Path) -> Iterator[Callable[[str], object]]:
+    """Mount an empty file system at `memory`; return a function that mounts it again with other options."""
+    place = open_folder / "memory"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", place], check=True)
+    try:
+        yield lambda options: subprocess.run(["mount", "-o", options, place], check=True)
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+@pytest.mark.parametrize("passthrough", [True, False])
+def test_reading_moves_no_time(passthrough: bool, sides: dict[bool, Sides]) -> None:
+    side = sides[passthrough]
+    file, folder = side.mount / f"read-{passthrough}", side.mount / f"listed-{passthrough}"
+    with side.world.bounded():
+        file.write_bytes(b"content" * 10_000)
+        folder.mkdir()
+        before = file.stat(), folder.stat()
+        let_a_step_pass()
+        assert file.read_bytes() == b"content" * 10_000
+        os.listdir(folder)
+        for old, new in zip(before, (file.stat(), folder.stat()), strict=True):
+            assert (new.st_atime_ns, new.st_mtime_ns, new.st_ctime_ns) == (
+                old.st_atime_ns,
+                old.st_mtime_ns,
+                old.st_ctime_ns,
+            )
+        os.utime(file, ns=(5, 6))
+        assert (file.read_bytes()[:7], file.stat().st_atime_ns) == (b"content", 5)
 
 
 @pytest.mark.parametrize("passthrough", [True, False])

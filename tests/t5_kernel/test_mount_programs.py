@@ -68,6 +68,7 @@ def _run(sides: Sides, script: str, folder: Path) -> str:
         "IN": str(sides.inputs),
         "PYTHON": sys.executable,
         "HOME": str(sides.world.machine.folder),
+        "RUSTUP_HOME": os.environ.get("RUSTUP_HOME", str(Path.home() / ".rustup")),
         "LC_ALL": "C.UTF-8",
         "GIT_CONFIG_GLOBAL": os.devnull,
         "PYTHONDONTWRITEBYTECODE": "",
@@ -122,8 +123,9 @@ def _names(file: Path, top: Path) -> bool:
 @pytest.mark.long
 @pytest.mark.parametrize("program", SCRIPTS)
 def test_program_does_what_it_does_on_a_plain_directory(sides: Sides, program: str) -> None:
-    if program in NEEDS and shutil.which(NEEDS[program]) is None:
-        pytest.skip(f"NOT TESTED: there is no {NEEDS[program]} on this machine")
+    absent = [name for name in NEEDS.get(program, ()) if shutil.which(name) is None]
+    if absent:
+        pytest.skip(f"NOT TESTED: there is no {' and no '.join(absent)} on this machine")
     here, plain = sides.first / program, sides.plain / program
     said = _run(sides, SCRIPTS[program], here)
     assert said == _run(sides, SCRIPTS[program], plain)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import trio
 import trio.testing
 
+from mountfs.daemon.errors import UpgradeRefused
 from mountfs.daemon.running import (
     ActiveUpload,
     CacheUse,
@@ -115,6 +116,11 @@ class StandInMount:
 
     def request_stop(self, *, drain_timeout_s: float) -> None:
         self.stops.append(drain_timeout_s)
+
+    is_left = False
+
+    async def upgrade(self) -> None:
+        raise UpgradeRefused("a stand-in goes nowhere")
 
     async def audit(self, *, deep: bool) -> list[str]:
         return [f"entry 7 has no content: {shown(b'x')}"]

@@ -123,6 +123,16 @@ def test_reload_reads_the_configuration(machine: Machine) -> None:
     assert machine.show(UNIT, "ActiveState") == "active"
 
 
+def test_the_installed_version_goes_on_in_the_same_service(machine: Machine) -> None:
+    pid = machine.show(UNIT, "MainPID")
+    machine.run(
+        "exec 7>/srv/project/held && echo before >&7 && mountfs upgrade project && echo after >&7"
+    ).succeeded()
+    machine.run("printf 'before\\nafter\\n' | cmp - /srv/project/held").succeeded()
+    assert machine.show(UNIT, "MainPID") == pid
+    machine.wait(f'test "$(systemctl show --value --property=ActiveState {UNIT})" = active')
+
+
 def test_a_daemon_that_stops_answering_is_restarted_and_nothing_is_lost(machine: Machine) -> None:
     machine.run("echo kept > /srv/project/kept").succeeded()
     pid = machine.show(UNIT, "MainPID")

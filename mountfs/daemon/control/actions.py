@@ -40,6 +40,7 @@ from mountfs.daemon.control.messages import (
     SyncRequest,
     UnlockRequest,
     UnpinRequest,
+    UpgradeRequest,
 )
 from mountfs.daemon.running import DrainProgress, Remedies, RunningMount, shown
 from mountfs.model.errors import MountfsError
@@ -73,10 +74,8 @@ async def perform(running: RunningMount, request: Request, tell: Tell) -> Any:
         case UnlockRequest():
             held = await running.unlock(request.path)
             return asdict(held) if held is not None else None
-        case StopRequest():
-            log.info("control: asked to stop")
-            running.request_stop(drain_timeout_s=request.drain_timeout_s)
-            return None
+        case StopRequest() | UpgradeRequest():
+            return await _let_go(running, request)
         case AuditRequest():
             return [shown(finding) for finding in await running.audit(deep=request.deep)]
         case _:
@@ -99,6 +98,14 @@ async def _remedy(remedies: Remedies, request: Remedy) -> Any:
         case DiscardRequest():
             log.info("control: discard %r", request.path)
             return [shown(copy) for copy in await remedies.discard(request.path, request.folder)]
+
+
+async def _let_go(running: RunningMount, request: StopRequest | UpgradeRequest) -> None:
+    if isinstance(request, UpgradeRequest):
+        log.info("control: asked to hand the mount over")
+        return await running.upgrade()
+    log.info("control: asked to stop")
+    return running.request_stop(drain_timeout_s=request.drain_timeout_s)
 
 
 async def _archive(archive: Archive, request: ArchiveRequest) -> Any:

@@ -31,6 +31,7 @@ from mountfs.daemon.control.messages import (
     SyncRequest,
     UnlockRequest,
     UnpinRequest,
+    UpgradeRequest,
 )
 from mountfs.daemon.errors import DaemonSilent, ReportedError
 from mountfs.daemon.running import (
@@ -99,6 +100,10 @@ class ControlClient:
 
     def stop(self, *, drain_timeout_s: float) -> None:
         self._ask(StopRequest(drain_timeout_s=drain_timeout_s))
+
+    def upgrade(self) -> None:
+        """Have the mount handed over to the installed version; returns when the running one has let go."""
+        self._ask(UpgradeRequest())
 
     def audit(self, *, deep: bool = False) -> list[str]:
         return [str(finding) for finding in self._ask(AuditRequest(deep=deep))]

@@ -64,6 +64,12 @@ class StopRequest(Message):
     drain_timeout_s: float
 
 
+class UpgradeRequest(Message):
+    """Answered when the mount is handed over: whoever answers the next request is the installed version."""
+
+    ask: Literal["upgrade"] = "upgrade"
+
+
 class AuditRequest(Message):
     ask: Literal["audit"] = "audit"
     deep: bool = False
@@ -121,7 +127,7 @@ Remedy = ConflictsRequest | ResolveRequest | ExtractRequest | RetryRequest | Dis
 Fetching = FetchRequest | UnpinRequest
 Locking = LocksRequest | UnlockRequest
 Asking = StatusRequest | HealthRequest | AuditRequest
-Known = SyncRequest | DrainRequest | StopRequest | Remedy | Locking | Fetching
+Known = SyncRequest | DrainRequest | StopRequest | UpgradeRequest | Remedy | Locking | Fetching
 Request = Asking | Known | ArchiveRequest
 Answer = Progress | Result | Failure
 
