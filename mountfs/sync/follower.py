@@ -205,12 +205,13 @@ class Follower:
         """Tell whoever waits for news of these; return those to ask for now. The others gather."""
         for node in nodes:
             self._noticed(node)
-        repeated = self._twice_told.repeated(nodes, source, trio.current_time())
-        later = repeated | frozenset(filter(self._locked_here, nodes))
-        self._own.gather(later)
-        made = frozenset(filter(self._refresher.is_being_made, nodes - later))
+        locked = frozenset(filter(self._locked_here, nodes))
+        made = frozenset(filter(self._refresher.is_being_made, nodes - locked))
         self._made.gather(made)
         self._refresher.lookup.heard(made)
+        repeated = self._twice_told.repeated(nodes, source, trio.current_time())
+        later = locked | (repeated - made)
+        self._own.gather(later)
         return nodes - later - made
 
     async def _merge(self, nodes: frozenset[NodeId], *, everything: bool) -> None:

@@ -1,7 +1,7 @@
 """Waiting until the workspace has confirmed what is here, and the reverse. Implements `Publishing`."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from typing import Final
 
 import trio
@@ -73,13 +73,20 @@ class Publisher:
     ) -> list[Inode]:
         """Send these now and wait until each is confirmed or failed; return those that failed.
 
-        Waits without a bound; cancel it to give up. Entries that begin to be pending later do not count.
+        Waits without a bound; cancel it to give up. Entries that begin to be pending later do not count, but
+        for copies that conflicts make meanwhile: what was to be sent goes on in them.
         """
         wanted = list(wanted)
         waiting = {inode.ino: inode for inode in wanted}
+        conflicts = set(self._tree.conflicts)
         self._sender.expedite(self._with_parents(waiting.values()))
         with self._sender.hurried():
             while True:
+                if copies := self._pending_copies(self._tree.conflicts.keys() - conflicts):
+                    conflicts |= {copy.ino for copy in copies}
+                    wanted += copies
+                    waiting |= {copy.ino: copy for copy in copies}
+                    self._sender.expedite(copies)
                 waiting = {ino: inode for ino, inode in waiting.items() if self._is_under_way(inode)}
                 progress()
                 if not waiting:
@@ -90,6 +97,9 @@ class Publisher:
                 if len(waiting) > MANY:
                     # They are confirmed many at once, and each look is at all of them.
                     await trio.sleep(LOOK_S)
+
+    def _pending_copies(self, of_conflicts: Set[Ino]) -> list[Inode]:
+        return [self._tree.pending[ino] for ino in of_conflicts if ino in self._tree.pending]
 
     def _with_parents(self, inodes: Iterable[Inode]) -> list[Inode]:
         found: dict[Ino, Inode] = {}

@@ -59,6 +59,7 @@ async def test_what_came_of_a_batch_is_asked_in_one_call_and_its_news_in_none(
     # The clock of these tests is fast, and answers are to come before the news counts as that of others.
     monkeypatch.setattr(follower, "MADE_DELAY_S", 20.0)
     monkeypatch.setattr(lookup, "NEWS_S", 20.0)
+    monkeypatch.setattr(lookup, "TWICE_S", 0.0)
     async with mounting() as mount:
         await mount.catch_up()
         await write_all(mount, many(150))

@@ -66,13 +66,14 @@ async def test_each_operation_by_number_finds_what_is_not_in_memory(mounting: Mo
             lambda ino: filesystem.list_xattrs(ino),
             lambda ino: filesystem.remove_xattr(ino, b"user.given"),
         ]
-        # In a folder that is asked for again and again they come back together, and stay.
+        # In a folder that is asked for again and again they come back together, and stay for a while.
         inos = [before[f"d{number % FOLDERS}/f0"].ino for number in range(len(operations))]
         for ino in inos[:FOLDERS]:
             await filesystem.set_xattr(ino, b"user.given", b"1")
         for ino, operation in zip(inos, operations, strict=True):
             await mount.settle()
             await mount.parts.content.upkeep.save_index()
+            await trio.sleep(SOON_S)
             await _unload(mount)
             assert ino not in mount.tree.inodes
             await operation(ino)

@@ -76,7 +76,7 @@ def test_up_refuses_what_cannot_be(machine: Machine) -> None:
     (full / "x").touch()
     machine.run("up", full).refused(ExitCode.MOUNTPOINT_UNUSABLE, "not empty")
     machine.run("up", "ws", "--data", "ws/data").refused(ExitCode.CONFIGURATION, "inside")
-    machine.run("up", "/proc/ws").refused(ExitCode.CONFIGURATION, "/proc/ws")
+    machine.run("up", "/proc/ws").refused(ExitCode.MOUNTPOINT_UNUSABLE, "/proc/ws")
 
 
 def test_recycled_pid_is_never_taken_for_the_server(machine: Machine) -> None:

@@ -24,6 +24,7 @@ EIO_ON_PURPOSE = {
     errors.ArrivedSpoiled,
     errors.ContentDamaged,
     errors.RequestRefused,
+    errors.NotOffered,
     errors.ProtocolViolation,
     errors.CacheInUse,
     errors.CacheUnusable,
