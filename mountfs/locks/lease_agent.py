@@ -155,7 +155,7 @@ class LeaseAgent:
 
     async def _acquire(self) -> None:
         """Try until the lease is in hand, the file turns out to be local, or nobody wants it."""
-        lock, attempt = self._lock, 0
+        lock, attempt, gone = self._lock, 0, 0
         while self._state is LeaseState.ACQUIRING:
             if not lock.wanted:
                 lock.apply(LeaseEvent.ABANDONED)
@@ -170,7 +170,8 @@ class LeaseAgent:
                 attempt = await self._back_off(attempt, 0)
             except NodeNotFound as error:
                 # Deleted, which is not known here yet: then the lock is one of this mount only.
-                if attempt >= GONE_TRIES:
+                gone += 1
+                if gone > GONE_TRIES:
                     lock.refuse(error, patient_too=True)
                 await self._learn()
                 attempt = await self._back_off(attempt, 0)
