@@ -177,7 +177,8 @@ async def test_listing_takes_a_call_for_each_500(counted: Counted) -> None:
     with counted.cost() as cost:
         assert len(await counted.mount.listdir("d")) == 501
     assert cost.calls == Counter(list_folder=2)
-    assert cost.down <= 501 * ROW_BYTES
+    # The feed may tell of them meanwhile.
+    assert cost.down <= 501 * (ROW_BYTES + 100)
 
 
 async def test_renaming_and_removing_take_a_call_each(counted: Counted) -> None:

@@ -181,11 +181,7 @@ class Http:
             headers=handshake_headers(key),
             timeout=self._timeout(ask),
         )
-        self.sent[ask.route] += 1
-        try:
-            response = await self._polls.send(request, stream=True)
-        except httpx.RequestError as error:
-            raise RemoteUnavailable(f"{ask}: no answer ({named(error)})") from None
+        response = await self._shake_hands(request, ask)
         try:
             await _check_handshake(response, key, ask)
             stream = response.extensions["network_stream"]
@@ -193,6 +189,18 @@ class Http:
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_S):
                 await response.aclose()
+
+    async def _shake_hands(self, request: httpx.Request, ask: Ask) -> httpx.Response:
+        """Twice where the connection breaks: services close one whose handshake they refused, and it may be
+        taken for the next before that is known."""
+        for is_last in (False, True):
+            self.sent[ask.route] += 1
+            try:
+                return await self._polls.send(request, stream=True)
+            except httpx.RequestError as error:
+                if is_last or not isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError):
+                    raise RemoteUnavailable(f"{ask}: no answer ({named(error)})") from None
+        raise AssertionError("the last try returns or raises")
 
     async def _persist(
         self, ask: Ask, attempt_once: Callable[[Ask], Awaitable[httpx.Response | Fault]]
