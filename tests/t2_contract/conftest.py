@@ -185,14 +185,8 @@ VARIANTS: Final[Mapping[str, tuple[str, ...]]] = {
         *("dead_token=409", "rename_taken=broken", "tree_news=each", "news_reversed=true"),
         *("read_redirect=same", "poll_cursor=time", "failed_commit=spent"),
     ),
-    "in steps": (
-        "upload_state_s=0.02",
-        "next_cursor=top",
-        "listing=items",
-        "reasons=absent",
-        "chunk_again=refused",
-    ),
-    "loose": ("heartbeat=default", "relock=renewed", "lock_end=move", "locks=enforced", "times=iso"),
+    "in steps": ("upload_state_s=0.02", "next_cursor=top", "listing=items", "reasons=absent"),
+    "loose": ("lock_end=move", "locks=enforced", "times=iso"),
     "of other hashes": ("ids=bare", "error_codes=class", "validation_status=400", "scope_status=401"),
 }
 """How the embedded server behaves under the contract."""
