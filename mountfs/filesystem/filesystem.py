@@ -1,6 +1,6 @@
-"""The mounted workspace: implements `mountfs.model.filesystem.Filesystem` over tree, content and locks.
+"""The mounted workspace: `mountfs.model.filesystem.Filesystem`, long as each operation has a method here.
 
-Long, as each operation has a method here.
+Implemented over tree, content and locks.
 """
 
 import os

@@ -15,11 +15,12 @@ from mountfs.model.errors import MountfsError, NodeNotFound
 from mountfs.model.ids import Ino, NodeId
 from mountfs.model.node import RemoteNode
 from mountfs.model.remote import Remote
+from mountfs.rules.remote_edits import is_taken_up, is_written_again
 from mountfs.sync.places import Places
 from mountfs.sync.refresher import Refresher
 from mountfs.sync.step_outcome import Outcome, WaitFor
 from mountfs.tree.inode import Inode
-from mountfs.tree.remote_changes import RemoteChanges, is_taken_up, is_written_again
+from mountfs.tree.remote_changes import RemoteChanges
 from mountfs.tree.tree import Tree
 
 log = logging.getLogger(__name__)

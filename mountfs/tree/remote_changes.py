@@ -18,7 +18,7 @@ from mountfs.model.entry import Base, EntryKind, EntryRecord
 from mountfs.model.filesystem import KernelNotifier
 from mountfs.model.ids import Ino, NodeId
 from mountfs.model.node import NodeKind, RemoteNode
-from mountfs.rules import names, relocation, shared_attributes
+from mountfs.rules import names, relocation, remote_edits, shared_attributes
 from mountfs.rules.happenings import Kind
 from mountfs.rules.shared_attributes import Attributes, Content
 from mountfs.tree.conflicts import Conflicts, base_of
@@ -224,7 +224,8 @@ class RemoteChanges:
             return False
         target = self._told(node).target
         if inode.is_symlink:
-            return _is_edited(inode, node) if target is None else target != inode.target
+            assert inode.base is not None
+            return remote_edits.is_edited(inode.base, node) if target is None else target != inode.target
         return target is not None
 
     def _replace(self, inode: Inode, node: RemoteNode) -> NodeId | None:
@@ -245,9 +246,9 @@ class RemoteChanges:
     def _is_taken_up(self, removed: Inode, node: RemoteNode) -> bool:
         """Tell whether others edited what was removed here, or wrote the same bytes again."""
         assert removed.base is not None
-        if is_written_again(removed.base, node):
+        if remote_edits.is_written_again(removed.base, node):
             return True
-        if not _is_edited(removed, node):
+        if not remote_edits.is_edited(removed.base, node):
             return False
         if self._tree.open_uploads.may_have_made(node):
             self._tree.set_base(removed, base_of(node))
@@ -465,20 +466,6 @@ class RemoteChanges:
         self._kernel.entry_changed(parent.ino, inode.name)
 
 
-def is_taken_up(base: Base, node: RemoteNode) -> bool:
-    """Tell whether the node surely has, or was given again, content that this base does not know of."""
-    hashes = base.sha256, node.sha256
-    is_other = None not in hashes and (base.size, base.sha256) != (node.size, node.sha256)
-    return is_other or is_written_again(base, node)
-
-
-def is_written_again(base: Base, node: RemoteNode) -> bool:
-    """Tell whether somebody wrote the bytes that the node has once more since this was its base."""
-    when_ns = shared_attributes.written_again_ns(node.text, Content(node.size, node.sha256))
-    known_ns = shared_attributes.written_again_ns(base.text, Content(base.size, base.sha256))
-    return when_ns is not None and when_ns != known_ns
-
-
 def _executable(mode: int) -> int:
     """Whoever may read it may execute it."""
     return mode | (mode & 0o444) >> 2
@@ -492,18 +479,3 @@ def _with_content(base: Base, node: RemoteNode) -> Base:
         size=node.size,
         modified_ns=max(node.modified_ns, 0),
     )
-
-
-def _is_edited(inode: Inode, node: RemoteNode) -> bool:
-    """Tell whether the content there is another than the one that was confirmed here.
-
-    A rename makes a version too: where the hash of ours was never told, a version at another place with
-    equal size is taken for one.
-    """
-    base = inode.base
-    assert base is not None
-    if node.version == base.version:
-        return False
-    if base.sha256 is not None and node.sha256 is not None:
-        return (base.sha256, base.size) != (node.sha256, node.size)
-    return base.size != node.size or (base.parent, base.name) == (node.parent, node.name)
