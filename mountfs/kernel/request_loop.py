@@ -33,7 +33,7 @@ class EagerRequests:
         self._last = -math.inf
         self._held: trio.Event | None = None
         _extras.set_pace(LOOK_NS, BURST)
-        pyfuse3._wait_fuse_readable = self._wait  # type: ignore[attr-defined]
+        pyfuse3._wait_fuse_readable = self._wait  # type: ignore[attr-defined] # as above
 
     @property
     def idle_s(self) -> float:
@@ -54,7 +54,7 @@ class EagerRequests:
             held.set()
 
     def restore(self) -> None:
-        pyfuse3._wait_fuse_readable = self._original  # type: ignore[attr-defined]
+        pyfuse3._wait_fuse_readable = self._original  # type: ignore[attr-defined] # as above
 
     async def _wait(self) -> bool:
         readable = await self._wait_readable()

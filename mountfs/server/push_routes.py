@@ -77,7 +77,7 @@ class PushSocket:
             news = await services.wake_ups.look_until(
                 workspace,
                 _LONG_S,
-                lambda: read(lambda connection: feed.news(connection, workspace, after)),  # noqa: B023
+                lambda: read(lambda connection: feed.news(connection, workspace, after)),  # noqa: B023 - read at once
                 lambda seen: bool(seen.keys),
                 again_s=behaviour.news_late_s or math.inf,
             )

@@ -55,7 +55,7 @@ def ask(service: str, requirements: Path) -> tuple[Judgement | None, str]:
     command = [sys.executable, "-m", "pip_audit", "--disable-pip", "--require-hashes", "--format=json"]
     command += ["--progress-spinner=off", "--timeout=15", f"--vulnerability-service={service}"]
     try:
-        done = subprocess.run(  # noqa: S603
+        done = subprocess.run(  # noqa: S603 - our own command
             [*command, f"--requirement={requirements}"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
