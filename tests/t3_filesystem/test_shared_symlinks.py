@@ -94,6 +94,8 @@ async def test_replaced_by_rename_is_one_version_and_never_something_between(
         await mount.parts.sender.wait_progress()
         await there.catch_up()
         seen.append(await shown(there, "it"))
+    await there.catch_up()
+    seen.append(await shown(there, "it"))
     assert list(dict.fromkeys(seen)) == ["-> before" if old == "link" else "before", expected[new]]
     assert workspace.find("it") == node
     assert len(workspace.versions(node)) == 2
