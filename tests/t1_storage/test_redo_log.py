@@ -1,5 +1,6 @@
 """What only the redo log has is there after a crash, once, and in order."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -64,16 +65,33 @@ def test_cleared_log_takes_new_batches(path: Path) -> None:
     assert redo_log.read(path, run=7, applied=1) == [batch(2)]
 
 
-def test_batch_the_disk_does_not_take_leaves_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("taken", "error"),
+    [(9, None), (0, errno.ENOSPC), (9, errno.EIO), (None, errno.EIO)],
+    ids=["a part", "nothing", "a part with an error", "all with an error"],
+)
+def test_batch_the_disk_does_not_take_leaves_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch, taken: int | None, error: int | None
+) -> None:
     log = RedoLog(path, run=7)
     log.append(batch(1))
+    before = path.read_bytes()
     pwrite = os.pwrite
-    monkeypatch.setattr(os, "pwrite", lambda fd, content, offset: pwrite(fd, content[:9], offset))
+
+    def refusing(descriptor: int, content: bytes, offset: int) -> int:
+        written = pwrite(descriptor, content[:taken], offset)
+        if error is not None:
+            raise OSError(error, os.strerror(error))
+        return written
+
+    monkeypatch.setattr(os, "pwrite", refusing)
     assert not log.append(batch(2))
     monkeypatch.undo()
+    assert path.read_bytes() == before
     assert log.append(batch(3))
     assert redo_log.read(path, run=7, applied=0) == [batch(1)]
     assert redo_log.read(path, run=7, applied=2) == [batch(3)]
+    log.close()
 
 
 async def test_committed_waits_for_no_database_and_survives_a_kill(path: Path) -> None:
