@@ -227,7 +227,7 @@ class Rig:
                 name = f"{mount.name}{number}"
                 log = self.folder / f"worker-{name}.log"
                 about = [name, mount.name, str(mount.place), str(log), f"{self._seed}-{name}"]
-                command = [sys.executable, str(WORKER), *about, self.shape.kind, *self.shape.registers]
+                command = [sys.executable, str(WORKER), *about, self.shape.kind, "0", *self.shape.registers]
                 self._workers.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd="/"))
 
     def stop_workers(self) -> list[str]:

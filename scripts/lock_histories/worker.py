@@ -1,8 +1,9 @@
 """One program in a mount: locks a register, reads it, appends its name, unlocks, and logs each step.
 
-    python worker.py NAME MOUNT PLACE LOG SEED KIND REGISTER...
+    python worker.py NAME MOUNT PLACE LOG SEED KIND REST_S REGISTER...
 
-Runs until SIGTERM, which never ends it between lock and unlock. Needs the standard library only.
+REST_S is the most that it waits after a section. Runs until SIGTERM, which never ends it between lock and
+unlock. Needs the standard library only.
 """
 
 import errno
@@ -30,7 +31,8 @@ class Stopped(Exception):
 
 class Worker:
     def __init__(self, arguments: list[str]) -> None:
-        self.name, self.mount, self.place, log, seed, kind, *self.registers = arguments
+        self.name, self.mount, self.place, log, seed, kind, rest_s, *self.registers = arguments
+        self._rest_s = float(rest_s)
         self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._chance = random.Random(seed)
         self._lock = fcntl.flock if kind == "flock" else fcntl.lockf
@@ -44,6 +46,7 @@ class Worker:
         try:
             while not self._stopping:
                 self._section(self._chance.choice(self.registers))
+                time.sleep(self._chance.uniform(0, self._rest_s))
         except Stopped:
             return
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from scripts.lib import faults
 from scripts.lib.faulty_proxy import FaultyProxy
+from scripts.torture_files.sharing import LEASE_S, Sharing
 from scripts.torture_files.writer import Writer, read_files
 from tests.t5_kernel.mounted import Mount, World, remote_files, sha256
 from tests.t6_system.machine import wait_until
@@ -37,23 +38,31 @@ FAULTS = (
 
 FEED_FAULTS = (faults.rows_twice, faults.rows_reversed, faults.cursor_expired, faults.cursor_gone)
 
-CACHE_SIZE = "64 MiB"
+CACHE_BYTES = 64 * 1024 * 1024
 SETTLE_S = 300
 SHOWN_S = 30.0
 """How soon a mount has to show what the workspace has."""
 
 
 class Torture:
-    """Two mounts with writers of their own each; a mount that is killed is mounted again and checked."""
+    """Two mounts with writers of their own each, and files that they share; a mount that is killed is mounted
+    again and checked."""
 
     def __init__(self, world: World, seed: int) -> None:
         self._world = world
         self._chance = random.Random(seed)
         self.proxies = {name: FaultyProxy(world.server.url) for name in ("one", "two")}
         self.mounts = [
-            world.mount(name, url=proxy.url, upload_delay_s=0.05, cache_size=CACHE_SIZE)
+            world.mount(
+                name,
+                url=proxy.url,
+                upload_delay_s=0.05,
+                cache_size_bytes=CACHE_BYTES,
+                lease_duration_s=LEASE_S,
+            )
             for name, proxy in self.proxies.items()
         ]
+        self.sharing = Sharing(world, seed)
         self.writers = {
             mount.place.name: [Writer(f"{mount.place.name}-{number}", seed) for number in range(WRITERS_EACH)]
             for mount in self.mounts
@@ -74,6 +83,7 @@ class Torture:
             for mount in self.mounts
             for writer in self.writers[mount.place.name]
         ]
+        self.sharing.start(self.mounts)
         for thread in threads:
             thread.start()
         deadline = time.monotonic() + minutes * 60
@@ -91,6 +101,7 @@ class Torture:
                 alive.set()
             for thread in threads:
                 thread.join()
+            self.sharing.stop()
 
     def _change_the_weather(self, mount: Mount) -> None:
         proxy = self.proxies[mount.place.name]
@@ -143,6 +154,7 @@ class Torture:
             self._world.machine.run("sync", "--timeout", str(SETTLE_S), mount.place).succeeded()
             for writer in self.writers[mount.place.name]:
                 writer.check(mount.place)
+        self.sharing.judge(self.mounts)
         with self._world.api() as api:
             remote = remote_files(api)
         for writer in (writer for each in self.writers.values() for writer in each):
@@ -173,7 +185,7 @@ def main() -> int:
     chosen = arguments.parse_args()
     print(f"seed {chosen.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="mountfs-torture-") as folder:
-        world = World(Path(folder))
+        world = World(Path(folder), "--min-lock-seconds", "1")
         try:
             torture = Torture(world, chosen.seed)
             try:
@@ -196,15 +208,18 @@ def report(torture: Torture) -> int:
     spoiled = sum((proxy.spoiled for proxy in torture.proxies.values()), Counter[str]())
     print(f"faults           {_listed(spoiled)}")
     print(f"files compared   {compared}")
+    print(f"shared files     {_listed(torture.sharing.counts)}")
     totals = {
         what: sum(getattr(w.findings, what) for w in writers) for what in ("lost", "torn", "duplicated")
     }
     for what, count in totals.items():
         print(f"{what:<16} {count}")
+    print(f"locks            {len(torture.sharing.found)}")
     print(f"audit            {len(torture.faults)}")
-    for line in [*torture.faults, *(line for writer in writers for line in writer.findings.lines[:20])]:
+    found = [*torture.faults, *torture.sharing.found[:20]]
+    for line in [*found, *(line for writer in writers for line in writer.findings.lines[:20])]:
         print(line)
-    return 1 if any(totals.values()) or torture.faults else 0
+    return 1 if any(totals.values()) or torture.faults or torture.sharing.found else 0
 
 
 def _listed(counts: Counter[str]) -> str:
