@@ -72,6 +72,7 @@ def sides(open_folder: Path) -> Iterator[dict[bool, Sides]]:
 LONG = (
     *("kinds.every_kind_over_every_kind", "moved_times.of_attributes", "moved_times.of_renames"),
     *("users.changing_the_group", "users.set_id_bits_at_a_change", "users.sticky_directories"),
+    *("users.renames_between_sticky_directories", "moved_times.of_what_others_may_not"),
 )
 """Cases of very many operations."""
 

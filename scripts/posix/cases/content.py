@@ -30,6 +30,7 @@ def truncation(at: Place, note: Notes) -> None:
         note("negative, open", os.ftruncate, writer.fileno(), -1)
     note("huge", os.truncate, file, 1 << 40)
     note("size", lambda: file.stat().st_size)
+    note("more than a disk", os.truncate, file, 999_999_999_999_999)
     note("beyond all", os.truncate, file, (1 << 63) - 1)
     note("back", os.truncate, file, 2)
     note("content", file.read_bytes)

@@ -92,4 +92,53 @@ def every_call_with_every_path(at: Place, note: Notes) -> None:
         note(f"{name}: names", os.listdir, top)
 
 
-CASES = (every_call_with_every_path,)
+PATH_BYTES = 4095
+"""PATH_MAX counts the NUL behind a path."""
+
+NAME_BYTES = 255
+
+AT_THE_LIMIT: dict[str, Operation] = {
+    "nothing": lambda path: None,
+    "a file": lambda path: os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o640)),
+    "a directory": os.mkdir,
+}
+
+
+def every_call_at_the_limits(at: Place, note: Notes) -> None:
+    """The longest name and the longest path serve as any other, one byte more is refused."""
+    os.chdir(at.top)
+    folder = "/".join(["d" * 127] * 31)
+    os.makedirs(folder)
+    for limit, path in (
+        ("name", "n" * NAME_BYTES),
+        ("path", f"{folder}/{'n' * (PATH_BYTES - len(folder) - 1)}"),
+    ):
+        for name, operation in OPERATIONS.items():
+            for kind, make in AT_THE_LIMIT.items():
+                make(path)
+                note(f"{name}: the longest {limit} of {kind}", operation, path)
+                os.chdir(at.top)
+                note("left", _taken_away, path)
+            note(f"{name}: a longer {limit}", operation, path + "n")
+        os.mkdir("short")
+        for label, source, target in (
+            ("to", "short", path),
+            ("from", path, "short"),
+            ("too long", "short", path + "n"),
+            ("from what is too long", path + "n", "short"),
+        ):
+            note(f"rename: {limit}: {label}", os.rename, source, target)
+        os.rmdir("short")
+    os.chdir("/")
+
+
+def _taken_away(path: str) -> str | None:
+    """Return the mode of what was there."""
+    if not os.path.lexists(path):
+        return None
+    mode = os.lstat(path).st_mode
+    os.rmdir(path) if stat.S_ISDIR(mode) else os.unlink(path)
+    return oct(mode)
+
+
+CASES = (every_call_with_every_path, every_call_at_the_limits)

@@ -242,6 +242,8 @@ def control_calls(at: Place, note: Notes) -> None:
         ("owner of signals", lambda: fcntl.fcntl(descriptor, fcntl.F_GETOWN)),
         ("pipe size", lambda: fcntl.fcntl(descriptor, 1032)),
         ("seals", lambda: fcntl.fcntl(descriptor, 1034)),
+        ("lease of a reader, by a writer", lambda: fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)),
+        ("no lease", lambda: fcntl.fcntl(descriptor, fcntl.F_GETLEASE)),
     ):
         note(label, work)
     os.close(descriptor)

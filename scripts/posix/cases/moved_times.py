@@ -25,6 +25,9 @@ from scripts.posix.syscalls import (
 )
 
 Watched = Sequence[Path | int]
+Changes = dict[str, Callable[[], object]]
+
+OTHER = 1002
 
 
 def _times(watched: Watched) -> list[tuple[int, int] | None]:
@@ -253,6 +256,44 @@ def _then_fsync(descriptor: int) -> None:
     os.fsync(descriptor)
 
 
+def of_what_others_may_not(at: Place, note: Notes) -> None:
+    """An operation that is refused moves nothing, of the entry and of the directory."""
+    top = at / "top"
+    top.mkdir()
+    for kind, make in MAKERS.items():
+        path, new = top / kind.replace(" ", "-"), top / "new"
+        make(path)
+        changes: Changes = {
+            "chown": partial(os.lchown, path, OTHER, -1),
+            "chgrp": partial(os.lchown, path, -1, OTHER),
+            "utimensat": partial(utimensat, path, (1, 1), (1, 1), AT_SYMLINK_NOFOLLOW),
+            "touch": partial(utimensat, path, (0, UTIME_NOW), (0, UTIME_NOW), AT_SYMLINK_NOFOLLOW),
+            "setxattr": partial(os.setxattr, path, "user.x", b"1", follow_symlinks=False),
+            "removexattr": partial(os.removexattr, path, "user.x", follow_symlinks=False),
+            "unlink": partial(os.unlink, path),
+            "rmdir": partial(os.rmdir, path),
+            "rename": partial(os.rename, path, new),
+            "exchange": partial(renameat2, path, at / "own", RENAME_EXCHANGE),
+            "rename over it": partial(os.rename, at / "own", path),
+            "make in it": partial(os.mkdir, path / "new"),
+            "make beside it": partial(make, new),
+        }
+        if "link" not in kind:
+            changes["chmod"] = partial(os.chmod, path, 0o777)
+        if kind == "file":
+            changes["truncate"] = partial(os.truncate, path, 3)
+            changes["open with O_TRUNC"] = partial(os.open, path, os.O_WRONLY | os.O_TRUNC)
+
+        def tried(own: Notes, kind: str = kind, path: Path = path, changes: Changes = changes) -> None:
+            for label, change in changes.items():
+                _moves(own, f"{kind}: {label}", [top, path], change)
+
+        (at / "own").mkdir()
+        os.chown(at / "own", OTHER, OTHER)
+        note.by_user(OTHER, tried)
+        (at / "own").rmdir()
+
+
 def extremes(at: Place, note: Notes) -> None:
     """Seconds that do not fit: as far as the system calls take them."""
     path = at / "file"
@@ -273,6 +314,7 @@ CASES = (
     of_renames,
     of_what_is_replaced,
     of_attributes,
+    of_what_others_may_not,
     of_open_files,
     stay_over_the_close,
     extremes,

@@ -193,6 +193,46 @@ def _sticky(top: Path, mode: int, folder_owner: int, entry_owner: int, note: Not
         shutil.rmtree(top)
 
 
+REPLACED = (*STICKY_KINDS, "nothing")
+
+
+def renames_between_sticky_directories(at: Place, note: Notes) -> None:
+    """rename(2) out of one and into one, of each kind over each kind, of entries of everybody."""
+    at.top.chmod(0o777)
+    for sticky in ("from", "to"):
+        for folder_owner in (OWNER, OTHER):
+            for entry_owner in (0, OWNER, OTHER):
+                top = at / f"{sticky}-{folder_owner}-{entry_owner}"
+                for name in ("from", "to"):
+                    (top / name).mkdir(parents=True)
+                pairs = [
+                    _renamed(top, source, target, entry_owner, sticky)
+                    for source in STICKY_KINDS
+                    for target in REPLACED
+                ]
+                os.chown(top / sticky, folder_owner, GROUP)
+                (top / "from").chmod(0o777)
+                (top / "to").chmod(0o777)
+                (top / sticky).chmod(0o1777)
+
+                def tried(own: Notes, pairs: list[tuple[Path, Path]] = pairs) -> None:
+                    for source, target in pairs:
+                        own(target.name, os.rename, source, target)
+                        for path in (source, target):
+                            own.status("after it", path)
+
+                note.by_user(OWNER, tried)
+
+
+def _renamed(top: Path, source: str, target: str, entry_owner: int, sticky: str) -> tuple[Path, Path]:
+    """Make what is renamed and what is replaced; what is in the sticky directory belongs to `entry_owner`."""
+    name = f"{source}-over-{target}".replace(" ", "-")
+    _owned(top / "from" / name, source, 0o755, entry_owner if sticky == "from" else OWNER)
+    if target != "nothing":
+        _owned(top / "to" / name, target, 0o755, entry_owner if sticky == "to" else OWNER)
+    return top / "from" / name, top / "to" / name
+
+
 def moving_directories(at: Place, note: Notes) -> None:
     """A directory that moves to another parent has to be writable itself."""
     for name in ("from", "to"):
@@ -271,6 +311,7 @@ CASES = (
     groups_of_new_entries,
     set_id_bits_at_a_change,
     sticky_directories,
+    renames_between_sticky_directories,
     moving_directories,
     access,
     times_by_others,
