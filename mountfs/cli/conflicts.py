@@ -33,7 +33,7 @@ def command() -> None:
 
 
 @command.command("list", short_help="List the conflicts at or below PATH (the default).")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: see the README for its keys.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: see docs/watching.md for its keys.")
 @click.argument("path", type=Path, required=False)
 def list_conflicts(as_json: bool, path: Path | None) -> int:
     """List the conflicts at or below PATH that nobody has resolved yet; without PATH those of all mounts."""

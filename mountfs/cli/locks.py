@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command("locks", short_help="Show who holds locks and who waits for them.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: see the README for its keys.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: see docs/watching.md for its keys.")
 @click.argument("path", type=Path, required=False)
 def command(as_json: bool, path: Path | None) -> int:
     """Show the locks on PATH, a file or a folder with everything below it, those of other hosts included.

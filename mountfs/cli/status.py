@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("status", short_help="Show connection, cache, uploads and locks.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: see the README for its keys.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: see docs/watching.md for its keys.")
 @click.option("--watch", "watches", is_flag=True, help="Renew the view each second until Ctrl-C.")
 @click.argument("mountpoint", type=Path, required=False)
 def command(as_json: bool, watches: bool, mountpoint: Path | None) -> int:

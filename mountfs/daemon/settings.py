@@ -80,31 +80,10 @@ class HookSettings:
 class MountSettings:
     """One mount, complete and checked: whoever gets this asks no further source.
 
-    url: address of the service. workspace: its name or id there.
+    A field that is a key of the configuration means what `MountKeys` says of it.
     mountpoint: absolute, symlinks resolved. cache_dir: absolute; content and journal live there.
     logins: where the login is kept that the token is of, None for any other token.
-    allow_insecure: send the token also over plain HTTP to a host that is not loopback.
-    cache_size_bytes: clean content is evicted above this; content not yet uploaded never is.
-    drain_timeout_s: how long a stop waits for uploads before it leaves the rest in the journal.
-    upload_delay_s: how long a closed file waits for a rename or another write before its upload.
-    open_file_interval_s: how often a file that stays open is sent while it is written to; 0: at closes only.
-    durability: "remote" makes close and fsync wait for the workspace's confirmation.
-    consistency: "open" asks the workspace at each open; "feed" trusts the cache while changes flow in.
-    conflict: what happens to our content where another host changed the same file.
-    lease_duration_s: after what time the workspace frees a lock of a host that died.
-    owner: to whom entries belong that come from elsewhere, as `ownership.ids` reads it.
-    allow_other: other users of this machine may enter the mount. read_only: nothing may be changed.
-    local_only: patterns, as in a .gitignore, of paths that stay in the cache and are never uploaded.
-    share_attributes: attributes that the workspace does not know travel to other hosts, in the free text of
-    a node: whether a file may be executed, when it was modified, and where a symlink leads.
-    outside_links: symlinks that other hosts made may lead out of the mount.
-    passthrough: the kernel may serve open files from the cache by itself, where it can.
-    control_dir: name of the virtual directory in the root with the control files; empty: there is none.
-    list_control_dir: whether listings of the root show it.
-    log_level: what goes to the log. log_format: how it looks; "auto" goes by where it leads.
-    metrics_listen, web_listen: HOST:PORT of the metrics and of the page; empty: neither is served.
-    listen_beyond_loopback: whether these may be reached from other machines.
-    hooks: who is told of what happens. traces_url: where OpenTelemetry spans go; empty: nowhere.
+    owner: as `ownership.ids` reads it.
     token_file: where the token came from, to be read again; None where the environment gave it.
     config: where the settings can be read again; None where no file gave any.
     device: of a mount that somebody made for this process; it cannot be handed on, so `dump` leaves it out.

@@ -16,9 +16,8 @@ import click
 from mountfs import __version__
 from mountfs.cli.exit_codes import MEANINGS
 from mountfs.cli.main import program
-from mountfs.daemon.config.file import MountKeys
+from mountfs.daemon.config.file import ConfigFile
 
-REPOSITORY: Final = Path(__file__).parents[2]
 GENERATED: Final = "Written by `scripts/reference`; a test compares it with the program.\n"
 
 Named = tuple[str, click.Command]
@@ -78,16 +77,13 @@ def commands_page() -> str:
 
 
 def configuration_page() -> str:
-    """The meanings are those of the table in the README."""
-    readme = (REPOSITORY / "README.md").read_text()
-    schema = MountKeys.model_json_schema()
+    schema = ConfigFile.model_json_schema()
     rows = ["| key | takes | default | means |", "|---|---|---|---|"]
-    for key, field in MountKeys.model_fields.items():
-        row = re.search(rf"^\| `{key}` \| (.*?) \| [^|]*\|$", readme, re.MULTILINE)
-        assert row is not None, f"the README has no row for {key}"
+    for key, field in ConfigFile.model_fields.items():
         default = "" if field.default is None else f"`{_toml(field.default)}`"
-        meaning = row[1].replace("](docs/", "](../")
-        rows.append(f"| `{key}` | {_takes(schema['properties'][key], schema)} | {default} | {meaning} |")
+        rows.append(
+            f"| `{key}` | {_takes(schema['properties'][key], schema)} | {default} | {field.description} |"
+        )
     return "\n".join(["# Configuration keys\n", GENERATED, *rows]) + "\n"
 
 
@@ -112,8 +108,8 @@ def _takes(told: dict[str, Any], schema: dict[str, Any]) -> str:
         "array": "a list",
         "object": "tables",
     }
-    bounds = [f"from {told['minimum']:g}"] if "minimum" in told else []
-    bounds += [f"to {told['maximum']:g}"] if "maximum" in told else []
+    bounds = [f"from {told['minimum']:.0f}"] if "minimum" in told else []
+    bounds += [f"to {told['maximum']:.0f}"] if "maximum" in told else []
     return " ".join([words[told["type"]], *bounds])
 
 

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import ErrorDetails
 
 from mountfs.daemon import ownership
-from mountfs.daemon.config.key_types import Address, DirectoryName, HookKeys, TracesUrl
+from mountfs.daemon.config.key_types import Address, DirectoryName, HookKeys, Patterns, TracesUrl
 from mountfs.daemon.errors import ConfigurationRefused
 from mountfs.daemon.running import shown
 from mountfs.daemon.settings import (
@@ -26,7 +26,6 @@ from mountfs.daemon.settings import (
     LogFormat,
     LogLevel,
 )
-from mountfs.rules.local_only import LocalOnly
 from mountfs.rules.toml_lines import key_lines
 
 _UNITS = {"": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
@@ -43,14 +42,6 @@ def _parse_size(value: object) -> object:
     return int(float(match[1]) * _UNITS[match[2]])
 
 
-def _check_patterns(patterns: list[str]) -> list[str]:
-    try:
-        LocalOnly(patterns)
-    except ValueError as error:
-        raise ValueError(f"must be patterns as in a .gitignore: {error}") from error
-    return patterns
-
-
 def _check_owner(owner: str | None) -> str | None:
     ownership.ids(owner)
     return owner
@@ -63,12 +54,13 @@ def _check_names(mounts: dict[str, "MountKeys"]) -> dict[str, "MountKeys"]:
     return mounts
 
 
-Size = Annotated[int, BeforeValidator(_parse_size)]
+CacheSize = Annotated[int, BeforeValidator(_parse_size), Field(ge=_MIN_CACHE_BYTES)]
 Seconds = Annotated[float, Field(ge=0, le=86_400)]
+ShortDelay = Annotated[float, Field(ge=0, le=60)]
 
 
 class MountKeys(BaseModel):
-    """The keys of one mount, all optional. `MountSettings` says what each does.
+    """The keys of one mount, all optional; descriptions are Markdown, for docs/reference/configuration.md.
 
     `mountpoint`, `cache` and `token_file` may be relative to the folder of the file. The token itself is no
     key.
@@ -76,43 +68,114 @@ class MountKeys(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    url: str | None = None
-    workspace: str | None = None
-    mountpoint: str | None = None
-    cache: str | None = None
-    token_file: str | None = None
-    allow_insecure: bool = False
-    cache_size: Annotated[Size, Field(ge=_MIN_CACHE_BYTES)] = DEFAULT_CACHE_SIZE_BYTES
-    drain_timeout_s: Seconds = DEFAULT_DRAIN_TIMEOUT_S
-    upload_delay_s: Annotated[Seconds, Field(le=60)] = 0.5
-    open_file_interval_s: Seconds = DEFAULT_OPEN_FILE_INTERVAL_S
-    durability: Durability = "local"
-    consistency: Consistency = "feed"
-    conflict: Conflict = "keep-both"
-    lease_duration_s: Annotated[int, Field(ge=60, le=3600)] = 60
-    owner: Annotated[str | None, AfterValidator(_check_owner)] = None
-    allow_other: bool = False
-    read_only: bool = False
-    local_only: Annotated[list[str], AfterValidator(_check_patterns)] = []
-    share_attributes: bool = True
-    outside_links: bool = False
-    passthrough: bool = True
-    log_level: LogLevel = "info"
-    log_format: LogFormat = "auto"
-    control_dir: DirectoryName = DEFAULT_CONTROL_DIR
-    list_control_dir: bool = False
-    metrics_listen: Address = ""
-    web_listen: Address = ""
-    listen_beyond_loopback: bool = False
-    hooks: list[HookKeys] = []
-    traces_url: TracesUrl = ""
+    url: str | None = Field(None, description="address of the service")
+    workspace: str | None = Field(None, description="name or id of the workspace")
+    mountpoint: str | None = Field(None, description="where; relative to the folder of the file")
+    cache: str | None = Field(
+        None,
+        description="cache directory; relative to the folder of the file; without it, below "
+        "`$XDG_CACHE_HOME/mountfs`",
+    )
+    token_file: str | None = Field(
+        None, description="file with the token; relative to the folder of the file"
+    )
+    allow_insecure: bool = Field(
+        False, description="send the token also over plain HTTP to a host that is not loopback"
+    )
+    cache_size: CacheSize = Field(
+        DEFAULT_CACHE_SIZE_BYTES,
+        description='bytes, or a text as `"10 GiB"`, at least 64 MiB: clean content is evicted above this; '
+        "content not yet sent never is",
+    )
+    drain_timeout_s: Seconds = Field(DEFAULT_DRAIN_TIMEOUT_S, description="how long a stop waits for uploads")
+    upload_delay_s: ShortDelay = Field(
+        0.5, description="how long a closed file waits for a rename or another write before its upload"
+    )
+    open_file_interval_s: Seconds = Field(
+        DEFAULT_OPEN_FILE_INTERVAL_S,
+        description="how often a file that stays open is sent while it is written to; `0`: only when it "
+        "is closed or synced",
+    )
+    durability: Durability = Field(
+        "local", description='`"remote"`: close and fsync wait until the workspace has confirmed'
+    )
+    consistency: Consistency = Field(
+        "feed",
+        description='`"open"`: each open asks the workspace; `"feed"`: the cache is trusted while '
+        "changes flow in",
+    )
+    conflict: Conflict = Field(
+        "keep-both",
+        description='`"keep-both"`: our content becomes a sibling file; `"last-writer-wins"`: the newest '
+        "version",
+    )
+    lease_duration_s: int = Field(
+        60,
+        ge=60,
+        le=3600,
+        description="after how many seconds the workspace frees a lock of a host that died",
+    )
+    owner: Annotated[str | None, AfterValidator(_check_owner)] = Field(
+        None,
+        description='to whom entries belong that come from elsewhere: `"agent"`, `"agent:staff"`, '
+        '`"1000:1000"`; without it, who runs the daemon',
+    )
+    allow_other: bool = Field(False, description="other users of this machine may enter the mount")
+    read_only: bool = Field(
+        False, description="nothing may be changed; so it is as well where the token allows only reading"
+    )
+    local_only: Patterns = Field(
+        [],
+        description="patterns, as in a .gitignore, of paths that stay in the cache and are never "
+        'uploaded: `["node_modules/", ".venv/"]`',
+    )
+    share_attributes: bool = Field(
+        True,
+        description="exec bits, symlinks, and times that a program set travel to other hosts, in the "
+        "free text of a node ([how](../semantics.md#files-and-directories))",
+    )
+    outside_links: bool = Field(False, description="symlinks that other hosts made may lead out of the mount")
+    passthrough: bool = Field(
+        True,
+        description="the kernel serves files that are whole in the cache by itself, where it can (root, "
+        "Linux 6.9 or newer); `mountfs doctor` tells",
+    )
+    log_level: LogLevel = Field("info", description="how much goes to the log")
+    log_format: LogFormat = Field(
+        "auto", description='`"text"`, `"json"` or `"journal"`; `"auto"` goes by where the log leads'
+    )
+    control_dir: DirectoryName = Field(
+        DEFAULT_CONTROL_DIR,
+        description="name of the directory in the root with [files about the "
+        "mount](../watching.md#files-in-the-mount); empty: none",
+    )
+    list_control_dir: bool = Field(False, description="whether listings of the root show it")
+    metrics_listen: Address = Field(
+        "",
+        description="address and port of [metrics for Prometheus](../watching.md#metrics): "
+        '`"127.0.0.1:9464"`',
+    )
+    web_listen: Address = Field(
+        "", description="address and port of a [read-only web page](../watching.md#web-page)"
+    )
+    listen_beyond_loopback: bool = Field(
+        False, description="whether these two may be reached from other machines"
+    )
+    hooks: list[HookKeys] = Field(
+        [], description="[programs and receivers](../watching.md#hooks) that are told of what happens"
+    )
+    traces_url: TracesUrl = Field(
+        "", description="collector of [OpenTelemetry spans](../watching.md#traces), over OTLP/HTTP"
+    )
 
 
 class ConfigFile(MountKeys):
     """What a file may hold: keys that count for all its mounts, and tables `[mounts.NAME]` that go over
     them."""
 
-    mounts: Annotated[dict[str, MountKeys], AfterValidator(_check_names)] = {}
+    mounts: Annotated[dict[str, MountKeys], AfterValidator(_check_names)] = Field(
+        {}, description="tables of named mounts; keys above them count for all"
+    )
 
 
 PATH_KEYS: Final = ("mountpoint", "cache", "token_file")

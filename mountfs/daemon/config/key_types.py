@@ -56,6 +56,7 @@ def _check_traces_url(url: str) -> str:
 
 
 TracesUrl = Annotated[str, AfterValidator(_check_traces_url)]
+Patterns = Annotated[list[str], AfterValidator(_check_patterns)]
 DirectoryName = Annotated[str, AfterValidator(_check_name)]
 Address = Annotated[str, AfterValidator(_check_address)]
 Happens = Literal["created", "changed", "moved", "removed", "confirmed", "conflict", "failed", "lock-lost"]
@@ -67,7 +68,7 @@ class HookKeys(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     on: Annotated[list[Happens], Field(min_length=1)]
-    match: Annotated[list[str], AfterValidator(_check_patterns)] = []
+    match: Patterns = []
     run: list[str] = []
     url: str = ""
     secret_file: str = ""
