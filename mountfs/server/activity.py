@@ -32,8 +32,10 @@ _newer = (
     .order_by(schema.activity.c.seq)
     .limit(_ROWS_A_POLL)
 )
+# Each by itself: one query for both would go through all rows.
 _bounds = select(
-    func.min(schema.activity.c.seq).label("oldest"), func.max(schema.activity.c.seq).label("newest")
+    select(func.min(schema.activity.c.seq)).scalar_subquery().label("oldest"),
+    select(func.max(schema.activity.c.seq)).scalar_subquery().label("newest"),
 )
 
 

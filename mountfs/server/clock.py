@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 SECOND_US = 1_000_000
@@ -24,7 +25,12 @@ def boot_id() -> str:
 
 def wire_time(moment_us: int) -> str:
     """The wire's form, `2026-05-18 19:26:25 UTC`."""
-    return f"{datetime.fromtimestamp(moment_us // SECOND_US, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return _wire_second(moment_us // SECOND_US)
+
+
+@lru_cache(maxsize=4096)  # rows that were changed together, and all answers of one second, tell the same
+def _wire_second(second: int) -> str:
+    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def parse_wire_time(text: str) -> int | None:

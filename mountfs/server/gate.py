@@ -3,12 +3,12 @@
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Final
 
 from starlette.responses import Response
 
 from mountfs.server.behaviour import Behaviour
+from mountfs.server.clock import SECOND_US, wire_time
 from mountfs.server.credentials import not_a_member
 from mountfs.server.envelope import ApiError
 
@@ -82,7 +82,7 @@ class Gate:
         recent = self._recent.get(credential)
         ends_in_s = recent[0] + WINDOW_S - self._clock() if recent else 60.0
         ends = time.time() + max(0.0, ends_in_s)
-        text = f"{datetime.fromtimestamp(ends, UTC):%Y-%m-%d %H:%M:%S} UTC"
+        text = wire_time(int(ends) * SECOND_US)
         values = (
             str(max(0, limit - len(recent or ()))),
             str(limit),

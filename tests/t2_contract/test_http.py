@@ -51,6 +51,12 @@ async def test_commas_stay_literal_and_queries_are_escaped(scripted: Any, http: 
     assert scripted.seen[0].target == "/current/storage/2a,2b/details/?lastactivity=a+b%26c%3D%2F"
 
 
+async def test_change_without_a_body_says_that_it_has_none(scripted: Any, http: Http, acts: Any) -> None:
+    scripted.plays(acts.reply(200, OK))
+    await http.payload(Ask("POST", "upload/5a/complete/"))
+    assert scripted.seen[0].headers["content-length"] == "0"
+
+
 @pytest.mark.parametrize("trouble", ["reset_before_reading", "reset_after_reading", "hang"])
 async def test_reads_survive_one_broken_connection(
     scripted: Any, http: Http, acts: Any, trouble: str

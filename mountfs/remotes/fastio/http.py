@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlencode
 
-import httpcore
 import httpx
 import trio
 
@@ -25,6 +25,7 @@ from mountfs.model.errors import (
     RemoteUnavailable,
 )
 from mountfs.model.tracing import span
+from mountfs.remotes.fastio.connections import Connections
 from mountfs.remotes.fastio.credential import Credential, FixedToken
 from mountfs.remotes.fastio.error_map import Answer, accepted, error_of, is_about_the_account, refusal
 from mountfs.remotes.fastio.pace import Hold, Pace
@@ -49,11 +50,6 @@ log = logging.getLogger("mountfs.remotes.fastio")
 logging.getLogger("httpx").setLevel(logging.WARNING)
 logging.getLogger("httpcore").setLevel(logging.WARNING)
 
-RECEIVE_BYTES: Final = 512 * 1024
-"""How much of what has arrived is taken at once: each piece costs as much as a small request."""
-
-httpcore.AsyncHTTP11Connection.READ_NUM_BYTES = RECEIVE_BYTES  # httpx has no setting for it
-
 REDIRECT_STATUSES: Final = frozenset({301, 302, 303, 307, 308})
 REDIRECTS_MAX: Final = 3
 SWITCHING_PROTOCOLS: Final = 101
@@ -64,8 +60,6 @@ OWN_BUCKETS: Final = frozenset({"POST upload/batch", "GET events/search"})
 
 CONNECTIONS_MAX: Final = 32
 POLLS_MAX: Final = 128
-KEEP_ALIVE_S: Final = 4.0
-"""Below the five seconds after which common servers close: a request must not meet the close."""
 CLOSE_S: Final = 2.0
 POLL_GRACE_S: Final = 15.0
 """How much later than promised the answer to a long poll may come."""
@@ -110,18 +104,9 @@ class Http:
         self._base = base
         self._sleep = sleep
         self._jitter = jitter
-        # A proxy of the environment would see the token of an address without TLS.
-        through_proxy = base.scheme == "https"
-        tls = httpx.create_ssl_context() if through_proxy else False
-        self._calls, self._polls = (
-            httpx.AsyncClient(
-                verify=tls,
-                trust_env=through_proxy,
-                follow_redirects=False,
-                limits=httpx.Limits(max_connections=connections, keepalive_expiry=KEEP_ALIVE_S),
-            )
-            for connections in (CONNECTIONS_MAX, POLLS_MAX)
-        )
+        tls = httpx.create_ssl_context() if base.scheme == "https" else None
+        self._calls = Connections(base, CONNECTIONS_MAX, tls)
+        self._polls = Connections(base, POLLS_MAX, tls)
 
     def use_token(self, token: str) -> None:
         """Send this token from the next request on. Raises CredentialRefused for one that cannot be one."""
@@ -175,11 +160,12 @@ class Http:
         Raises what a refusal means, NotOffered for an answer that is none to this, RemoteUnavailable.
         """
         ask, key, settings = Ask("GET", "websocket/", repeat=Repeat.NEVER), new_key(), self.settings
-        request = self._polls.build_request(
+        request = self._polls.request(
             "GET",
             socket_address(self._base, query),
-            headers=handshake_headers(key),
-            timeout=self._timeout(ask),
+            handshake_headers(key),
+            _Stream(None),
+            self._timeout(ask),
         )
         response = await self._shake_hands(request, ask)
         try:
@@ -196,7 +182,7 @@ class Http:
         for is_last in (False, True):
             self.sent[ask.route] += 1
             try:
-                return await self._polls.send(request, stream=True)
+                return await self._polls.send(request)
             except httpx.RequestError as error:
                 if is_last or not isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError):
                     raise RemoteUnavailable(f"{ask}: no answer ({named(error)})") from None
@@ -310,13 +296,11 @@ class Http:
 
     async def _exchange(self, ask: Ask, *, read_body: bool) -> httpx.Response:
         """Send the request, and again to where it is redirected on the same host."""
-        client = self._polls if ask.wait_s else self._calls
-        request = self._request(client, ask)
-        if self._credential is not None:
-            request.headers["Authorization"] = f"Bearer {await self._credential.token()}"
+        connections = self._polls if ask.wait_s else self._calls
+        request = await self._request(connections, ask)
         for _ in range(1 + REDIRECTS_MAX):
             self.sent[ask.route] += 1
-            response = await client.send(request, stream=True)
+            response = await connections.send(request)
             if read_body or not response.is_success:
                 try:
                     await response.aread()
@@ -327,14 +311,16 @@ class Http:
             self._redirect(ask, request, response)
         raise ProtocolViolation(f"{ask}: redirected more than {REDIRECTS_MAX} times")
 
-    def _request(self, client: httpx.AsyncClient, ask: Ask) -> httpx.Request:
+    async def _request(self, connections: Connections, ask: Ask) -> httpx.Request:
         headers = dict(ask.headers)
         if ask.body is not None:
             headers |= {"Content-Type": ask.body.content_type, "Content-Length": str(len(ask.body))}
-        address, timeout = self._address(ask), self._timeout(ask)
-        request = client.build_request(ask.method, address, headers=headers, timeout=timeout)
-        request.stream = _Stream(ask.body)
-        return request
+        elif ask.method == "POST":
+            headers["Content-Length"] = "0"
+        if self._credential is not None:
+            headers["Authorization"] = f"Bearer {await self._credential.token()}"
+        body, timeout = _Stream(ask.body), self._timeout(ask)
+        return connections.request(ask.method, self._address(ask), headers, body, timeout)
 
     def _address(self, ask: Ask) -> httpx.URL:
         """Append the path as text: a comma or an escape in it must stay as it is. All at once: to parse an
@@ -412,6 +398,7 @@ def named(error: Exception) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
+@lru_cache(maxsize=16)  # all answers of one second tell the same
 def _date_ns(header: str | None) -> int:
     try:
         return int(parsedate_to_datetime(header).timestamp() * 1_000_000_000) if header else 0

@@ -130,11 +130,12 @@ class Ask:
     refusals: Refusals = Refusals()
     paced: bool = True
     abroad: bool = False
+    route: str = field(init=False, repr=False, compare=False)
+    """What kind of request it is: method and path, without the ids in it, which all have digits."""
 
-    @property
-    def route(self) -> str:
-        """What kind of request it is: method and path, without the ids in it, which all have digits."""
-        return f"{self.method} {'/'.join(part for part in self.path.split('/') if part.isalpha())}"
+    def __post_init__(self) -> None:
+        words = "/".join(part for part in self.path.split("/") if part.isalpha())
+        object.__setattr__(self, "route", f"{self.method} {words}")
 
     def __str__(self) -> str:
         """Name the request without its query, which may carry secrets."""

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -24,6 +25,9 @@ MOST: Final = 2**63 - 1
 """What the kernel and the journal can hold."""
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MOMENT_CHARS: Final = 64
+"""No time is longer in any format."""
+
 TRUE_WORDS: Final = frozenset({"true", "yes", "1"})
 FALSE_WORDS: Final = frozenset({"", "false", "no", "0", "null"})
 SHA256_NAMES: Final = frozenset({"sha256", "sha-256"})
@@ -119,9 +123,12 @@ def moment_ns(value: object) -> int:
     """Return the nanoseconds since the epoch of a time in any format seen; 0 where there is none."""
     if isinstance(value, int | float):
         return _told_ns(value)
-    if not isinstance(value, str):
-        return 0
-    text = value[:-4] + "+00:00" if value.endswith(" UTC") else value
+    return _moment_ns(value) if isinstance(value, str) and len(value) <= MOMENT_CHARS else 0
+
+
+@lru_cache(maxsize=1024)  # rows that were changed together, and all answers of one second, tell the same
+def _moment_ns(told: str) -> int:
+    text = told[:-4] + "+00:00" if told.endswith(" UTC") else told
     try:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
