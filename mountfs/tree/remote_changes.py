@@ -164,11 +164,11 @@ class RemoteChanges:
             if occupant.base is None and occupant.is_file_there and node.kind is NodeKind.FILE:
                 self._note_rival(occupant, node)
                 return None
+            if self._is_there(occupant):
+                return occupant.node
             if occupant.sending:
                 # Its answer will tell whether this very node is our own doing.
                 return None
-            if occupant.pending is None:
-                return occupant.node
             self.conflicts.step_aside(occupant, node)
         inode = Inode(self._record(node, parent, name), parent)
         inode.loaded = True
@@ -183,6 +183,11 @@ class RemoteChanges:
             self._kernel.entry_changed(parent.ino, name)
         self.conflicts.touch(parent)
         return None
+
+    def _is_there(self, occupant: Inode) -> bool:
+        """Tell whether the remote had the entry at its place here when it was last heard of. It may be gone
+        from there, or the remote has two nodes of one name."""
+        return occupant.pending is None or occupant.is_at_home
 
     def _hides(self, occupant: Inode) -> bool:
         """Tell whether what never travels is at the place: under another name it might be sent."""
@@ -262,7 +267,7 @@ class RemoteChanges:
         if parent is not None and not parent.is_linked:
             self.conflicts.put_back(parent)
         occupant = parent.children.get(names.from_remote(node.name)) if parent is not None else None
-        if occupant is not None and occupant.pending is None:
+        if occupant is not None and self._is_there(occupant):
             return occupant.node
         self._tree.set_base(removed, None)
         self._tree.drop_if_unneeded(removed)
@@ -328,7 +333,7 @@ class RemoteChanges:
         name = names.from_remote(node.name)
         occupant = parent.children.get(name)
         if occupant is not None and occupant is not inode:
-            if occupant.pending is None and occupant.base is not None:
+            if occupant.base is not None and self._is_there(occupant):
                 return occupant.node
             self.conflicts.step_aside(occupant, node)
         assert inode.parent is not None
