@@ -10,10 +10,6 @@ from tests.t7_hosts.nspawn import DISK, Tree
 TOO_LONG: Final = "four_hundred or killed_daemon or death_of_the_holder"
 """These wait for leases to end, or for a busy machine; the suite has them for the release it runs on."""
 
-UNEXPLAINED: Final = "whole_files_by_itself"
-"""NOT TESTED here: in a tree of Debian 13 it fails with passthrough; whether mountfs is the reason or the
-container is not known yet."""
-
 TOOLS: Final = "pytest pytest-trio pytest-timeout pytest-xdist hypothesis filelock portalocker"
 
 EVENTS: Final = "cat /tmp/second/.mountfs/events\n"
@@ -64,6 +60,6 @@ def run_kernel_tests(tree: Tree, *tests: str) -> None:
         .venv/bin/pip install --quiet --constraint /tmp/pins {TOOLS}
         cp .venv/lib/python3*/site-packages/mountfs/kernel/_extras*.so mountfs/kernel/
         .venv/bin/python -m pytest --quiet --basetemp {DISK}/t -p no:cacheprovider -n 2 --dist worksteal \\
-            {" ".join(tests)} -m 'not long' -k 'not ({TOO_LONG} or {UNEXPLAINED})'""",
+            {" ".join(tests)} -m 'not long' -k 'not ({TOO_LONG})'""",
         timeout_s=900,
     ).succeeded()
