@@ -272,7 +272,7 @@ static PyObject *renegotiate(PyObject *module, PyObject *arguments)
 {
     const char *request;
     Py_ssize_t length;
-    char copy[sizeof(((struct negotiation *)0)->request)];
+    _Alignas(uint64_t) char copy[sizeof(((struct negotiation *)0)->request)] = {0}; /* libfuse reads it as it is */
     int result;
     (void)module;
     if (!PyArg_ParseTuple(arguments, "y#", &request, &length))

@@ -53,9 +53,10 @@ def install_immediate(handlers: dict[int, Callable[..., bytes | int | None]], /)
     `(handle, offset, content)`, FLUSH as `(ino, handle, record_lock_owner)`, RELEASE as
     `(ino, handle, flock_owner)`, FORGET and BATCH_FORGET as `([(ino, count), ...])`.
 
-    A handler returns the body of the answer or an errno, 0 for success. None: the request has begun, and
-    goes on in pyfuse3's handler; what `install_locks` tells of its kind is not told then. Takes effect at
-    once, until `session_ended`. Raises ValueError for another kind.
+    A handler returns the body of the answer or an errno, 0 for success; anything else is EIO, as is an errno
+    that the kernel takes for none. None: the request has begun, and goes on in pyfuse3's handler; what
+    `install_locks` tells of its kind is not told then. Takes effect at once, until `session_ended`. Raises
+    ValueError for another kind.
     """
 
 def set_pace(look_ns: int, burst: int, /) -> None:

@@ -234,6 +234,16 @@ static PyObject *call_handler(PyObject *handler, const struct wire_request *head
     }
 }
 
+/* What the kernel takes as an errno; another one it refuses with the whole answer, and the program waits on. */
+enum { LARGEST_ERRNO = 511 };
+
+static int errno_of(PyObject *result)
+{
+    int overflow = 0;
+    long number = result && PyLong_Check(result) ? PyLong_AsLongAndOverflow(result, &overflow) : EIO;
+    return overflow || number < 0 || number > LARGEST_ERRNO ? EIO : (int)number;
+}
+
 /* The kernel may have ceased to want the answer, which is nothing to tell anybody. */
 static void send_reply(int device, uint64_t unique, int error, const char *body, size_t length)
 {
@@ -243,13 +253,13 @@ static void send_reply(int device, uint64_t unique, int error, const char *body,
         return;
 }
 
-/* The body of an answer, or an errno; without a result EIO. */
+/* The body of an answer, or an errno; without a result, or with any other, EIO. */
 static void send_result(int device, uint64_t unique, PyObject *result)
 {
     if (result && PyBytes_Check(result))
         send_reply(device, unique, 0, PyBytes_AS_STRING(result), PyBytes_GET_SIZE(result));
     else
-        send_reply(device, unique, result && PyLong_Check(result) ? (int)PyLong_AsLong(result) : EIO, NULL, 0);
+        send_reply(device, unique, errno_of(result), NULL, 0);
 }
 
 int answer_immediately(int device, const struct fuse_buf *buffer, int length)
@@ -257,7 +267,7 @@ int answer_immediately(int device, const struct fuse_buf *buffer, int length)
     struct wire_request header;
     struct rest rest = {buffer->mem, length};
     PyGILState_STATE gil;
-    PyObject *result;
+    PyObject *handler, *result;
     int is_answered;
     has_begun = 0;
     if (buffer->flags & FUSE_BUF_IS_FD || !take(&rest, &header, sizeof header))
@@ -265,14 +275,16 @@ int answer_immediately(int device, const struct fuse_buf *buffer, int length)
     if (header.opcode >= OPCODES || !handlers[header.opcode])
         return 0;
     gil = PyGILState_Ensure();
-    result = call_handler(handlers[header.opcode], &header, rest);
+    handler = Py_NewRef(handlers[header.opcode]); /* it may be replaced while it runs */
+    result = call_handler(handler, &header, rest);
     has_begun = result == Py_None;
     is_answered = result != Py_None && result != Py_NotImplemented;
     if (is_answered && header.opcode != OPCODE_FORGET && header.opcode != OPCODE_BATCH_FORGET)
         send_result(device, header.unique, result);
     if (!result)
-        PyErr_WriteUnraisable(handlers[header.opcode]);
+        PyErr_WriteUnraisable(handler);
     Py_XDECREF(result);
+    Py_DECREF(handler);
     PyGILState_Release(gil);
     return is_answered;
 }

@@ -43,8 +43,13 @@ ERRNOS: Final[dict[type[MountfsError], int]] = {
 }
 
 
+_LARGEST: Final = 511
+"""A larger one the kernel refuses with the whole answer, and the program waits on. File systems that a cache
+may lie on know such ones, as ENOTSUPP (524) of NFS."""
+
+
 def errno_for(error: MountfsError) -> int:
     """Return the errno that a program sees for `error`; never 0."""
     if isinstance(error, StorageError):
-        return error.errno or errno.EIO
+        return error.errno if 0 < error.errno <= _LARGEST else errno.EIO
     return next(ERRNOS[base] for base in type(error).__mro__ if base in ERRNOS)

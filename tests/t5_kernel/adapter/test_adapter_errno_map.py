@@ -62,6 +62,11 @@ def test_error_of_the_disk_keeps_its_errno() -> None:
     assert errno_for(StorageError("which?", errno=0)) == errno.EIO
 
 
+@pytest.mark.parametrize("number", [512, 524, 4095, -5])
+def test_what_the_kernel_takes_for_no_errno_is_an_eio(number: int) -> None:
+    assert errno_for(StorageError("of the kernel's own", errno=number)) == errno.EIO
+
+
 def test_new_type_has_the_errno_of_its_base() -> None:
     class Denied(errors.AccessDenied): ...
 
