@@ -23,6 +23,8 @@ enum {
     OPCODE_WRITE = 16,
     OPCODE_RELEASE = 18,
     OPCODE_FLUSH = 25,
+    OPCODE_OPENDIR = 27,
+    OPCODE_RELEASEDIR = 29,
     OPCODE_CREATE = 35,
     OPCODE_BATCH_FORGET = 42,
     OPCODES
@@ -220,6 +222,7 @@ static PyObject *call_handler(PyObject *handler, const struct wire_request *head
     case OPCODE_CREATE:
         return call_create(handler, header, rest);
     case OPCODE_OPEN:
+    case OPCODE_OPENDIR:
         return call_open(handler, header->node, rest);
     case OPCODE_READ:
         return call_read(handler, rest);
@@ -228,6 +231,7 @@ static PyObject *call_handler(PyObject *handler, const struct wire_request *head
     case OPCODE_FLUSH:
         return call_flush(handler, header->node, rest);
     case OPCODE_RELEASE:
+    case OPCODE_RELEASEDIR:
         return call_release(handler, header->node, rest);
     default:
         return leave_to_libfuse();

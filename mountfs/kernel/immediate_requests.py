@@ -35,6 +35,8 @@ class Opcode(IntEnum):
     WRITE = 16
     RELEASE = 18
     FLUSH = 25
+    OPENDIR = 27
+    RELEASEDIR = 29
     CREATE = 35
     BATCH_FORGET = 42
 
@@ -57,6 +59,8 @@ class ImmediateRequests:
                 Opcode.WRITE: self._write,
                 Opcode.RELEASE: self._release,
                 Opcode.FLUSH: self._flush,
+                Opcode.OPENDIR: self._opendir,
+                Opcode.RELEASEDIR: self._releasedir,
                 Opcode.CREATE: self._create,
                 Opcode.BATCH_FORGET: self._forget,
             }
@@ -125,6 +129,17 @@ class ImmediateRequests:
             self._filesystem.drop_flock(Ino(ino), LockOwner(flock_owner))
         self._filesystem.drop_records_of_handle(Ino(ino), Handle(handle))
         return self._begin("release", handle, self._requests.release(Handle(handle)), _succeeded, _nothing)
+
+    def _opendir(self, ino: int, flags: int) -> _Answer:
+        work = self._requests.open_directory(Ino(ino))
+        return self._begin(
+            "opendir", ino, work, wire_replies.opened_directory, self._operations.opened_directory
+        )
+
+    def _releasedir(self, ino: int, handle: int, flock_owner: int) -> _Answer:
+        """Locks of directories never come here: the kernel has them to itself."""
+        work = self._requests.release_directory(Handle(handle))
+        return self._begin("releasedir", handle, work, _succeeded, _nothing)
 
     def _forget(self, references: Sequence[tuple[int, int]]) -> int:
         """The kernel waits for no answer to it."""

@@ -4,7 +4,7 @@ import errno
 import functools
 import logging
 import stat
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import pyfuse3
@@ -27,7 +27,7 @@ from pyfuse3 import (
 
 from mountfs.kernel import translate
 from mountfs.kernel.begun_requests import BegunRequest
-from mountfs.kernel.requests import Found, Opened, OpenFiles, OpenReply, Requests
+from mountfs.kernel.requests import Found, Opened, OpenedListing, OpenFiles, OpenReply, Requests
 from mountfs.model.filesystem import Filesystem, Handle
 from mountfs.model.ids import Ino
 
@@ -97,7 +97,6 @@ class Operations(pyfuse3.Operations):
         self.requests = Requests(filesystem, open_files, on_begin)
         self.begun: BegunRequest | None = None
         """The request whose handler pyfuse3 calls next, where it was begun already."""
-        self._directories: dict[Handle, Ino] = {}  # open ones: pyfuse3 tells no inode at fsyncdir
         self._lasting = 0
         self._settled = trio.lowlevel.ParkingLot()
 
@@ -111,13 +110,6 @@ class Operations(pyfuse3.Operations):
         await trio.lowlevel.checkpoint()
         while self._lasting:
             await self._settled.park()
-
-    def open_directories(self) -> tuple[tuple[Handle, Ino], ...]:
-        return tuple(self._directories.items())
-
-    def take_over(self, directories: Iterable[tuple[Handle, Ino]]) -> None:
-        """Go on with what programs opened while another process served them."""
-        self._directories.update(directories)
 
     @_answered
     async def lookup(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> EntryAttributes:
@@ -233,16 +225,12 @@ class Operations(pyfuse3.Operations):
 
     @_answered
     async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
-        opened = await self._filesystem.open_directory(Ino(inode))
-        self._directories[opened.handle] = Ino(inode)
-        if self._open_files is not None:
-            self._prepare(opened.handle, self._open_files.directory_opened(opened))
-        return opened.handle
+        return self.opened_directory(await self.requests.open_directory(Ino(inode)))
 
     @_answered
     async def readdir(self, fh: FileHandleT, start_id: int, token: ReaddirToken) -> None:
         """Without a checkpoint: an entry is remembered before anything can happen to it."""
-        times, offset = self._filesystem.cache_times(self._directories[Handle(fh)]), start_id
+        times, offset = self._filesystem.cache_times(self.requests.directories[Handle(fh)]), start_id
         while entries := self._filesystem.list_directory(Handle(fh), offset):
             for entry in entries:
                 attributes = translate.entry_attributes(entry.attributes, times)
@@ -254,12 +242,11 @@ class Operations(pyfuse3.Operations):
 
     @_answered
     async def releasedir(self, fh: FileHandleT) -> None:
-        self._directories.pop(Handle(fh), None)
-        await self._filesystem.release_directory(Handle(fh))
+        await self.requests.release_directory(Handle(fh))
 
     @_answered
     async def fsyncdir(self, fh: FileHandleT, datasync: bool) -> None:
-        await self._filesystem.fsync_directory(self._directories[Handle(fh)])
+        await self._filesystem.fsync_directory(self.requests.directories[Handle(fh)])
 
     @_answered
     async def statfs(self, ctx: RequestContext) -> StatvfsData:
@@ -295,6 +282,10 @@ class Operations(pyfuse3.Operations):
     def created(self, what: tuple[Opened, Found]) -> tuple[FileInfo, EntryAttributes]:
         opened, found = what
         return self.opened(opened), self.entry(found)
+
+    def opened_directory(self, listing: OpenedListing) -> FileHandleT:
+        self._prepare(*listing)
+        return listing.handle
 
     def _prepare(self, handle: Handle, reply: OpenReply | None) -> None:
         if reply is not None and self._open_files is not None:

@@ -66,6 +66,13 @@ class Opened(NamedTuple):
         return self.reply is not None and self.reply.backing_id > 0
 
 
+class OpenedListing(NamedTuple):
+    """An open directory; `reply` is for the kernel."""
+
+    handle: Handle
+    reply: OpenReply | None
+
+
 class Requests:
     """The calls of the file system that requests lead to, with what the kernel side keeps of open files."""
 
@@ -82,6 +89,8 @@ class Requests:
         """How long each took from its begin to its answer, by operation; reads of streams, which wait for
         something to happen, are left out."""
         self._streams: set[Handle] = set()
+        self.directories: dict[Handle, Ino] = {}
+        """Open ones, whose inode not every request on them tells."""
 
     def begin(self, name: str) -> float:
         """A request of this kind begins; return when, for `end`."""
@@ -141,6 +150,16 @@ class Requests:
         if self._open_files:
             self._open_files.released(handle)
         await self._filesystem.release(handle)
+
+    async def open_directory(self, ino: Ino) -> OpenedListing:
+        opened = await self._filesystem.open_directory(ino)
+        self.directories[opened.handle] = ino
+        reply = None if self._open_files is None else self._open_files.directory_opened(opened)
+        return OpenedListing(opened.handle, reply)
+
+    async def release_directory(self, handle: Handle) -> None:
+        self.directories.pop(handle, None)
+        await self._filesystem.release_directory(handle)
 
     async def _opened(self, ino: Ino, opened: OpenedFile) -> Opened:
         """Without a checkpoint, unless the open fails: the kernel knows no handle then, so it is released."""

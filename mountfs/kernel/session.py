@@ -191,7 +191,7 @@ class Session:
         if self._mount is not None and self._mount.device_minor != predecessor.device_minor:
             self._mount = None  # something else is there by now
         self._open_files.take_over(predecessor.backed)
-        self._operations.take_over(predecessor.directories)
+        self._operations.requests.directories.update(predecessor.directories)
         connection.ask_for_unanswered(device)
 
     # The hand-over to another process.
@@ -248,7 +248,7 @@ class Session:
             request,
             answer,
             self._open_files.handed_over(),
-            self._operations.open_directories(),
+            tuple(self._operations.requests.directories.items()),
         )
 
     async def _end_unanswered(self) -> None:

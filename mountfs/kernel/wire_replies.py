@@ -5,7 +5,7 @@ from struct import Struct
 from typing import Final
 
 from mountfs.kernel import translate
-from mountfs.kernel.requests import Found, Opened
+from mountfs.kernel.requests import Found, Opened, OpenedListing
 from mountfs.model.filesystem import Attributes
 
 NS_PER_S: Final = 1_000_000_000
@@ -54,6 +54,11 @@ def opened(what: Opened) -> bytes:
     if file.stream:
         flags |= _NONSEEKABLE
     return _OPEN_REPLY.pack(file.handle, flags | (_PASSTHROUGH if backing_id > 0 else 0), backing_id)
+
+
+def opened_directory(what: OpenedListing) -> bytes:
+    flags, backing_id = what.reply or (0, 0)
+    return _OPEN_REPLY.pack(what.handle, flags, backing_id)
 
 
 def created(what: tuple[Opened, Found]) -> bytes:
