@@ -42,7 +42,7 @@ def command(target: str) -> int:
 
 
 def _served_again(mounted: "Mounted", client: "ControlClient", before: "Status") -> "Status":
-    """Raises UpgradeRefused where the mount was made anew, DaemonSilent where it does not come back."""
+    """Raises UpgradeRefused where the mount was made anew or ended, DaemonSilent where nothing comes back."""
     from mountfs.daemon.errors import DaemonSilent, UpgradeRefused
 
     deadline = time.monotonic() + WAIT_S
@@ -50,7 +50,12 @@ def _served_again(mounted: "Mounted", client: "ControlClient", before: "Status")
         try:
             after = client.status()
         except DaemonSilent as error:
-            if not mounted.has_live_daemon or time.monotonic() > deadline:
+            if not mounted.has_live_daemon:
+                raise UpgradeRefused(
+                    "the daemon ended while the installed version took the mount over",
+                    hint="its log tells why; mount again: nothing that was closed is lost",
+                ) from error
+            if time.monotonic() > deadline:
                 raise mounted.silent(error) from error
         else:
             if after.upgrades > before.upgrades and not after.upgrade_failure:

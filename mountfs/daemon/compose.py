@@ -60,6 +60,7 @@ class _Start:
     outage: RemoteUnavailable | None
     directory: CacheDirectory
     passed: Passed | None
+    successor: str
     ready: Callable[[], None]
     stopping: Callable[[float], None]
     replacing: Callable[[], None]
@@ -82,6 +83,7 @@ class _Mount:
 async def run_mount(
     settings: MountSettings,
     *,
+    successor: str,
     ready: Callable[[], None],
     stopping: Callable[[float], None],
     replacing: Callable[[], None],
@@ -91,7 +93,8 @@ async def run_mount(
     """Mount, call `ready` when the mount answers, serve until it is stopped, unmounted or handed over.
 
     `stopping` is called with the seconds for uploads whenever a stop is requested, `replacing` when the mount
-    is handed over. `passed`: what the program before this one left in this process.
+    is handed over, to `successor`, the module that goes on then. `passed`: what the program before this one
+    left in this process.
     Raises one of our errors for whatever goes wrong before `ready`.
     """
     given = _given(passed)
@@ -114,7 +117,9 @@ async def run_mount(
                 workspace, outage = given.workspace, None
             settings = allowed(settings, workspace)
             async with _journal(directory, content_files, workspace.id, given) as journal:
-                start = _Start(settings, workspace, outage, directory, passed, ready, stopping, replacing)
+                start = _Start(
+                    settings, workspace, outage, directory, passed, successor, ready, stopping, replacing
+                )
                 return await _run(start, journal, content_files)
         finally:
             content_files.close()
@@ -239,7 +244,14 @@ async def _serve_kernel(mounted: _Mount) -> None:
         ):
             state.session = session
             state.upgrading = Upgrading(
-                parts, state, session, overlay, start.directory, start.workspace, start.passed
+                parts,
+                state,
+                session,
+                overlay,
+                start.directory,
+                start.workspace,
+                start.passed,
+                start.successor,
             )
             if given is not None:
                 parts.filesystem.doubt_kernel_caches()

@@ -25,9 +25,8 @@ CHECK: Final = "check"
 """What the next program is to do: serve the mount that is handed over, mount anew after that failed, or only
 say whether it could."""
 
-
 BACKGROUND: Final = "mountfs.daemon.successor"
-"""The module that goes on with a mount in the background, and that checks whether it could with any."""
+"""The module that goes on with a mount in the background."""
 
 
 class _Passed(BaseModel):

@@ -87,7 +87,9 @@ def run(
         watchdog.expect_end(0.0)
         service_manager.tell_reloading("going on as another version")
 
-    serve = partial(run_mount, settings, ready=ready, stopping=stopping, replacing=replacing)
+    serve = partial(
+        run_mount, settings, successor=successor, ready=ready, stopping=stopping, replacing=replacing
+    )
     try:
         with traced(settings):
             report = trio.run(partial(serve, passed=passed, disk=disk))

@@ -102,6 +102,11 @@ def _one_line(error: BaseException) -> str:
     return shown(cause.message if isinstance(cause, MountfsError) else f"{type(cause).__name__}: {cause}")
 
 
+def answer_check() -> None:
+    """Tell on standard output, as `check` does, about the offer on standard input."""
+    print(json.dumps(check(sys.stdin.read())))
+
+
 def check(text: str) -> dict[str, str]:
     """Try everything that going on with the offered mount takes and that touches nothing of it. Returns this
     version, or why it cannot go on."""
@@ -124,7 +129,7 @@ def _rehearse(offer: Offer, settings: MountSettings) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     if arguments[0] == handover.CHECK:
-        print(json.dumps(check(sys.stdin.read())))
+        answer_check()
         return 0
     try:
         serve(arguments, log_to_file, successor=handover.BACKGROUND)

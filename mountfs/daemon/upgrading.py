@@ -61,7 +61,7 @@ class HandedMount(Protocol):
 
 
 class Upgrading:
-    """`passed`: what was handed over to this process itself."""
+    """`passed`: what was handed over to this process itself. `successor`: the module that goes on."""
 
     def __init__(
         self,
@@ -72,6 +72,7 @@ class Upgrading:
         directory: CacheDirectory,
         workspace: Workspace,
         passed: Passed | None,
+        successor: str,
     ) -> None:
         self._parts = parts
         self._mount = mount
@@ -80,6 +81,7 @@ class Upgrading:
         self._directory = directory
         self._workspace = workspace
         self._upgrades = 0 if passed is None else passed.upgrades
+        self._successor = successor
         self._one_at_a_time = trio.Lock()
         self._locks: GrantedLocks | None = None
 
@@ -154,7 +156,7 @@ class Upgrading:
         offer = Offer(settings=self._mount.settings.dump(), connection=self._session.connection())
         run = partial(
             trio.run_process,
-            [sys.executable, "-P", "-m", handover.BACKGROUND, handover.CHECK],
+            [sys.executable, "-P", "-m", self._successor, handover.CHECK],
             stdin=offer.model_dump_json().encode(),
             capture_stdout=True,
             capture_stderr=True,

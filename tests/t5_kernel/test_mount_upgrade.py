@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 from tests.t5_kernel.mounted import PATIENCE_S, Mount, World, local_files, remote_files
+from tests.t5_kernel.next_version import CANNOT_GO_ON, DIES, IS_STOPPED, NO_RESEND, REFUSES, NextVersion
 from tests.t6_system.machine import wait_until
 
 pytestmark = pytest.mark.kernel
 
-REPOSITORY = Path(__file__).parents[2]
+MEBIBYTE = 1024 * 1024
 MANY = [f"{number:0200}" for number in range(250)]
 """More than one look of a program at a directory brings."""
 
@@ -40,6 +41,12 @@ os.rmdir("../gone")
 mapped = open("../../mapped", "r+b")
 mapping = mmap.mmap(mapped.fileno(), 0)
 mapping[:6] = b"before"
+with open("../../mapped and closed", "r+b") as file:
+    closed = mmap.mmap(file.fileno(), 0)
+closed[:6] = b"before"
+with open("../../untouched", "rb") as file:
+    untouched = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+assert untouched[:5] == b"first"
 locked = open("../../locked", "r+b", buffering=0)
 fcntl.flock(locked, fcntl.LOCK_EX)
 locked.write(b"mine ")
@@ -55,6 +62,7 @@ removed.write(b"and still")
 removed.seek(0)
 names += [entry.name for entry in listing]
 mapping[6:12] = b" after"
+closed[6:12] = b" after"
 with open("here", "w") as file:
     file.write("from the working directory")
 say(
@@ -64,6 +72,8 @@ say(
     nameless=os.pread(nameless, 100, 0).decode(),
     gone_links=os.fstat(gone).st_nlink,
     mapped=bytes(mapping).decode(),
+    closed=bytes(closed).decode(),
+    untouched=untouched[-4:].decode(),
     cwd=os.getcwd(),
     names=names,
 )
@@ -152,6 +162,10 @@ def has_grown(path: Path, size: int) -> bool:
     return path.stat().st_size > size
 
 
+def has_text(path: Path, text: str) -> bool:
+    return path.read_text() == text
+
+
 def may_lock(path: Path) -> bool:
     with open(path, "r+b") as file:
         try:
@@ -179,7 +193,9 @@ def furnish(mount: Mount) -> None:
     for name in ("kept", "locked"):
         (mount / name).touch()
     (mount / "recorded").write_bytes(bytes(100))
-    (mount / "mapped").write_bytes(b"." * 12)
+    for name in ("mapped", "mapped and closed"):
+        (mount / name).write_bytes(b"." * 12)
+    (mount / "untouched").write_bytes(b"first" + bytes(3 * MEBIBYTE) + b"last")
 
 
 @pytest.mark.parametrize(("passthrough", "times"), [(True, 2), (False, 1)])
@@ -213,6 +229,8 @@ def test_programs_go_on_with_all_that_they_have_open(world: World, passthrough: 
         "nameless": "never named",
         "gone_links": 0,
         "mapped": "before after",
+        "closed": "before after",
+        "untouched": "last",
         "cwd": str(mount / "work/deep"),
     }
     tenant.go_on()
@@ -221,7 +239,8 @@ def test_programs_go_on_with_all_that_they_have_open(world: World, passthrough: 
     waiter.interrupt(signal.SIGTERM)
     tenant.end()
     mount.sync()
-    wait_until(lambda: (other / "mapped").read_text() == "before after")
+    for name in ("mapped", "mapped and closed"):
+        wait_until(partial(has_text, other / name, "before after"))
     assert (other / "kept").read_text() == "before after"
     assert (other / "locked").read_text() == "mine and mine again"
     assert (other / "work/deep/here").read_text() == "from the working directory"
@@ -332,42 +351,27 @@ def test_who_waits_for_a_lock_can_still_be_interrupted(world: World) -> None:
     mount.umount()
 
 
-# What goes wrong. The program that goes on is this one; what a faulty version would do is brought in as its
-# `sitecustomize`, from when on the test has written that.
-
-AT_THE_TASK = "import sys\nif {task!r} in sys.orig_argv:\n    {then}\n"
-REFUSES = AT_THE_TASK.format(task="check", then="raise SystemExit('this version is broken')")
-NO_RESEND = "import mountfs.kernel.extension, mountfs.kernel._extras as e\ne.may_resend = lambda: False\n"
-CANNOT = AT_THE_TASK.format(
-    task="go-on",
-    then="import mountfs.kernel.connection as c; c.ask_for_unanswered = lambda _: 1 / 0",
-)
-DIES = AT_THE_TASK.format(task="go-on", then="import os; os.kill(os.getpid(), 9)")
-IS_STOPPED = AT_THE_TASK.format(task="go-on", then="import os; os.kill(os.getpid(), 15)")
+# What goes wrong.
 
 
 @pytest.fixture
-def mount_with(world: World, tmp_path: Path) -> Callable[[], tuple[Mount, Path]]:
-    """Return a function that mounts, and tells where the fault of the next version goes."""
-
-    def make() -> tuple[Mount, Path]:
-        shim = tmp_path / "shim"
-        shim.mkdir()
-        environment = {"PYTHONPATH": f"{shim}:{REPOSITORY}"}
-        return world.mount("mnt", lease_duration_s=60, environment=environment), shim / "sitecustomize.py"
-
-    return make
+def version(tmp_path: Path) -> NextVersion:
+    """Return the version that is to go on with what `mount` serves."""
+    return NextVersion(tmp_path / "next")
 
 
-@pytest.mark.parametrize("fault", [REFUSES])
+@pytest.fixture
+def mount(world: World, version: NextVersion) -> Mount:
+    return world.mount("mnt", lease_duration_s=60, environment=version.variables)
+
+
 def test_a_version_that_cannot_go_on_is_found_out_before(
-    world: World, mount_with: Callable[[], tuple[Mount, Path]], fault: str
+    world: World, mount: Mount, version: NextVersion
 ) -> None:
-    mount, shim = mount_with()
     with open(mount / "open", "w+") as file:
         file.write("before ")
         file.flush()
-        shim.write_text(fault)
+        version.has(REFUSES)
         world.machine.run("upgrade", mount.place).refused(18, "serves on as it was", "this version is broken")
         file.write("after")
         file.flush()
@@ -377,24 +381,20 @@ def test_a_version_that_cannot_go_on_is_found_out_before(
     mount.umount()
 
 
-def test_a_kernel_that_cannot_is_told_of(world: World, tmp_path: Path) -> None:
-    shim = tmp_path / "shim"
-    shim.mkdir()
-    (shim / "sitecustomize.py").write_text(NO_RESEND)
-    environment = {"PYTHONPATH": f"{shim}:{REPOSITORY}"}
-    mount = world.mount("mnt", lease_duration_s=60, environment=environment)
+def test_a_kernel_that_cannot_is_told_of(world: World, version: NextVersion) -> None:
+    version.has(NO_RESEND)
+    mount = world.mount("mnt", lease_duration_s=60, environment=version.variables)
     world.machine.run("upgrade", mount.place).refused(18, "Linux 6.9", "unmount and mount again")
     (mount / "file").write_text("serves on")
     mount.umount()
 
 
 def test_where_going_on_fails_the_mount_is_made_anew(
-    world: World, mount_with: Callable[[], tuple[Mount, Path]]
+    world: World, mount: Mount, version: NextVersion
 ) -> None:
-    mount, shim = mount_with()
     (mount / "closed").write_text("safe")
     descriptor = os.open(mount / "open", os.O_CREAT | os.O_WRONLY)
-    shim.write_text(CANNOT)
+    version.has(CANNOT_GO_ON)
     world.machine.run("upgrade", mount.place).refused(
         18, "made anew", "division by zero", "nothing that was closed"
     )
@@ -404,7 +404,7 @@ def test_where_going_on_fails_the_mount_is_made_anew(
         os.close(descriptor)
     assert "what programs have open breaks" in mount.log()
     assert (mount / "closed").read_text() == "safe"
-    shim.unlink()
+    version.is_mended()
     upgrade(mount)
     assert mount.status()["upgrade_failure"] == ""
     mount.sync()
@@ -412,17 +412,16 @@ def test_where_going_on_fails_the_mount_is_made_anew(
 
 
 def test_a_kill_in_the_middle_loses_nothing_that_was_closed(
-    world: World, mount_with: Callable[[], tuple[Mount, Path]]
+    world: World, mount: Mount, version: NextVersion
 ) -> None:
-    mount, shim = mount_with()
     for number in range(50):
         (mount / f"{number}").write_text(f"content {number}")
     descriptor = os.open(mount / "open", os.O_CREAT | os.O_WRONLY)
-    shim.write_text(DIES)
-    assert world.machine.run("upgrade", mount.place).code != 0
+    version.has(DIES)
+    world.machine.run("upgrade", mount.place).refused(18, "ended", "nothing that was closed is lost")
     with suppress(OSError):
         os.close(descriptor)
-    shim.unlink()
+    version.is_mended()
     mount.start()
     for number in range(50):
         assert (mount / f"{number}").read_text() == f"content {number}"
@@ -434,11 +433,10 @@ def test_a_kill_in_the_middle_loses_nothing_that_was_closed(
 
 
 def test_a_stop_in_the_middle_is_obeyed_by_who_goes_on(
-    world: World, mount_with: Callable[[], tuple[Mount, Path]]
+    world: World, mount: Mount, version: NextVersion
 ) -> None:
-    mount, shim = mount_with()
     (mount / "closed").write_text("to be sent")
-    shim.write_text(IS_STOPPED)
+    version.has(IS_STOPPED)
     daemon = world.machine.daemon(mount.place)
     world.machine.run("upgrade", mount.place)
     assert daemon.wait_gone(PATIENCE_S)

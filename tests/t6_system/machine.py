@@ -139,11 +139,11 @@ class Machine:
         )
         return Done(done.returncode, done.stdout, done.stderr)
 
-    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+    def start(self, *arguments: str | Path, **variables: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [*PROGRAM, *map(str, arguments)],
             cwd=self.folder,
-            env=self.environment(),
+            env={**self.environment(), **variables},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -151,9 +151,9 @@ class Machine:
         )
 
     @contextmanager
-    def started(self, *arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
+    def started(self, *arguments: str | Path, **variables: str) -> Iterator[subprocess.Popen[str]]:
         """Start the program; kill it if the block leaves it running."""
-        process = self.start(*arguments)
+        process = self.start(*arguments, **variables)
         try:
             yield process
         finally:

@@ -8,23 +8,26 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from mountfs.cli.exit_codes import ExitCode
-from tests.t6_system.machine import Machine, Server, is_mounted, wait_until
+from tests.t5_kernel.next_version import CANNOT_GO_ON, NextVersion
+from tests.t6_system.machine import REPOSITORY, Machine, Server, is_mounted, wait_until
 
 USER = "nobody"
 COMMAND = [sys.executable, "-P", "-m", "mountfs.cli"]
 
 
 def _as_user(*command: str) -> "subprocess.CompletedProcess[str]":
+    user = ["setpriv", f"--reuid={USER}", "--regid=nogroup", "--clear-groups", "--reset-env"]
     return subprocess.run(
-        ["setpriv", f"--reuid={USER}", "--regid=nogroup", "--clear-groups", "--reset-env", *command],
+        [*user, "env", f"PYTHONPATH={REPOSITORY}", *command],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
@@ -56,11 +59,29 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def broker(machine: Machine, server: Server, folder: Path) -> Iterator["subprocess.Popen[str]"]:
+def version(folder: Path) -> NextVersion:
+    """Return the version that is to go on with what `broker` mounts."""
+    return NextVersion(folder / "next")
+
+
+@pytest.fixture
+def broker(
+    machine: Machine, server: Server, folder: Path, version: NextVersion
+) -> Iterator["subprocess.Popen[str]"]:
     """Return a running broker whose mount answers."""
+    with _brokered(machine, server, folder, version) as process:
+        yield process
+
+
+@contextmanager
+def _brokered(
+    machine: Machine, server: Server, folder: Path, version: NextVersion
+) -> Iterator["subprocess.Popen[str]"]:
     options = ["--url", server.url, "--workspace", "main", "--cache", str(folder / "cache")]
     with machine.started(
-        *("broker", "--user", USER, "--token-file", server.token_file, folder / "mnt"), *options
+        *("broker", "--user", USER, "--token-file", server.token_file, folder / "mnt"),
+        *options,
+        **version.variables,
     ) as process:
         wait_until(lambda: is_mounted(folder / "mnt") and _status_code(folder / "mnt") == 0)
         try:
@@ -108,6 +129,44 @@ def test_a_killed_daemon_leaves_no_mount_behind(broker: "subprocess.Popen[str]",
     os.kill(_daemon_of(broker), signal.SIGKILL)
     assert broker.wait(30) == 128 + signal.SIGKILL
     assert not is_mounted(folder / "mnt")
+
+
+def test_the_installed_version_goes_on_without_rights(broker: "subprocess.Popen[str]", folder: Path) -> None:
+    place, daemon = folder / "mnt", _daemon_of(broker)
+    with (place / "a.txt").open("w+", buffering=1) as file:
+        file.write("before\n")
+        upgraded = _as_user(*COMMAND, "upgrade", str(place))
+        assert (upgraded.returncode, upgraded.stderr) == (0, "")
+        file.write("after\n")
+        file.seek(0)
+        assert file.read() == "before\nafter\n"
+    assert _daemon_of(broker) == daemon
+    done = _as_user(*COMMAND, "umount", str(place))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert broker.wait(30) == 0
+    assert not is_mounted(place)
+
+
+def test_a_version_that_fails_leaves_no_mount_behind(
+    machine: Machine,
+    server: Server,
+    broker: "subprocess.Popen[str]",
+    folder: Path,
+    version: NextVersion,
+) -> None:
+    place = folder / "mnt"
+    (place / "a.txt").write_text("closed")
+    version.has(CANNOT_GO_ON)
+    told = _as_user(*COMMAND, "upgrade", str(place))
+    assert told.returncode == ExitCode.UPGRADE_REFUSED, told
+    assert "the daemon ended" in told.stderr
+    assert broker.wait(60) == ExitCode.UNEXPECTED
+    assert broker.stderr is not None
+    assert "division by zero" in broker.stderr.read()
+    assert not is_mounted(place)
+    version.is_mended()
+    with _brokered(machine, server, folder, version):
+        assert (place / "a.txt").read_text() == "closed"
 
 
 def test_what_no_broker_can_do_is_refused(machine: Machine, folder: Path) -> None:

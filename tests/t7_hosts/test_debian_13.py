@@ -16,10 +16,11 @@ def test_the_commands_of_the_tutorial_do_what_it_says(installed: Tree) -> None:
 
 
 def test_kernel_tests_pass(installed: Tree) -> None:
-    """What differs is libfuse and Python: the adapter, then whole mounts."""
+    """What differs is libfuse and Python: the adapter, whole mounts, and their way to another process."""
     run_kernel_tests(
         installed,
         "tests/t5_kernel/adapter",
         "tests/t5_kernel/test_mount_files.py",
         "tests/t5_kernel/test_mount_locks.py",
+        "tests/t5_kernel/test_mount_upgrade.py",
     )
