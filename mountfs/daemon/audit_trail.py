@@ -4,6 +4,7 @@ EffectRecorder."""
 import logging
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import trio
@@ -112,7 +113,7 @@ class AuditTrail:
                 "size": change.size,
                 "request": effect.request,
                 "certain": effect.certain,
-                "who": asdict(origin.identity) if origin.identity is not None else None,
+                "who": _described(origin.identity) if origin.identity is not None else None,
             }
         )
 
@@ -157,6 +158,12 @@ class AuditTrail:
             if not self._failed:
                 log.warning("%s", error.message)
             self._failed = True
+
+
+@lru_cache(maxsize=256)
+def _described(identity: Identity) -> dict[str, Any]:
+    """Return a row of the log, which nobody may change: a program mostly changes many files."""
+    return asdict(identity)
 
 
 def _path(tree: Tree, inode: Inode | None) -> bytes:

@@ -421,8 +421,7 @@ class ContentSteps:
         """It is known by now what the remote created for this file, if anything."""
         inode.unanswered = False
         self._uploads.answered(inode)
-        for place in [place for place, waiting in self._tree.unanswered.items() if waiting is inode]:
-            del self._tree.unanswered[place]
+        self._tree.unanswered.forget(inode)
 
 
 def _has(node: RemoteNode, sent: Sent) -> bool:

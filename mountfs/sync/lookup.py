@@ -29,9 +29,35 @@ class _Question:
     def __init__(self, node: NodeId, new_in: NodeId | None) -> None:
         self.node = node
         self.new_in = new_in
-        self.answered = trio.Event()
+        self.is_answered = False
         self.answer: RemoteNode | None = None
         self.error: MountfsError | None = None
+
+
+class _AwaitedNews:
+    """Nodes that were made at about the same time, whose news is waited for together."""
+
+    def __init__(self) -> None:
+        self.nodes: set[NodeId] = set()
+        self.is_over = trio.Event()
+        self._told = trio.Event()
+
+    def heard(self, node: NodeId) -> bool:
+        """The feed has told of the node; return whether somebody waited for that."""
+        if node not in self.nodes:
+            return False
+        self.nodes.remove(node)
+        if not self.nodes:
+            self._told.set()
+        return True
+
+    async def all_heard(self) -> None:
+        """Return when there are none of which the feed has still to tell."""
+        # Those that are made in the same moment are waited for as well.
+        await trio.lowlevel.checkpoint()
+        while self.nodes:
+            self._told = trio.Event()
+            await self._told.wait()
 
 
 class NodeLookup:
@@ -43,25 +69,45 @@ class NodeLookup:
     def __init__(self, remote: Remote) -> None:
         self._remote = remote
         self._waiting: list[_Question] = []
-        self._asking = trio.Lock()
-        self._heard: dict[NodeId, trio.Event] = {}
-        """Nodes that the feed has told of, or that somebody waits for it to tell of, the youngest last."""
+        self._answer_due: trio.Event | None = None
+        """Of the call under way, None while there is none."""
+        self._heard: dict[NodeId, None] = {}
+        """Nodes that the feed has told of before anybody waited for that, the youngest last."""
+        self._awaited: _AwaitedNews | None = None
 
     def heard(self, nodes: Iterable[NodeId]) -> None:
         """The feed has told of these."""
         for node in nodes:
-            self._heard.setdefault(node, trio.Event()).set()
+            if self._awaited is None or not self._awaited.heard(node):
+                self._heard[node] = None
         while len(self._heard) > HEARD_MOST:
             del self._heard[next(iter(self._heard))]
 
     async def wait_heard(self, node: NodeId) -> None:
-        """Return once the feed has told of the node, or after `NEWS_S`."""
-        heard = self._heard.setdefault(node, trio.Event())
-        with trio.move_on_after(NEWS_S):
-            await heard.wait()
-            # Where it is told twice, once more.
-            await trio.sleep(TWICE_S)
-        self._heard.pop(node, None)
+        """Return once the feed has told of the node, and of those that others wait for by then, or after
+        `NEWS_S`."""
+        is_first = self._awaited is None
+        awaited = self._awaited = self._awaited or _AwaitedNews()
+        if node in self._heard:
+            del self._heard[node]
+        else:
+            awaited.nodes.add(node)
+        if is_first:
+            # Of all who wait only one has a clock: a batch has hundreds.
+            await self._end_in_time(awaited)
+        await awaited.is_over.wait()
+
+    async def _end_in_time(self, awaited: _AwaitedNews) -> None:
+        try:
+            with trio.move_on_after(NEWS_S):
+                await awaited.all_heard()
+                self._awaited = None
+                # Where it is told twice, once more.
+                await trio.sleep(TWICE_S)
+        finally:
+            if self._awaited is awaited:
+                self._awaited = None
+            awaited.is_over.set()
 
     async def node(self, node: NodeId, *, new_in: NodeId | None = None) -> RemoteNode | None:
         """Return what the remote knows of the node now, None when it does not know it.
@@ -70,8 +116,11 @@ class NodeLookup:
         """
         question = _Question(node, new_in)
         self._waiting.append(question)
-        async with self._asking:
-            if not question.answered.is_set():
+        while not question.is_answered:
+            # All who wait for a call go on together, as there may be hundreds.
+            if self._answer_due is not None:
+                await self._answer_due.wait()
+            else:
                 await self._ask()
         if question.error is not None:
             raise question.error
@@ -82,24 +131,30 @@ class NodeLookup:
         return await self._remote.nodes(nodes) if nodes else {}
 
     async def _ask(self) -> None:
-        questions, self._waiting = self._waiting, []
+        """Answer all that wait. Cancelled, it leaves them to the next who asks."""
+        self._answer_due = trio.Event()
+        questions: list[_Question] = []
         try:
+            # What is asked in the same moment goes in the same call.
+            await trio.lowlevel.checkpoint()
+            questions, self._waiting = self._waiting, []
             answers = await self._newest(questions)
             unknown = {question.node for question in questions} - answers.keys()
             answers |= await self.nodes(list(unknown))
         except MountfsError as error:
             for question in questions:
                 question.error = error
-        except trio.Cancelled:
-            self._waiting = [question for question in questions if not question.answered.is_set()] + (
-                self._waiting
-            )
+        except BaseException:
+            self._waiting = questions + self._waiting
             raise
         else:
             for question in questions:
                 question.answer = answers.get(question.node)
+        finally:
+            self._answer_due.set()
+            self._answer_due = None
         for question in questions:
-            question.answered.set()
+            question.is_answered = True
 
     async def _newest(self, questions: list[_Question]) -> dict[NodeId, RemoteNode]:
         """Return what the listings of folders tell, in which many of these are new. Raises RemoteUnavailable;

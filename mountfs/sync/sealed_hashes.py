@@ -1,6 +1,7 @@
 """Hashes of closed content that stays here for a while, so that damage of it is noticed before it is sent."""
 
 import logging
+from hashlib import sha256
 from typing import Final
 
 import trio
@@ -8,6 +9,7 @@ import trio
 from mountfs.model.entry import SEALED
 from mountfs.model.errors import MountfsError
 from mountfs.model.ids import Ino
+from mountfs.sync.cached_range import AT_ONCE_BYTES, CachedRange, ContentChanged
 from mountfs.sync.content import FileContent
 from mountfs.sync.running_hash import digest_of
 from mountfs.tree.inode import Inode
@@ -18,12 +20,13 @@ log = logging.getLogger(__name__)
 GRACE_S: Final = 2.0
 """What is sent sooner is hashed for that, and never again."""
 
-EXPOSED_AGAIN_S: Final = 5.0
-"""How soon to look again at what programs may be writing past the daemon."""
+AGAIN_S: Final = 5.0
+"""How soon to look again at what programs may be writing past the daemon, or what is being sent."""
 
 
 class SealedHashes:
-    """Hashes one file after another in a thread. What cannot be read is left to those who have to."""
+    """Hashes one file after another, in a thread where it is not small. What cannot be read is left to those
+    who have to."""
 
     def __init__(self, tree: Tree, content: FileContent) -> None:
         self._tree = tree
@@ -57,8 +60,10 @@ class SealedHashes:
         inode = self._tree.inodes.get(ino)
         if inode is None or not _is_wanted(inode):
             return
-        if inode.exposed is not None:
-            self.note(inode, EXPOSED_AGAIN_S)
+        is_sent_now = inode.sending and ino in self._tree.open_uploads
+        if inode.exposed is not None or is_sent_now:
+            # The journal has the hash of what is being sent, with the upload.
+            self.note(inode, AGAIN_S)
             return
         try:
             await self.hash_now(inode)
@@ -68,12 +73,22 @@ class SealedHashes:
     async def hash_now(self, inode: Inode) -> None:
         """Raises StorageError, with nothing known."""
         generation = inode.generation
-        async with self._content.held(inode) as descriptor:
-            digest = await trio.to_thread.run_sync(digest_of, descriptor, inode.size)
-            self._content.notice(inode)
+        try:
+            async with self._content.held(inode) as descriptor:
+                digest = await self._digest(inode, descriptor)
+        except ContentChanged:
+            return
         if inode.generation == generation and _is_wanted(inode) and inode.exposed is None:
             inode.sealed = digest
             self._tree.save(inode)
+
+    async def _digest(self, inode: Inode, descriptor: int) -> str:
+        if inode.size <= AT_ONCE_BYTES:
+            content = CachedRange(inode, 0, inode.size, inode.generation, self._content.notice)
+            return sha256(await content.whole()).hexdigest()
+        digest = await trio.to_thread.run_sync(digest_of, descriptor, inode.size)
+        self._content.notice(inode)
+        return digest
 
 
 def _is_wanted(inode: Inode) -> bool:

@@ -318,6 +318,9 @@ class Sender:
             refusal = self._quota.refusal(inode)
             if refusal is not None:
                 raise refusal.with_traceback(None)
+            if self._executor.goes_together(inode):
+                # What many have to record at the same time is written at once.
+                await trio.lowlevel.checkpoint()
             # A call must not be based on what a kill would undo here.
             await self._tree.journal.committed()
             outcome = await self._executor.step(inode)

@@ -103,6 +103,10 @@ class StepExecutor:
             await self._refresher.look_at(node for node in known if node is not None)
             return Outcome.LATER
 
+    def goes_together(self, inode: Inode) -> bool:
+        """Tell whether it is one of a batch under way."""
+        return self._uploads.goes_together(inode)
+
     def batch(self, folder: NodeId, inodes: Sequence[Inode]) -> AbstractAsyncContextManager[Batch]:
         """Let the steps within that create files in this folder do so together; see `ContentUploads`."""
         return self._uploads.batch(folder, inodes)

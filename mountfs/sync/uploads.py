@@ -137,6 +137,10 @@ class ContentUploads:
                 if self._batches.get(inode.ino) is batch:
                     del self._batches[inode.ino]
 
+    def goes_together(self, inode: Inode) -> bool:
+        """Tell whether it is one of a batch under way."""
+        return inode.ino in self._batches
+
     async def sha256(self, inode: Inode) -> str:
         """Return the hash of the content as it stands. Raises ContentChanged, StorageError."""
         await self._content.settle(inode)
@@ -248,7 +252,7 @@ class ContentUploads:
         else:
             told = await self._create(state, place.parent, BatchFile(place.name, content, sha256))
         told = await self._await_end(told, lambda s: s.status is UploadStatus.STORED or place is None)
-        return Sent(told.id, told.node, generation, size, sha256, together=inode.ino in self._batches)
+        return Sent(told.id, told.node, generation, size, sha256, together=self.goes_together(inode))
 
     async def _create(self, state: SealedState, folder: NodeId, file: BatchFile) -> UploadState:
         """Send a new file, unless it is not to be there any more: then raise ContentChanged."""
@@ -334,6 +338,9 @@ class ContentUploads:
             self._keep_loose(earlier)
         self._open_uploads[attempt.ino] = attempt
         self._journal.record_upload(attempt)
+        if attempt.ino in self._batches:
+            # Those that go in one call are written at once.
+            await trio.lowlevel.checkpoint()
         await self._journal.committed()
 
     async def _send_chunks(

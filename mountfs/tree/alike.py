@@ -92,3 +92,29 @@ class DisplacedPlaces(dict[Place, Inode]):
         alike = self._by_folded.get((parent, names.folded_text(name)), ())
         found = [self[parent, one] for one in sorted(alike)]
         return next((inode for inode in found if inode is not besides), None)
+
+
+class UnansweredPlaces(dict[Place, Inode]):
+    """Where the remote may have created a file of ours, with the answer lost or still to come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._by_ino: dict[Ino, set[Place]] = {}
+
+    def __setitem__(self, place: Place, inode: Inode) -> None:
+        if place in self:
+            del self[place]
+        super().__setitem__(place, inode)
+        self._by_ino.setdefault(inode.ino, set()).add(place)
+
+    def __delitem__(self, place: Place) -> None:
+        ino = self[place].ino
+        super().__delitem__(place)
+        self._by_ino[ino].discard(place)
+        if not self._by_ino[ino]:
+            del self._by_ino[ino]
+
+    def forget(self, inode: Inode) -> None:
+        """It is known what the remote created of this one."""
+        for place in list(self._by_ino.get(inode.ino, ())):
+            del self[place]

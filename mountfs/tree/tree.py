@@ -17,7 +17,7 @@ from mountfs.model.storage import Journal
 from mountfs.rules.happenings import Happenings
 from mountfs.rules.local_only import LocalOnly
 from mountfs.rules.steps import Situation
-from mountfs.tree.alike import AlikeNames, DisplacedPlaces, Place
+from mountfs.tree.alike import AlikeNames, DisplacedPlaces, Place, UnansweredPlaces
 from mountfs.tree.folder_uses import FolderUses
 from mountfs.tree.ino_set import InoSet
 from mountfs.tree.inode import NEVER, Inode
@@ -61,8 +61,7 @@ class Tree:
         self.displaced = DisplacedPlaces()
         self.alike = AlikeNames()
         self.open_uploads = OpenUploads()
-        self.unanswered: dict[Place, Inode] = {}
-        """Where the remote may have created a file of ours, with the answer lost or still to come."""
+        self.unanswered = UnansweredPlaces()
         self.requested: dict[NodeId, Place] = {}
         """Where the remote was asked to put a node, with the answer lost or still to come, as the journal has
         it: what programs did since must not be undone by what comes of that."""
