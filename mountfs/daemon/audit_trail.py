@@ -60,7 +60,10 @@ class AuditTrail:
         tell = self._tree.when_pending
 
         def noticed(inode: Inode) -> None:
-            self._identities.note(inode.ino)
+            author = self._identities.of_request()
+            if author is not None:
+                # The record of what is pending, which follows, has it as well.
+                inode.author = author
             tell(inode)
 
         self._tree.when_pending = noticed
@@ -87,7 +90,7 @@ class AuditTrail:
             return self._lockers.get(change.node, asker)
         if asker is not None:
             return asker
-        return self._identities.of(inode.ino) if inode is not None else None
+        return inode.author if inode is not None else None
 
     def _entry(self, change: Change) -> Inode | None:
         if change.node is not None:

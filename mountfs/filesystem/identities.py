@@ -1,4 +1,4 @@
-"""Who changed an entry last: learnt from the operating system while the program still lives."""
+"""Which program asks for a change: learnt from the operating system while it still lives."""
 
 import os
 import re
@@ -8,14 +8,12 @@ from contextlib import suppress
 from typing import Final
 
 from mountfs.model.effect import Identity
-from mountfs.model.ids import Ino
 from mountfs.model.interruption import serving
 
 KNOWN_S: Final = 1.0
 """For how long a number is taken to be the same program: programs that change many files are asked for
 once."""
 
-ENTRIES_MOST: Final = 50_000
 PROGRAMS_MOST: Final = 256
 ENVIRONMENT_BYTES: Final = 256 * 1024
 VARIABLE: Final = b"MOUNTFS_AGENT="
@@ -23,25 +21,15 @@ CONTAINER: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class Identities:
-    """Remembers for the entries that were changed last which program did it; only in memory: what is sent
-    after a restart has no known author."""
+    """Remembers the programs that asked last, for a moment."""
 
     def __init__(self) -> None:
-        self._by_entry: OrderedDict[Ino, Identity] = OrderedDict()
         self._programs: OrderedDict[int, tuple[float, Identity]] = OrderedDict()
 
-    def note(self, ino: Ino) -> None:
-        """The request that this task serves changes the entry."""
+    def of_request(self) -> Identity | None:
+        """Return whose request this task serves, None where it serves none."""
         request = serving.get()
-        if request is None:
-            return
-        self._by_entry[ino] = self.of_program(request[2])
-        self._by_entry.move_to_end(ino)
-        if len(self._by_entry) > ENTRIES_MOST:
-            self._by_entry.popitem(last=False)
-
-    def of(self, ino: Ino) -> Identity | None:
-        return self._by_entry.get(ino)
+        return self.of_program(request[2]) if request is not None else None
 
     def of_program(self, pid: int) -> Identity:
         """Return what is known of the program with this number now."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, NamedTuple
 
+from mountfs.model.effect import Identity
 from mountfs.model.ids import Ino, NodeId, UploadId, VersionId
 
 
@@ -58,6 +59,7 @@ class EntryRecord(NamedTuple):
     was last known while programs may write to it without the daemon (FUSE passthrough), None otherwise.
     `sealed` is known of content that the remote lacks and nobody has begun to change since it was closed: its
     SHA-256, or SEALED where that is not known yet; None of all other content.
+    `author` is the program that changed a pending entry last, None where that is not known.
     """
 
     ino: Ino
@@ -83,6 +85,7 @@ class EntryRecord(NamedTuple):
     xattrs: tuple[tuple[bytes, bytes], ...] = ()
     foreign: bool = False
     sealed: str | None = None
+    author: Identity | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,18 @@ This is the canonical description of what is on disk. A change of it needs a new
 import json
 import sqlite3
 from base64 import b64decode, b64encode
+from dataclasses import astuple
+from functools import lru_cache
 from typing import Any, Final
 
 from mountfs.model.conflict import Conflict, ConflictKind
+from mountfs.model.effect import Identity
 from mountfs.model.entry import Base, ContentStamp, EntryKind, EntryRecord, OpenUpload
 from mountfs.model.ids import Ino, LeaseToken, NodeId, UploadId, VersionId
 from mountfs.model.remote import KnownLease
 from mountfs.storage import untrusted_json
 
-FORMAT: Final = 6
+FORMAT: Final = 7
 
 TABLES: Final = """
 CREATE TABLE IF NOT EXISTS facts (
@@ -54,8 +57,9 @@ CREATE TABLE IF NOT EXISTS entries (
     base_text     TEXT,              -- the confirmed free text on the remote; NULL: none
     base_modified_ns INTEGER,        -- when it was changed there, by its clock; NULL: not known
     is_foreign    INTEGER,           -- 1: a symlink whose target comes from the remote
-    sealed        TEXT               -- of content that the remote lacks: its SHA-256 since the last close,
+    sealed        TEXT,              -- of content that the remote lacks: its SHA-256 since the last close,
                                      -- '': closed, not hashed yet; NULL: it may be changing
+    author        TEXT               -- of what is pending, JSON: the program that changed it last
 );
 CREATE TABLE IF NOT EXISTS uploads (
     ino         INTEGER PRIMARY KEY,
@@ -89,6 +93,7 @@ MIGRATIONS: Final = {
         "ALTER TABLE entries ADD COLUMN is_foreign INTEGER",
     ),
     5: ("ALTER TABLE entries ADD COLUMN sealed TEXT",),
+    6: ("ALTER TABLE entries ADD COLUMN author TEXT",),
 }
 """What leads from a format to the next."""
 
@@ -96,7 +101,7 @@ ENTRY_COLUMNS: Final = (
     "ino, parent, name, kind, mode, uid, gid, rdev, size, atime_ns, mtime_ns, ctime_ns, target,"
     " node, base_parent, base_name, base_version, base_sha256, base_size,"
     " generation, content_dirty, pending, failure, listed, exposed_mtime_ns, exposed_size,"
-    " xattrs, base_text, base_modified_ns, is_foreign, sealed"
+    " xattrs, base_text, base_modified_ns, is_foreign, sealed, author"
 )
 ENTRY_VALUES: Final = ENTRY_COLUMNS.count(",") + 1
 PUT_ENTRY: Final = (
@@ -163,6 +168,7 @@ def entry_row(entry: EntryRecord) -> Row:
         (base.modified_ns or None) if base is not None else None,
         1 if entry.foreign else None,
         entry.sealed,
+        entry.author and _author_text(entry.author),
     )
 
 
@@ -182,6 +188,26 @@ def _xattrs(text: str | None) -> tuple[tuple[bytes, bytes], ...]:
         return ()
     told = untrusted_json.loads(text)
     return tuple((name.encode("latin-1"), b64decode(value)) for name, value in told.items())
+
+
+@lru_cache(maxsize=256)
+def _author_text(author: Identity) -> str:
+    return json.dumps(astuple(author))
+
+
+def _author(text: str | None) -> Identity | None:
+    """Return None for what is damaged: nothing but the audit log needs it."""
+    if text is None:
+        return None
+    try:
+        pid, uid, *names = untrusted_json.loads(text)
+        author = Identity(pid, uid, *names)
+    except (ValueError, TypeError):
+        return None
+    is_whole = (
+        type(pid) is int and isinstance(uid, int | None) and all(isinstance(name, str) for name in names)
+    )
+    return author if is_whole else None
 
 
 def _storable(time_ns: int) -> int:
@@ -226,6 +252,7 @@ def entry_record(row: sqlite3.Row) -> EntryRecord:
         xattrs=_xattrs(row["xattrs"]),
         foreign=bool(row["is_foreign"]),
         sealed=row["sealed"],
+        author=_author(row["author"]),
     )
 
 

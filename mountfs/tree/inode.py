@@ -45,12 +45,13 @@ class Inode:
     have it open past the daemon and through it; `writers`: how many of these may write. `changing` counts
     the threads that are changing bytes just now, which a seal does not wait for: what is there meanwhile is
     no state to send. `suspect`: what an earlier run sealed is to be compared with its hash before anybody
-    uses it.
+    uses it. `author` is the program that changed it last, None where that is not known.
     """
 
     __slots__ = (
         "__weakref__",
         "atime_ns",
+        "author",
         "base",
         "blocks",
         "cached_opens",
@@ -119,6 +120,7 @@ class Inode:
         self.xattrs = record.xattrs
         self.foreign = record.foreign
         self.sealed = record.sealed
+        self.author = record.author
         self.suspect = self.is_file and record.content_dirty and record.sealed is not None
         self.children: dict[bytes, Inode] = {} if self.is_directory else NO_CHILDREN
         self.loaded = record.kind is not EntryKind.DIRECTORY
@@ -218,6 +220,7 @@ class Inode:
             xattrs=self.xattrs,
             foreign=self.foreign,
             sealed=self.sealed if self.content_dirty else None,
+            author=self.author if self.pending is not None else None,
         )
 
     def attributes(self) -> Attributes:

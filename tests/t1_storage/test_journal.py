@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from mountfs.model.effect import Identity
 from mountfs.model.entry import ContentStamp, EntryKind, EntryRecord
 from mountfs.model.errors import CacheTooNew, CacheUnusable, StorageError
 from mountfs.model.ids import ROOT_INO, Ino, NodeId
@@ -448,10 +449,16 @@ async def test_older_format_is_brought_to_the_newest(path: Path) -> None:
         "ALTER TABLE entries DROP COLUMN base_modified_ns",
         "ALTER TABLE entries DROP COLUMN is_foreign",
         "ALTER TABLE entries DROP COLUMN sealed",
+        "ALTER TABLE entries DROP COLUMN author",
         "UPDATE facts SET value = '1' WHERE name = 'format'",
     ):
         altered(path, statement)
-    written = dirty(2, exposed=ContentStamp(7, 8), xattrs=((b"user.\xff", b"\x00\xff"), (b"user.b", b"")))
+    written = dirty(
+        2,
+        exposed=ContentStamp(7, 8),
+        xattrs=((b"user.\xff", b"\x00\xff"), (b"user.b", b"")),
+        author=Identity(7, None, "program", "/group", "", "agent"),
+    )
     async with started(path) as journal:
         assert journal.everything()[0] == [root(), dirty(2)]
         journal.record(written)
@@ -461,6 +468,14 @@ async def test_older_format_is_brought_to_the_newest(path: Path) -> None:
 def test_row_of_an_older_format_is_completed() -> None:
     row = schema.entry_row(dirty(2))
     assert schema.completed(row[:-1]) == row == schema.completed(row)
+
+
+async def test_damaged_author_is_an_unknown_one(path: Path) -> None:
+    async with started(path) as journal:
+        journal.record(root(), dirty(2, author=Identity(7, 8, "program", "/group", "", "")))
+    for damage in ("no JSON", "[7, 8]", '[7, 8, "program", "/group", "", 9]', '["7", 8, "", "", "", ""]'):
+        altered(path, f"UPDATE entries SET author = '{damage}' WHERE ino = 2")
+        assert SqliteJournal(path, workspace="4").everything()[0] == [root(), dirty(2)]
 
 
 async def test_journal_of_another_workspace_is_refused(path: Path) -> None:

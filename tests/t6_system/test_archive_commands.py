@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -138,6 +139,28 @@ def test_log_tells_who_changed_what(machine: Machine, place: Path) -> None:
     assert "agent agent-7" in text
     below = rows_of(machine.run("log", "--json", place / "folder").succeeded().stdout)
     assert {row.get("path") for row in below} == {"folder", "folder/b"}
+
+
+def test_log_tells_after_a_restart_who_had_changed_what(machine: Machine, server: Server) -> None:
+    place = machine.mountpoint()
+    slow = machine.configure("upload_delay_s = 60")
+    machine.mount(server, place, "--config", slow).succeeded()
+    saved(machine, place / "old", "x")
+    subprocess.run(
+        ["sh", "-c", 'rm "$0/old" && echo x > "$0/new"', str(place)],
+        check=True,
+        env={**os.environ, "MOUNTFS_AGENT": "earlier"},
+    )
+    daemon = machine.daemon(place)
+    daemon.send(signal.SIGKILL)
+    assert daemon.wait_gone(30)
+    machine.mount(server, place, "--config", slow).succeeded()
+    machine.run("sync", place).succeeded()
+    wait_until(lambda: {row["effect"] for row in own_rows(machine, place)} >= {"create file", "trash"})
+    who = {(row["effect"], row["path"]): row["who"] for row in own_rows(machine, place)}
+    assert who["create file", "old"]["pid"] == os.getpid()
+    assert (who["create file", "new"]["program"], who["create file", "new"]["agent"]) == ("sh", "earlier")
+    assert (who["trash", "old"]["program"], who["trash", "old"]["uid"]) == ("rm", os.getuid())
 
 
 HOLDER = """
