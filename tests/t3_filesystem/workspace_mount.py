@@ -32,7 +32,7 @@ from tests.t3_filesystem.memory_history import MemoryHistory
 from tests.t3_filesystem.path_operations import PathOperations, path_names
 from tests.t3_filesystem.recording_notifier import RecordingNotifier
 
-PATIENCE_S = 200.0
+PATIENCE_S = 800.0
 """By the test's clock, which is faster than the real one."""
 
 NEVER_S = 1e6
