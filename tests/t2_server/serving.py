@@ -173,16 +173,24 @@ class Api:
         assert response.status_code == 200, response.text
         return response.content
 
-    def children(self, folder: str = "root") -> dict[str, str]:
-        """Name to id of everything in the folder, page by page."""
-        found: dict[str, str] = {}
+    def entries(self, folder: str = "root") -> list[dict[str, Any]]:
+        """Everything in the folder, page by page."""
+        found: list[dict[str, Any]] = []
         cursor = ""
         while True:
-            page = self.get(f"{self.storage}{folder}/list/", page_size=500, output="terse", cursor=cursor)
-            found.update((node["name"], node["id"]) for node in page["nodes"])
+            page = self.get(f"{self.storage}{folder}/list/", page_size=500, cursor=cursor)
+            found += page["nodes"]
             cursor = page["next_cursor"]
             if not cursor:
                 return found
+
+    def children(self, folder: str = "root") -> dict[str, str]:
+        """Name to id of everything in the folder."""
+        return {node["name"]: node["id"] for node in self.entries(folder)}
+
+    def versions(self, node: str) -> list[dict[str, Any]]:
+        """The versions of a node, newest first."""
+        return list(self.get(f"{self.storage}{node}/versions/")["versions"])
 
     def session(self, name: str, size: int, **fields: str) -> str:
         """Begin a chunked upload; the session id. Without `instance_id` in the fields it has no target."""

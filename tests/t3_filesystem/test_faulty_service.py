@@ -24,7 +24,7 @@ from scripts.lib import faults
 from scripts.lib.faulty_proxy import Fault, FaultyProxy
 from tests.t2_server.serving import Api, ServerProcess
 from tests.t3_filesystem.workspace_mount import MountOptions, RemoteMount
-from tests.t5_kernel.mounted import remote_tree, sha256, trashed_names, versions
+from tests.t5_kernel.mounted import remote_tree, sha256, trashed_names
 from tests.waiting import eventually
 
 SETTINGS = FastioSettings(patience_s=24, read_s=5)
@@ -79,9 +79,7 @@ class Case:
         assert found == {
             path: sha256(content) if content is not None else None for path, content in self.expected.items()
         }
-        counts = {
-            path: len(versions(self.api, node.id)) for path, node in tree.items() if node.kind == "file"
-        }
+        counts = {path: len(self.api.versions(node.id)) for path, node in tree.items() if node.kind == "file"}
         assert {path: count for path, count in counts.items() if count > 1} == self.versions
         assert trashed_names(self.api) == self.trashed
 

@@ -19,7 +19,7 @@ from tests.t2_server.serving import Api, ServerProcess
 from tests.t4_crash.dying_mount import Outcome, Processes
 from tests.t4_crash.workload import CONFLICT, COPY, FETCHED, WORKLOAD, A, B, is_allowed, states
 from tests.t4_crash.workload import with_plain_copies as plain
-from tests.t5_kernel.mounted import remote_tree, sha256, versions
+from tests.t5_kernel.mounted import remote_tree, sha256
 
 HALVED = {
     *(DiskStep.WRITE_CONTENT, DiskStep.FETCH_CONTENT, DiskStep.STAGE_CONTENT, DiskStep.REPLACE_CONTENT),
@@ -125,7 +125,7 @@ def workspace_faults(api: Api, here: Outcome) -> Iterator[str]:
         yield f"the workspace has {has}, not {local}"
     for path, node in remote.items():
         if node.kind == "file":
-            hashes = [version["hash"] for version in versions(api, node.id)]
+            hashes = [version["hash"] for version in api.versions(node.id)]
             if any(one == other for one, other in pairwise(hashes)):
                 yield f"{path} has one version twice"
 

@@ -19,7 +19,6 @@ from tests.t5_kernel.mounted import (
     remote_tree,
     sha256,
     trashed_names,
-    versions,
 )
 from tests.t6_system.machine import wait_until
 
@@ -62,7 +61,7 @@ def _check_everywhere(world: World, mount: Mount, expected: dict[str, str]) -> N
 def _check_one_version_each(api: Api) -> None:
     for path, node in remote_tree(api).items():
         if node.kind == "file":
-            assert len(versions(api, node.id)) == 1, path
+            assert len(api.versions(node.id)) == 1, path
     assert trashed_names(api) == set()
 
 
@@ -109,7 +108,7 @@ def test_every_closed_file_outlives_the_daemon(world: World, closed: int) -> Non
     _check_everywhere(world, mount, found)
     with world.api() as api:
         tree = remote_tree(api)
-        assert all(len(versions(api, tree[name].id)) == 1 for name in expected)
+        assert all(len(api.versions(tree[name].id)) == 1 for name in expected)
         assert trashed_names(api) == set()
 
 

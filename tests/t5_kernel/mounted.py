@@ -17,6 +17,7 @@ from mountfs.daemon.settings import MountSettings, Secret
 from tests.server_variants import chosen_switches
 from tests.t2_server.serving import Api, ServerProcess
 from tests.t5_kernel.proxy import Proxy
+from tests.t5_kernel.stored_api import StoredApi
 from tests.t6_system.machine import Done, Machine, Server, wait_until
 
 LIMIT_S = 100
@@ -162,8 +163,8 @@ class World:
         self._proxies.append(Proxy(self.server.url))
         return self._proxies[-1]
 
-    def api(self) -> Api:
-        return self.server.api()
+    def api(self) -> StoredApi:
+        return StoredApi(self.server.url, self.server.token(), self.server.data)
 
     def restart_server(self) -> None:
         """Start the server again, where it was."""
@@ -232,28 +233,18 @@ class World:
 def remote_tree(api: Api, folder: str = "root", prefix: str = "") -> dict[str, Node]:
     """Return everything that the workspace has, by path; fails where two entries have one path."""
     found: dict[str, Node] = {}
-    cursor = ""
-    while True:
-        page = api.get(f"{api.storage}{folder}/list/", page_size=500, cursor=cursor)
-        for node in page["nodes"]:
-            path = prefix + node["name"]
-            assert path not in found, f"{path} is there twice"
-            found[path] = Node(node["id"], node["type"], node.get("size") or 0, node.get("hash") or "")
-            if node["type"] == "folder":
-                found.update(remote_tree(api, node["id"], f"{path}/"))
-        cursor = page["next_cursor"]
-        if not cursor:
-            return found
+    for node in api.entries(folder):
+        path = prefix + node["name"]
+        assert path not in found, f"{path} is there twice"
+        found[path] = Node(node["id"], node["type"], node.get("size") or 0, node.get("hash") or "")
+        if node["type"] == "folder":
+            found.update(remote_tree(api, node["id"], f"{path}/"))
+    return found
 
 
 def remote_files(api: Api, folder: str = "root") -> dict[str, str]:
     """Return path and sha256 of every file that the workspace has."""
     return {path: node.sha256 for path, node in remote_tree(api, folder).items() if node.kind == "file"}
-
-
-def versions(api: Api, node: str) -> list[dict[str, Any]]:
-    """Return the versions of a node, newest first."""
-    return list(api.get(f"{api.storage}{node}/versions/")["versions"])
 
 
 def trashed_names(api: Api) -> set[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.t2_server.serving import Api, checked
+from tests.t2_server.serving import Api
 from tests.t5_kernel.mounted import (
     PATIENCE_S,
     Mount,
@@ -25,7 +25,6 @@ from tests.t5_kernel.mounted import (
     remote_tree,
     sha256,
     trashed_names,
-    versions,
 )
 from tests.t5_kernel.proxy import Proxy
 from tests.t6_system.machine import wait_until
@@ -329,7 +328,7 @@ def test_save_by_rename_is_one_new_version(pair: Pair, here: Path, there: Path) 
         os.replace(here / "file.swap-x", here / "file")
         pair.first.sync()
     assert _node(pair, here.name, "file") == node
-    assert [version["hash"] for version in versions(pair.api, node)] == [
+    assert [version["hash"] for version in pair.api.versions(node)] == [
         sha256(content) for content in (b"third", b"second", b"first")
     ]
     assert b"swap-x" not in pair.wire.transcript
@@ -515,7 +514,7 @@ def test_file_made_over_the_interface_is_seen_here(pair: Pair, here: Path) -> No
     node = api.upload("from outside", b"one", folder)
     _soon((here / "from outside").exists)
     assert (here / "from outside").read_bytes() == b"one"
-    checked(api.http.post(f"{api.storage}{node}/update/", data={"name": "renamed outside"}))
+    api.post(f"{api.storage}{node}/update/", name="renamed outside")
     _soon(lambda: os.listdir(here) == ["renamed outside"])
     api.delete(f"{api.storage}{node}/delete/")
     _soon(lambda: os.listdir(here) == [])

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from tests.t5_kernel.mounted import Mount, World, versions
+from tests.t5_kernel.mounted import Mount, World
 from tests.t6_system.machine import wait_until
 
 pytestmark = pytest.mark.kernel
@@ -27,7 +27,7 @@ def test_versions_are_read_by_ordinary_programs(world: World) -> None:
     second = world.mount("second")
     past = second / ".mountfs" / "versions" / "folder" / "a.txt"
     with world.api() as api:
-        told = versions(api, api.children(api.children()["folder"])["a.txt"])
+        told = api.versions(api.children(api.children()["folder"])["a.txt"])
     names = world.run("ls", "-1", past).split()
     assert len(names) == len(told) == 2
     assert all(name.endswith(".txt") for name in names)

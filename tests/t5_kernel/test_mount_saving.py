@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.t5_kernel.mounted import PATIENCE_S, World, sha256, versions
+from tests.t5_kernel.mounted import PATIENCE_S, World, sha256
 from tests.t6_system.machine import wait_until
 
 pytestmark = pytest.mark.kernel
@@ -81,7 +81,7 @@ def test_saved_file_is_a_new_version_of_itself(world: World, passthrough: bool) 
             assert api.children(folders[file.parent.name]) == {"file": node}, name
             content = file.read_bytes()
             assert b"edited" in content, name
-            assert [version["hash"] for version in versions(api, node)] == [
+            assert [version["hash"] for version in api.versions(node)] == [
                 sha256(content),
                 sha256(b"content\n"),
             ], name
