@@ -70,7 +70,8 @@ class ActivityFeed:
     def parse(self, cursor: str) -> int | None:
         """The sequence number in a cursor of ours, None for anything else."""
         epoch, _, number = cursor.rpartition("-")
-        return int(number) if epoch == self._epoch and number.isascii() and number.isdigit() else None
+        is_number = number.isascii() and number.isdigit() and len(number) <= schema.MAX_DIGITS
+        return int(number) if epoch == self._epoch and is_number else None
 
     def head(self, connection: Connection) -> str:
         """The cursor behind everything that is committed."""
@@ -109,6 +110,8 @@ class ActivityFeed:
         try:
             after_us = round(float(cursor) * SECOND_US)
         except (ValueError, OverflowError):
+            after_us = -1
+        if not 0 <= after_us < 10**schema.MAX_DIGITS:
             return News(["storage"], self.present(connection))
         rows = connection.execute(_newer_than, {"entity": entity, "after": after_us}).all()
         last_us = max((row.at_us for row in rows), default=after_us)

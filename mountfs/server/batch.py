@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select
 from starlette.responses import Response
 
-from mountfs.server import opaque_ids, options, uploads
+from mountfs.server import opaque_ids, options, received_json, uploads
 from mountfs.server.blobs import Blob
 from mountfs.server.clock import SECOND_US, now_us
 from mountfs.server.contents import NewContent
@@ -76,7 +76,7 @@ async def batch_status(call: Call) -> Response:
 
 def _read_manifest(body: ReceivedBody) -> list[dict[str, Any]]:
     try:
-        manifest = json.loads(body.fields.get("manifest", ""))
+        manifest = received_json.loads(body.fields.get("manifest", ""))
     except ValueError as error:
         raise invalid_field("manifest", "not valid JSON") from error
     if not isinstance(manifest, list) or not all(

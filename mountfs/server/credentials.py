@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from mountfs.server import received_json
 from mountfs.server.clock import SECOND_US, now_us
 from mountfs.server.envelope import ApiError, invalid_field
 
@@ -184,7 +185,7 @@ def parse_scopes(text: str) -> tuple[Scope, ...]:
     if not text.strip():
         return DEFAULT_SCOPES
     try:
-        rows = json.loads(text)
+        rows = received_json.loads(text)
     except ValueError as error:
         raise invalid_field("scopes", "not valid JSON") from error
     if not isinstance(rows, list):

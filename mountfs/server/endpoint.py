@@ -37,6 +37,7 @@ from mountfs.server.multipart import (
 )
 from mountfs.server.oauth import Authorizations
 from mountfs.server.options import ServerOptions
+from mountfs.server.schema import MAX_DIGITS
 from mountfs.server.shaping import Shaper
 from mountfs.server.workspaces import ORG_DOMAIN, Workspace, WorkspaceTable
 
@@ -236,7 +237,7 @@ def whole_number(fields: Mapping[str, str], name: str, default: int | None = Non
         if default is None:
             raise invalid_field(name, "is required", kind="missing")
         return default
-    if not (text.isascii() and text.isdigit()) or len(text) > 18:
+    if not (text.isascii() and text.isdigit()) or len(text) > MAX_DIGITS:
         raise invalid_field(name, "a whole number is expected")
     return int(text)
 

@@ -11,6 +11,7 @@ import secrets
 from sqlalchemy import Connection, bindparam, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
+from mountfs.server import received_json
 from mountfs.server.clock import SECOND_US, boot_id, lock_clock_us, now_us, wire_time
 from mountfs.server.database import Transaction
 from mountfs.server.envelope import ApiError, JsonObject, conflict, invalid_field, not_found
@@ -164,7 +165,7 @@ def next_expiry_us(connection: Connection) -> int | None:
 def check_client_info(text: str) -> str:
     """The JSON text itself (an empty object when there is none); 406 when it is not an object."""
     try:
-        value = json.loads(text or "{}")
+        value = received_json.loads(text or "{}")
     except ValueError:
         value = None
     if not isinstance(value, dict) or len(text) > 4096:

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, func, select, tuple_
 
-from mountfs.server import schema
+from mountfs.server import received_json, schema
 from mountfs.server.clock import lock_clock_us, now_us, wire_time
 from mountfs.server.database import Transaction
 from mountfs.server.envelope import JsonObject, invalid_field, not_found
@@ -232,11 +232,12 @@ def _encode_cursor(value: Any, node_id: str) -> str:
 
 def _decode_cursor(cursor: str, sort_by: str) -> tuple[Any, str]:
     try:
-        value, node_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        value, node_id = received_json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except (ValueError, TypeError, binascii.Error) as error:
         raise invalid_field("cursor", "not a cursor of this listing") from error
     wanted = int if sort_by in ("updated", "created", "changed") else str
-    if not isinstance(value, wanted) or not isinstance(node_id, str):
+    is_value = isinstance(value, wanted) and (isinstance(value, str) or value.bit_length() < 64)
+    if not is_value or not isinstance(node_id, str):
         raise invalid_field("cursor", "not a cursor of this order")
     return value, node_id
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from mountfs.server import oauth, opaque_ids
+from mountfs.server import oauth, opaque_ids, received_json
 from mountfs.server.credentials import Scope, digest_of
 from mountfs.server.endpoint import JSON, Call, answer
 from mountfs.server.envelope import ApiError, invalid_field
@@ -131,7 +131,7 @@ async def register(call: Call) -> Response:
         if len(body) > _MAX_REGISTRATION_BYTES:
             raise ApiError(413, 1605, "the registration is too large")
     try:
-        wanted = json.loads(body)
+        wanted = received_json.loads(body)
         uris = wanted["redirect_uris"]
         for uri in uris:
             oauth.check_redirect(uri)

@@ -14,6 +14,7 @@ from mountfs.server.contents import get_version, segments_between
 from mountfs.server.endpoint import Call, answer
 from mountfs.server.envelope import ApiError, invalid_field, not_found
 from mountfs.server.nodes import get_node, mimetype_of
+from mountfs.server.schema import MAX_DIGITS
 from mountfs.server.workspaces import Workspace
 
 _PIECE = 1024 * 1024
@@ -164,15 +165,21 @@ def parse_range(header: str, total: int) -> tuple[int, int] | None:
         return None
     if not first and not last:
         return None
-    begin = int(first) if first else max(0, total - int(last))
-    end = min(int(last) + 1, total) if first and last else total
-    if first and last and int(last) < int(first):
+    low, high = (_position(text) for text in (first, last))
+    begin = low if first else max(0, total - high)
+    end = min(high + 1, total) if first and last else total
+    if first and last and high < low:
         return None
     if begin >= total:
         raise ApiError(
             416, 1605, "the range lies outside the file", None, {"content-range": f"bytes */{total}"}
         )
     return begin, end
+
+
+def _position(digits: str) -> int:
+    """The number; a larger one for what is behind the end of any file."""
+    return int(digits or "0") if len(digits) <= MAX_DIGITS else 10**MAX_DIGITS
 
 
 async def _send(blobs: BlobStore, pieces: list[Piece]) -> AsyncIterator[bytes]:

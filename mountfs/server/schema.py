@@ -5,12 +5,15 @@ content is the ordered list of its segments and is shared by the versions (and u
 refer to it.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, Row, Table, Text
 
 SCHEMA_VERSION = 1
 ROOT = "root"
+
+MAX_DIGITS: Final = 18
+"""Numbers of so many digits fit into the database; longer ones are refused."""
 
 AnyRow = Row[*tuple[Any, ...]]
 

@@ -1,6 +1,5 @@
 """Routes below `/workspace/{workspace}/storage/`, but for reading bytes and locks."""
 
-import json
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -8,7 +7,16 @@ from typing import Any
 from sqlalchemy import Connection
 from starlette.responses import Response
 
-from mountfs.server import contents, moving, nodes, opaque_ids, placing, tree_steps, uploads
+from mountfs.server import (
+    contents,
+    moving,
+    nodes,
+    opaque_ids,
+    placing,
+    received_json,
+    tree_steps,
+    uploads,
+)
 from mountfs.server.clock import SECOND_US
 from mountfs.server.database import Transaction
 from mountfs.server.endpoint import JSON, Call, is_true, whole_number
@@ -225,7 +233,7 @@ def _read_source(fields: Mapping[str, str]) -> tuple[str, str] | None:
     if "from" not in fields:
         return None
     try:
-        source = json.loads(fields["from"])
+        source = received_json.loads(fields["from"])
         detail = source[source["type"]]
         if source["type"] == "upload":
             upload_id = opaque_ids.canonical(detail["id"])

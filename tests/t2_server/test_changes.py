@@ -158,4 +158,5 @@ def test_org_feed_tells_file_events_in_pages(api: Api) -> None:
         ("workspace_storage_file_updated", node),
     ]
     assert api.workspace in [profile["id"] for profile in second["profiles"]["items"]]
-    assert error_of(api.http.get(changes, params={"cursor": "nonsense"}), 406)["code"] == 158008
+    for cursor in ("nonsense", start["cursor"] + "9" * 20, start["cursor"] + "9" * 5000):
+        assert error_of(api.http.get(changes, params={"cursor": cursor}), 406)["code"] == 158008
