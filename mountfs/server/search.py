@@ -165,7 +165,9 @@ def _parts(query: Query) -> tuple[list[str], dict[str, Any]]:
         )
     by_name = by_name and query.name_match == "auto"
     columns = "name text" if by_name and by_text else "text" if by_text else "name"
-    words = " ".join('"' + word.replace('"', '""') + '"*' for word in query.words.split())
+    # A null character would end the expression in its middle.
+    given = query.words.replace("\0", " ").split()
+    words = " ".join('"' + word.replace('"', '""') + '"*' for word in given)
     if words and (by_text or by_name):
         parameters["match"] = f"{{{columns}}} : ({words})"
         parts.append(

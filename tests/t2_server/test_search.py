@@ -72,7 +72,7 @@ def test_what_is_no_search_is_refused(api: Api) -> None:
         {"search": "g" * 257, "name_match": "glob"},
     ):
         error_of(api.http.get(f"{api.storage}search/", params=query), 406)
-    for words in ('"quoted', "a* OR b", "NEAR(", "{name} : x", "--", "''"):
+    for words in ('"quoted', "a* OR b", "NEAR(", "{name} : x", "--", "''", "a\0b"):
         assert names(api, words) == []
 
 
