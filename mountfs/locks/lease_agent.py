@@ -281,6 +281,7 @@ class LeaseAgent:
             attempt += 1
         lock.release_tried()
         self._side.memory.erase_lease(lock.ino)
+        self._side.publishing.lease_released(lock.ino)
         lock.apply(LeaseEvent.RELEASED)
 
     async def _try_release(self) -> bool:

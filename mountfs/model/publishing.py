@@ -30,7 +30,8 @@ class Publishing(Protocol):
 
     async def refresh(self, ino: Ino) -> None:
         """On return, everything that the remote confirmed before this call is visible here, also through
-        open descriptors and the kernel's caches. Raises RemoteUnavailable, ContentUnavailable."""
+        open descriptors and the kernel's caches. Raises RemoteUnavailable, ContentUnavailable, RequestRefused
+        where what was changed here before hides it and cannot be sent."""
         ...
 
     async def collect(self, ino: Ino) -> None:
@@ -41,13 +42,18 @@ class Publishing(Protocol):
     async def publish(self, ino: Ino) -> None:
         """On return, the content of this file as it stood at the call, and everything that this mount had
         queued before, is confirmed by the workspace. Raises when it cannot be: RemoteUnavailable where
-        trying later may help, ContentSetAside where something of it became a conflict copy instead."""
+        trying later may help, ContentSetAside where something of it became a conflict copy instead, be it
+        before this call: since `refresh`."""
         ...
 
     def lease_lost(self, ino: Ino, *, told: bool) -> None:
         """The lease under which this file was changed is lost: what the remote has not confirmed of it never
         becomes its content there, and is kept as a conflict copy, as soon as all who relied on the lease
         were `told` and write no more. To be repeated then."""
+        ...
+
+    def lease_released(self, ino: Ino) -> None:
+        """The lease was given back: what becomes of the file from now on concerns nobody who had it."""
         ...
 
     def has_unpublished(self, ino: Ino) -> bool:

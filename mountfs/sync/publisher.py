@@ -1,11 +1,12 @@
 """Waiting until the workspace has confirmed what is here, and the reverse. Implements `Publishing`."""
 
 import logging
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Collection, Iterable, Set
 from typing import Final
 
 import trio
 
+from mountfs.model.conflict import Conflict
 from mountfs.model.errors import (
     ContentSetAside,
     MountfsError,
@@ -17,6 +18,7 @@ from mountfs.model.filesystem import KernelNotifier
 from mountfs.model.ids import Ino, NodeId
 from mountfs.rules.fence import Fence
 from mountfs.rules.happenings import Kind
+from mountfs.rules.remote_edits import is_edited
 from mountfs.sync.connection import Connection
 from mountfs.sync.content import FileContent
 from mountfs.sync.follower import Follower
@@ -56,6 +58,8 @@ class Publisher:
         self._content = content
         self._fence = fence
         self._kernel = kernel
+        self._known_conflicts: dict[Ino, Collection[Conflict]] = {}
+        """Of each file that has a lease: what there was when it was granted, or was told since."""
 
     def pending_below(self, top: Inode | None) -> list[Inode]:
         """Return the entries at or below `top` (None: anywhere) that the remote has something to learn of.
@@ -129,6 +133,7 @@ class Publisher:
         await self._settle_own_changes(inode)
         await self._content.superseding.ended(inode)
         await self._drop_old_pages(inode)
+        self._note_conflicts(ino)
 
     async def _drop_old_pages(self, inode: Inode) -> None:
         """Also those of mappings, which keep them when the file's time moves."""
@@ -140,16 +145,24 @@ class Publisher:
 
     async def _settle_own_changes(self, inode: Inode) -> None:
         """What was changed here before may be based on another version than the newest: it becomes one, or a
-        conflict copy. What can be neither stays, but where it was changed under a lease that was lost."""
+        conflict copy. What can be neither stays, but where it was changed under a lease that was lost, or
+        hides a newer version."""
         self._content.notice(inode)
         if not inode.content_dirty or inode.base is None:
             return
         self._seal(inode)
+        # Why it could not be sent earlier, maybe in another run, need not be so any more.
+        self._sender.retry_failed(inode)
         try:
             await self._settle_or_raise([inode], inode)
         except RequestRefused:
-            if self._fence.is_condemned(inode.ino):
+            if self._fence.is_condemned(inode.ino) or await self._hides_newer(inode):
                 raise
+
+    async def _hides_newer(self, inode: Inode) -> bool:
+        base = inode.base
+        theirs = None if base is None else await self._refresher.lookup.node(base.node)
+        return base is not None and theirs is not None and is_edited(base, theirs)
 
     async def collect(self, ino: Ino) -> None:
         inode = self._tree.inodes.get(ino)
@@ -162,16 +175,32 @@ class Publisher:
         if inode is not None:
             self._seal(inode)
         wanted = list(self._tree.pending.values())
-        known = set(self._tree.conflicts.values())
+        if ino not in self._known_conflicts:
+            self._note_conflicts(ino)
         concerned = {ino, *(each.ino for each in wanted)}
         nodes = {each.node for each in (inode, *wanted) if each is not None and each.node is not None}
         await self._settle_or_raise(wanted, inode)
-        for conflict in self._tree.conflicts.values():
+        arisen = self._new_conflicts(ino)
+        self._note_conflicts(ino)
+        for conflict in arisen:
             theirs = conflict.theirs.node if conflict.theirs is not None else None
-            if conflict not in known and (conflict.ino in concerned or theirs in nodes):
+            if conflict.ino in concerned or theirs in nodes:
                 raise ContentSetAside(f"{conflict.path!r} was changed on another host as well")
 
+    def _note_conflicts(self, ino: Ino) -> None:
+        self._known_conflicts[ino] = frozenset(self._tree.conflicts.values())
+
+    def _new_conflicts(self, ino: Ino) -> list[Conflict]:
+        known = self._known_conflicts.get(ino)
+        if known is None:
+            return []
+        return [conflict for conflict in self._tree.conflicts.values() if conflict not in known]
+
+    def lease_released(self, ino: Ino) -> None:
+        self._known_conflicts.pop(ino, None)
+
     def lease_lost(self, ino: Ino, *, told: bool) -> None:
+        self.lease_released(ino)
         inode = self._tree.inodes.get(ino)
         if inode is None:
             return
@@ -199,7 +228,9 @@ class Publisher:
             if inode.unsealed or inode.pending is not None:
                 # Also where it failed: whoever unlocks has to be told.
                 return True
-        return any(entry.failure is None and not entry.unsealed for entry in self._tree.pending.values())
+        if any(entry.failure is None and not entry.unsealed for entry in self._tree.pending.values()):
+            return True
+        return bool(self._new_conflicts(ino))
 
     def _seal(self, inode: Inode) -> None:
         self._content.notice(inode)

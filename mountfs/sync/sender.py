@@ -159,7 +159,12 @@ class Sender:
     def noticed(self, node: NodeId) -> None:
         """The node changed on the remote: a lock that kept a change out may be free, or ours, by now."""
         for inode in [inode for inode in self._locked_out.values() if inode.node == node]:
-            del self._locked_out[inode.ino]
+            self.retry_failed(inode)
+
+    def retry_failed(self, inode: Inode) -> None:
+        """Try this one at once, where it failed: it counts as under way until then."""
+        self._locked_out.pop(inode.ino, None)
+        if inode.failure is not None:
             inode.failure = None
             self.expedite([inode])
 

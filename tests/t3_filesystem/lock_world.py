@@ -115,6 +115,9 @@ class OneFile:
         self.dirty = False
         self._events.append(f"{self._name} published")
 
+    def lease_released(self, ino: Ino) -> None:
+        pass
+
     def lease_lost(self, ino: Ino, *, told: bool) -> None:
         self._events.append(f"{self._name} lost its lease" + (", all know" if told else ""))
 

@@ -357,6 +357,59 @@ async def test_an_unlock_tells_when_somebody_wrote_without_the_lock(
     assert aside(workspace) == [b"ours"]
 
 
+async def failed_before(mount: WorkspaceMount, workspace: MemoryWorkspace) -> Program:
+    """Return a program that has `a` open, whose change by an earlier run could not be sent, while others
+    changed it, too."""
+    workspace.put("a", b"old")
+    await mount.read("a")
+    mount.remote.fail("upload_small", AccessDenied("no right to write"), times=None)
+    await mount.write("a", b"ours")
+    await mount.settle()
+    await mount.tree.journal.synced()
+    await mount.crash()
+    workspace.put("a", b"theirs")
+    await mount.start()
+    await mount.wait_live()
+    assert mount.failures()
+    return await Program.opened(mount, "a")
+
+
+async def test_taking_a_lock_settles_what_an_earlier_run_could_not_send(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    program = await failed_before(mount, workspace)
+    mount.remote.heal()
+    await program.lock()
+    assert await program.file.read() == b"theirs"
+    await program.unlock()
+    await program.close()
+    await compare(mount, workspace)
+    assert aside(workspace) == [b"ours"]
+
+
+async def test_no_lock_is_granted_over_a_change_that_hides_what_others_published(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    program = await failed_before(mount, workspace)
+    with pytest.raises(RequestRefused):
+        await program.lock()
+    mount.remote.heal()
+    await program.close()
+
+
+async def test_an_unlock_tells_of_a_conflict_that_was_noticed_before_it(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    program = await holder_that_wrote(mount, workspace)
+    await program.file.fsync()
+    workspace.put("a", b"theirs")
+    await mount.settle()
+    assert aside(workspace) == [b"ours"]
+    with pytest.raises(ContentSetAside):
+        await program.unlock()
+    await program.close()
+
+
 async def test_an_unlock_tells_of_an_upload_that_failed_before(
     mount: WorkspaceMount, workspace: MemoryWorkspace
 ) -> None:
