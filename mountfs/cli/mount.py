@@ -1,7 +1,7 @@
 """`mountfs mount`"""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -67,21 +67,35 @@ def command(
 
     Returns when the mount answers; the daemon goes on in the background.
     """
+
+    def settings() -> MountSettings:
+        return _settings(target, _options(given, assignments, no_passthrough), config_path, mkdir)
+
+    return _serve_here(settings()) if foreground else _start(settings)
+
+
+def _start(settings: Callable[[], MountSettings]) -> int:
+    from mountfs.daemon.launch import launching
+
+    # It loads its program while the settings are made, which takes as long.
+    with launching() as daemon:
+        made = settings()
+        if made.device is not None:
+            raise click.UsageError("the device of a broker needs --foreground")
+        daemon.start(made)
+    return ExitCode.OK
+
+
+def _settings(
+    target: str | None, options: "dict[str, Given]", config_path: Path | None, mkdir: bool
+) -> MountSettings:
     from mountfs.cli.mount_settings import collect
     from mountfs.kernel.handed_device import received
 
-    settings = collect(target, _options(given, assignments, no_passthrough), config_path)
+    settings = collect(target, options, config_path)
     if mkdir:
         make_mountpoint(settings.mountpoint)
-    settings = replace(settings, device=received())
-    if foreground:
-        return _serve_here(settings)
-    from mountfs.daemon.launch import start_in_background
-
-    if settings.device is not None:
-        raise click.UsageError("the device of a broker needs --foreground")
-    start_in_background(settings)
-    return ExitCode.OK
+    return replace(settings, device=received())
 
 
 def _options(

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+from importlib import import_module
 
 from mountfs.daemon.errors import first_cause, type_names
 from mountfs.daemon.handover import BACKGROUND
@@ -43,6 +44,7 @@ class _Launcher:
 
 def main(disk: Disk = SYSTEM_DISK) -> int:
     launcher = _Launcher()
+    import_module("mountfs.daemon.compose")  # heavy: while the launcher still makes the settings
     settings = MountSettings.load(sys.stdin.read())
     _detach()
     try:

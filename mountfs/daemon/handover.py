@@ -30,7 +30,10 @@ BACKGROUND: Final = "mountfs.daemon.successor"
 
 
 class _Passed(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64")
+    # Built when they are used, which most daemons never do.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64", defer_build=True
+    )
 
 
 class Offer(_Passed):

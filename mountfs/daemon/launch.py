@@ -6,6 +6,8 @@ import selectors
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO
 
 from mountfs.daemon.errors import ReportedError, StartFailed, StartTimedOut
@@ -21,28 +23,50 @@ _GRACE_S = 5.0
 _MAX_NOISE_BYTES = 64 * 1024
 
 
-def start_in_background(
-    settings: MountSettings, *, timeout_s: float = START_TIMEOUT_S, module: str = "mountfs.daemon"
-) -> int:
-    """Return the pid of a daemon whose mount answers.
+class Launch:
+    """A daemon on its way: it loads its program while its settings are still made. Made by `launching`."""
 
-    Raises ReportedError with the daemon's own reason, StartFailed when it died without one, StartTimedOut
-    when it was not ready within `timeout_s`. Whatever was started is gone then.
-    """
+    def __init__(self, child: subprocess.Popen[bytes]) -> None:
+        self._child = child
+
+    def start(self, settings: MountSettings, *, timeout_s: float = START_TIMEOUT_S) -> int:
+        """Give the daemon its settings; return its pid when its mount answers. Once.
+
+        Raises ReportedError with the daemon's own reason, StartFailed when it died without one,
+        StartTimedOut when it was not ready within `timeout_s`.
+        """
+        child = self._child
+        assert child.stdin is not None
+        _hand_over(child.stdin, settings)
+        _wait_ready(child, settings, timeout_s)
+        # The daemon outlives this process on purpose; Popen would warn of a child that is still running.
+        child.returncode = 0
+        return child.pid
+
+
+@contextmanager
+def launching(module: str = "mountfs.daemon") -> Iterator[Launch]:
+    """Give a daemon to be started within the block; where it is not, what was begun of it is gone then."""
     child = _spawn(module)
     assert child.stdin is not None
     assert child.stdout is not None
     assert child.stderr is not None
     with child.stdout, child.stderr:
         try:
-            _hand_over(child.stdin, settings)
-            _wait_ready(child, settings, timeout_s)
-        except BaseException:
-            _end(child)
-            raise
-    # The daemon outlives this process on purpose; Popen would warn of a child that is still running.
-    child.returncode = 0
-    return child.pid
+            yield Launch(child)
+        finally:
+            if child.returncode is None:
+                _end(child)
+                child.stdin.close()
+
+
+def start_in_background(
+    settings: MountSettings, *, timeout_s: float = START_TIMEOUT_S, module: str = "mountfs.daemon"
+) -> int:
+    """Return the pid of a daemon whose mount answers. Raises as `Launch.start`; whatever was started is gone
+    then."""
+    with launching(module) as daemon:
+        return daemon.start(settings, timeout_s=timeout_s)
 
 
 def _spawn(module: str) -> subprocess.Popen[bytes]:

@@ -11,7 +11,7 @@ import pytest
 from mountfs.cli import exit_codes
 from mountfs.cli.exit_codes import ExitCode
 from mountfs.daemon.errors import ReportedError, StartFailed, StartTimedOut
-from mountfs.daemon.launch import start_in_background
+from mountfs.daemon.launch import launching, start_in_background
 from mountfs.daemon.processes import ProcessIdentity
 from mountfs.daemon.settings import MountSettings, Secret
 
@@ -113,3 +113,17 @@ def test_this_interpreter_runs_the_daemon(
     with pytest.raises(ReportedError) as caught:
         start_in_background(settings, module=_module(tmp_path, monkeypatch, f"print(json.dumps({told}))"))
     assert caught.value.message == sys.executable
+
+
+def test_daemon_begins_while_its_settings_are_made_and_ends_where_it_gets_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, pid = tmp_path / "begun", tmp_path / "pid"
+    os.mkfifo(begun)
+    module = _module(tmp_path, monkeypatch, "")
+    note = f"import os; open({str(pid)!r}, 'w').write(str(os.getpid())); open({str(begun)!r}, 'w').close()\n"
+    code = (tmp_path / f"{module}.py").read_text()
+    (tmp_path / f"{module}.py").write_text(note + code)
+    with launching(module):
+        begun.read_bytes()  # ends when the daemon has begun
+    assert ProcessIdentity.of(_pid_of(tmp_path)) is None
