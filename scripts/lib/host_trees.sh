@@ -27,12 +27,13 @@ silent_archive() {
     apt-get update -qq  # apt tells what it has indexes of
     got=$(mktemp -d)
     for release in "$@"; do
-        [ -n "$(release_sources "$release")" ] || printf 'none is known for %s\n' "$release"
+        [ -n "$(release_sources "$release")" ] || { printf 'none is known for %s\n' "$release"; break; }
         while read -r _ _ site suite _; do
-            /usr/lib/apt/apt-helper download-file "$site/dists/$suite/InRelease" "$got/$suite" >/dev/null 2>&1 \
-                || printf '%s at %s does not answer\n' "$suite" "$site"
+            /usr/lib/apt/apt-helper download-file "$site/dists/$suite/InRelease" "$got/$suite" >/dev/null 2>&1 && continue
+            printf '%s at %s does not answer\n' "$suite" "$site"
+            break 2
         done < <(release_sources "$release")
-    done | sed -n 1p
+    done
     rm -r "$got"
 }
 

@@ -4,8 +4,8 @@ packages=(fuse3 libfuse3-dev pkg-config gcc libc6-dev python3-venv python3-dev)
 
 # What the test suite runs on mounts, beyond what every Debian has, by the program that shows whether it is there.
 declare -A programs_of_tests=(
-    [bash]=bash [git]=git [groff]=groff [make]=make [npm]=npm [patch]=patch [perl]=perl [rg]=ripgrep [rsync]=rsync
-    [systemd-analyze]=systemd [vim]=vim
+    [bash]=bash [chromium]=chromium [git]=git [groff]=groff [make]=make [npm]=npm [patch]=patch [perl]=perl [rg]=ripgrep
+    [rsync]=rsync [systemd-analyze]=systemd [vim]=vim
 )
 
 has_package() {

@@ -61,5 +61,5 @@ def run_kernel_tests(tree: Tree, *tests: str) -> None:
         cp .venv/lib/python3*/site-packages/mountfs/kernel/_extras*.so mountfs/kernel/
         .venv/bin/python -m pytest --quiet --basetemp {DISK}/t -p no:cacheprovider -n 2 --dist worksteal \\
             {" ".join(tests)} -m 'not long' -k 'not ({TOO_LONG})'""",
-        timeout_s=900,
+        timeout_s=1300,
     ).succeeded()
