@@ -25,6 +25,7 @@ from mountfs.sync.direct_access import DirectAccess
 from mountfs.sync.exclusive_use import ExclusiveUse
 from mountfs.sync.fetcher import Fetcher
 from mountfs.sync.prefetcher import Prefetcher
+from mountfs.sync.read_buffer import ReadBuffer
 from mountfs.sync.superseding import Superseding
 from mountfs.sync.upkeep import Upkeep
 from mountfs.tree import local_changes
@@ -71,6 +72,7 @@ class FileContent:
         self._prefetcher = Prefetcher(self._bring, lambda: self.upkeep.free_bytes)
         self.fetched_bytes = 0
         """How many bytes of content came from the remote, since the start."""
+        self._read_buffer = ReadBuffer()
         self._frozen: dict[Ino, trio.Event] = {}
         self._uncommitted: dict[Ino, trio.Event] = {}
         self.lost: set[Ino] = set()
@@ -292,18 +294,14 @@ class FileContent:
     async def _read_here(self, inode: Inode, offset: int, size: int) -> bytes:
         descriptor = inode.descriptor
         assert descriptor is not None
-        buffer = bytearray(size)
-        try:
-            # From the page cache at once; from the disk in a thread.
-            count = os.preadv(descriptor, [buffer], offset, os.RWF_NOWAIT)
-        except OSError:
-            count = 0
-        if count < size:
+        # From the page cache at once; from the disk in a thread.
+        content = self._read_buffer.read_at_once(descriptor, size, offset)
+        if content is None:
             try:
-                return await trio.to_thread.run_sync(os.pread, descriptor, size, offset)
+                content = await trio.to_thread.run_sync(os.pread, descriptor, size, offset)
             except OSError as error:
                 raise _disk_error(inode, error) from error
-        return bytes(buffer)
+        return content
 
     async def require_whole(self, inode: Inode) -> None:
         """Return when every byte is in the cache. The inode must be held."""
