@@ -18,6 +18,8 @@ class Places:
         self._tree = tree
         self._asking: dict[Ino, tuple[Inode, NodeId, Place]] = {}
         """What the remote is being asked just now: for whom to put which node where."""
+        self._hindrances: dict[Ino, Inode] = {}
+        """What has to leave a removed entry on the remote before that can be deleted there."""
 
     @contextmanager
     def asking(self, inode: Inode, node: NodeId, place: Place) -> Iterator[None]:
@@ -60,6 +62,50 @@ class Places:
         while known is not None and not known.is_root and known is not ancestor and known.base is not None:
             known = self._tree.by_node.get(known.base.parent)
         return known is ancestor
+
+    def way_out(self, folder: NodeId) -> Inode:
+        """Return the folder, or the one around it on the remote, that is to go to another place there."""
+        leaving = self._tree.by_node[folder]
+        while not self._tree.is_displaced(leaving) and leaving.base is not None:
+            leaving = self._tree.by_node[leaving.base.parent]
+        return leaving
+
+    def note_hindrance(self, removed: Inode, hindrance: Inode | None) -> None:
+        """The removed entry waits for this one; None: for nothing."""
+        if hindrance is None:
+            self._hindrances.pop(removed.ino, None)
+        else:
+            self._hindrances[removed.ino] = hindrance
+
+    def waits_for_itself(self, inode: Inode, hindrance: Inode) -> bool:
+        """Tell whether what this entry waits for waits in turn, over whatever lies between, for its place.
+
+        Of a circle with something removed in it, that breaks it.
+        """
+        seen: set[Ino] = set()
+        following: Inode | None = hindrance
+        is_for_place = False
+        while following is not None and following.ino not in seen:
+            if following is inode:
+                return is_for_place
+            if not following.is_linked and inode.is_linked:
+                return False
+            seen.add(following.ino)
+            following, is_for_place = self._waited_for(following)
+        return False
+
+    def _waited_for(self, inode: Inode) -> tuple[Inode | None, bool]:
+        """Return what has to get a step further before this entry can have its place on the remote or go, and
+        whether it waits for the place of that one."""
+        folder = inode.parent
+        if folder is None:
+            return self._hindrances.get(inode.ino), False
+        if folder.node is None:
+            return folder, False
+        if inode.is_directory and inode.base is not None and self.lies_in(folder.node, inode):
+            return self.way_out(folder.node), False
+        place = folder.node, self._tree.remote_name(inode)
+        return self._tree.displaced.occupant(place, besides=inode), True
 
     def _movers(self) -> Iterator[tuple[Place, Inode]]:
         for inode, _, place in self._asking.values():

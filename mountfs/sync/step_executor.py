@@ -95,7 +95,7 @@ class StepExecutor:
         try:
             if step is Step.WAIT_FOR_PARENT:
                 assert inode.parent is not None
-                return await self._make_way(inode) or WaitFor(inode.parent)
+                return await self._make_way(inode, inode.parent) or WaitFor(inode.parent)
             return await self._actions[step](inode, situation)
         except NodeNotFound:
             # The node, or the folder it is to go to, is gone: merge that first.
@@ -164,20 +164,6 @@ class StepExecutor:
             if child is not None and child is not inode and child.base is not None
         )
 
-    def _waits_for_itself(self, inode: Inode, blocker: Inode) -> bool:
-        seen: set[int] = set()
-        following: Inode | None = blocker
-        while following is not None and following.ino not in seen:
-            if following is inode:
-                return True
-            seen.add(following.ino)
-            parent = following.parent.node if following.parent is not None else None
-            if parent is None:
-                return False
-            name = self._tree.remote_name(following)
-            following = self._tree.displaced.occupant((parent, name), besides=following)
-        return False
-
     async def _relocate(self, inode: Inode, situation: Situation) -> Outcome | WaitFor:
         base, parent, name = inode.base, situation.parent_node, situation.name
         assert base is not None
@@ -188,10 +174,10 @@ class StepExecutor:
             return WaitFor(mover)
         if inode.is_directory and self._places.lies_in(parent, inode):
             # The folder that it is to go to has to come out of it first.
-            leaving = self._tree.by_node[parent]
-            while not self._tree.is_displaced(leaving) and leaving.base is not None:
-                leaving = self._tree.by_node[leaving.base.parent]
-            return WaitFor(leaving) if leaving is not inode else Outcome.LATER
+            leaving = self._places.way_out(parent)
+            if leaving is inode:
+                return Outcome.LATER
+            return await self._make_way(inode, leaving) or WaitFor(leaving)
         spare = spare_name(base)
         blocker = self._places.blocker(inode, parent, name)
         call = next_call(
@@ -206,7 +192,7 @@ class StepExecutor:
             occupied = self._is_occupied(inode, parent, base.name)
             call = RenameTo(spare) if occupied else MoveTo(parent)
         elif blocker is not None:
-            if base.name == spare or not self._waits_for_itself(inode, blocker):
+            if base.name == spare or not self._places.waits_for_itself(inode, blocker):
                 return WaitFor(blocker)
             call = RenameTo(spare)
         if isinstance(call, RenameTo):
@@ -226,15 +212,10 @@ class StepExecutor:
         self._record_place(inode, node)
         return Outcome.AGAIN
 
-    async def _make_way(self, inode: Inode) -> Outcome | None:
-        """Give an entry another name for a time where the remote has it in the place of a new folder that it
-        lies in here: that one cannot be created before, and the entry not moved there before that."""
-        base, folder = inode.base, inode.parent
-        while folder is not None and folder.parent is not None and folder.parent.node is None:
-            folder = folder.parent
-        if base is None or folder is None or folder.parent is None or folder.parent.node != base.parent:
-            return None
-        if names.folded_text(self._tree.remote_name(folder)) != names.folded_text(base.name):
+    async def _make_way(self, inode: Inode, hindrance: Inode) -> Outcome | None:
+        """Give an entry another name for a time where what it waits for waits, in the end, for its place."""
+        base = inode.base
+        if base is None or not self._places.waits_for_itself(inode, hindrance):
             return None
         if self._places.mover_of(base.node) is not None:
             return Outcome.LATER
@@ -368,4 +349,9 @@ class StepExecutor:
             self._contents.answered(inode)
 
     async def _trash(self, inode: Inode, _: Situation) -> Outcome | WaitFor:
-        return await self._removals.trash(inode)
+        outcome = await self._removals.trash(inode)
+        if isinstance(outcome, WaitFor):
+            self._places.note_hindrance(inode, outcome.inode)
+            return await self._make_way(inode, outcome.inode) or outcome
+        self._places.note_hindrance(inode, None)
+        return outcome

@@ -206,3 +206,53 @@ async def test_removed_folder_does_not_come_back_for_a_file_that_was_still_liste
     await mount.wait_until(lambda: file.base is None)
     answered.set()
     await _check(mount, workspace, {})
+
+
+FOLDERS = ("a", "b", "c", "d", "a/k", "b/l")
+
+CIRCLES = {
+    "two folders, each into a new one of the other's name": (
+        [("rename", "a", "x"), ("rename", "b", "y"), ("mkdir", "a"), ("mkdir", "b")],
+        [("rename", "x", "b/x"), ("rename", "y", "a/y")],
+    ),
+    "three folders": (
+        [("rename", "a", "x"), ("rename", "b", "y"), ("rename", "c", "z")],
+        [("mkdir", "a"), ("mkdir", "b"), ("mkdir", "c")],
+        [("rename", "x", "b/x"), ("rename", "y", "c/y"), ("rename", "z", "a/z")],
+    ),
+    "a folder to the place of one that goes into a new one of its name": (
+        [("rename", "a", "x"), ("rename", "b", "y"), ("mkdir", "a")],
+        [("rename", "y", "a/y"), ("rename", "x", "b")],
+    ),
+    "out of a folder that is removed into a new one of its name": (
+        [("rename", "a/k", "k"), ("rmdir", "a"), ("mkdir", "a"), ("rename", "k", "a/kept")],
+    ),
+    "out of two folders that are removed into new ones of the other's name": (
+        [("rename", "a/k", "k"), ("rename", "b/l", "l"), ("rmdir", "a"), ("rmdir", "b")],
+        [("mkdir", "a"), ("mkdir", "b"), ("rename", "k", "b/k"), ("rename", "l", "a/l")],
+    ),
+    "a folder into one below it that goes into a new one of its name": (
+        [("rename", "a/k", "t"), ("rename", "a", "t/a"), ("mkdir", "a"), ("rename", "t", "a/t")],
+    ),
+    "by a removed folder and one that is renamed": (
+        [("rename", "a/k", "k"), ("rename", "b", "y"), ("rmdir", "a"), ("mkdir", "a"), ("mkdir", "b")],
+        [("rename", "k", "b/k"), ("rename", "y", "a/y")],
+    ),
+}
+
+
+@pytest.mark.parametrize("circle", CIRCLES)
+async def test_folders_that_wait_for_each_other_by_new_ones_get_there(
+    mount: WorkspaceMount, workspace: MemoryWorkspace, circle: str
+) -> None:
+    for folder in FOLDERS:
+        await mount.mkdir(folder)
+    await mount.write("a/k/file", b"k")
+    await mount.write("b/l/file", b"l")
+    await mount.settle()
+    for operation, *paths in (step for part in CIRCLES[circle] for step in part):
+        await getattr(mount, operation)(*paths)
+    expected = await mount.contents()
+    await mount.settle()
+    assert workspace_contents(workspace) == expected
+    assert not mount.tree.conflicts
