@@ -48,9 +48,9 @@ def install_set_id(on_clear: Callable[[int, int, int, int], None], /) -> None:
 def install_immediate(handlers: dict[int, Callable[..., bytes | int | None]], /) -> None:
     """Have requests told, in the moment they are read, to the handler of their kind (FUSE's opcode):
 
-    LOOKUP and UNLINK as `(parent, name)`, GETATTR as `(ino)`, OPEN as `(ino, flags)`, CREATE as
-    `(parent, name, mode, flags, (uid, gid, pid))`, READ as `(handle, offset, size)`, WRITE as
-    `(handle, offset, content)`, FLUSH as `(ino, handle, record_lock_owner)`, RELEASE as
+    LOOKUP and UNLINK as `(parent, name)`, GETATTR as `(ino)`, OPEN and OPENDIR as `(ino, flags)`,
+    CREATE as `(parent, name, mode, flags, (uid, gid, pid))`, READ as `(handle, offset, size)`, WRITE as
+    `(handle, offset, content)`, FLUSH as `(ino, handle, record_lock_owner)`, RELEASE and RELEASEDIR as
     `(ino, handle, flock_owner)`, FORGET and BATCH_FORGET as `([(ino, count), ...])`.
 
     A handler returns the body of the answer or an errno, 0 for success; anything else is EIO, as is an errno
