@@ -1,9 +1,14 @@
 """`mountfs pin`, `unpin` and `prefetch`."""
 
+import os
+import pty
+import subprocess
+from collections.abc import Iterator
+
 import pytest
 
 from mountfs.cli.exit_codes import ExitCode
-from tests.t6_system.machine import Machine, Server
+from tests.t6_system.machine import PROGRAM, Machine, Server
 
 pytestmark = pytest.mark.kernel
 
@@ -27,3 +32,32 @@ def test_pinned_content_is_read_without_the_server(machine: Machine, server: Ser
     assert (place / "b").read_text() == "there"
     machine.run("unpin", place / "d").succeeded()
     assert machine.status(place)["pinned"] == []
+
+
+def test_how_far_it_is_shows_on_a_terminal_and_goes(machine: Machine, server: Server) -> None:
+    place = machine.mountpoint()
+    machine.mount(server, place).succeeded()
+    (place / "a").write_text("kept")
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [*PROGRAM, "prefetch", str(place)],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env={**machine.environment(), "TERM": "xterm"},
+    ) as process:
+        os.close(theirs)
+        shown = b"".join(_shown(ours))
+        assert process.stdout is not None
+        assert process.stdout.read().decode() == f"{place}: fetched, 1 files, 4 B\n"
+    os.close(ours)
+    assert process.returncode == 0
+    assert b"fetching" in shown
+    assert shown.endswith(b"\x1b[2K"), "the line of the bar is empty again"
+
+
+def _shown(terminal: int) -> Iterator[bytes]:
+    while True:
+        try:
+            yield os.read(terminal, 4096)
+        except OSError:  # how a pseudo terminal says that nobody has its other end
+            return
