@@ -116,6 +116,23 @@ async def test_stream_brings_each_byte_once_in_few_calls(cold: WorkspaceMount, b
     assert calls <= 40
 
 
+async def test_stream_has_four_ranges_under_way(cold: WorkspaceMount, big: bytes) -> None:
+    async with cold.opened("big") as file:
+        for offset in range(0, LAST_WINDOW // 2, MIB):
+            await file.read(offset, MIB)
+        await wait_downloads_ended(cold, "big", opens=1)
+        cold.remote.hang("read")
+        # All of this is here by now.
+        for offset in range(LAST_WINDOW // 2, LAST_WINDOW + LAST_WINDOW // 2, MIB):
+            assert await file.read(offset, MIB) == big[offset : offset + MIB]
+        await cold.remote.wait_hanging("read")
+        await wait_all_tasks_blocked(0.05)
+        downloads = cold.parts.content._fetcher._active[cold.inode("big").ino]
+        assert [fetch.end - fetch.start for fetch in downloads if fetch.started] == [LAST_WINDOW // 4] * 4
+        cold.remote.release()
+        await wait_downloads_ended(cold, "big", opens=1)
+
+
 async def test_stream_is_hashed_as_it_comes_and_each_byte_once(
     hashed: WorkspaceMount, big: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

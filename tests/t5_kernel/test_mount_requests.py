@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from mountfs.rules.read_plan import BLOCK
 from tests.t5_kernel.mounted import Mount, World
 from tests.t6_system.machine import wait_until
 
@@ -151,6 +152,21 @@ def test_stream_of_what_is_not_here_is_read_in_large_requests(world: World) -> N
         assert (here / "stream").read_bytes() == content
     assert made.kernel["read"] <= STREAM_BYTES // (400 * 1024)
     assert made.workspace.total() <= 20
+
+
+def test_scattered_reads_of_what_is_not_here_transfer_little(world: World) -> None:
+    there = world.mount("there")
+    content = os.urandom(STREAM_BYTES)
+    (there / "sparse").write_bytes(content)
+    there.sync()
+    here = mounted(world)
+    # The kernel, too, reads ahead from the beginning of a file, and where reads follow each other.
+    offsets = [number * STREAM_BYTES // 8 + 12_345 for number in (6, 3, 5, 1, 4)]
+    with counted(here) as made, (here / "sparse").open("rb", buffering=0) as file:
+        for offset in offsets:
+            assert os.pread(file.fileno(), 4096, offset) == content[offset : offset + 4096]
+    assert made.workspace["GET workspace/storage/read"] == len(offsets)
+    assert here.status()["fetched_bytes"] <= 2 * BLOCK * len(offsets)
 
 
 def test_new_small_files_go_in_few_calls(world: World) -> None:
