@@ -13,6 +13,7 @@ import httpcore
 import httpx
 
 from mountfs import __version__
+from mountfs.remotes.fastio import receive_buffer
 
 KEEP_ALIVE_S: Final = 4.0
 """Below the five seconds after which common servers close: a request must not meet the close."""
@@ -21,6 +22,7 @@ RECEIVE_BYTES: Final = 512 * 1024
 """How much of what has arrived is taken at once: each piece costs as much as a small request."""
 
 httpcore.AsyncHTTP11Connection.READ_NUM_BYTES = RECEIVE_BYTES  # httpx has no setting for it
+receive_buffer.install()
 
 STANDING_HEADERS: Final = {
     "Accept": "*/*",
