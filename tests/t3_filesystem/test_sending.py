@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 import pytest
+import trio
 from trio.testing import wait_all_tasks_blocked
 
 from mountfs.model.errors import FileNotFound, OutcomeUnknown
 from mountfs.model.filesystem import RenameFlag
 from mountfs.remotes.memory import MemoryWorkspace
+from mountfs.sync.sender import LARGE_BYTES, LARGE_WORKERS
 from tests.t3_filesystem.conftest import Mounting
 from tests.t3_filesystem.workspace_mount import (
     MountOptions,
@@ -474,6 +476,22 @@ async def test_large_content_that_the_workspace_has_already_is_not_sent(
     await mount.write("a", b"4" * 1000)
     await mount.settle()
     assert workspace.files()["a"] == b"4" * 1000
+
+
+async def test_large_files_are_sent_side_by_side(mount: WorkspaceMount, workspace: MemoryWorkspace) -> None:
+    files = {f"{number}": bytes([number]) * (LARGE_BYTES + 1) for number in range(LARGE_WORKERS + 1)}
+    for path, content in files.items():
+        await mount.write(path, content)
+    mount.remote.hang("send_chunk")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(mount.settle)
+        await mount.remote.wait_hanging("send_chunk")
+        with trio.fail_after(1000):
+            while len(workspace.uploads()) < LARGE_WORKERS:
+                await wait_all_tasks_blocked(0.01)
+        mount.remote.release()
+    assert workspace.files() == files
+    assert mount.changing_calls()["open_upload"] == len(files)
 
 
 async def test_lost_answer_for_content_that_the_workspace_has_makes_one_version(
