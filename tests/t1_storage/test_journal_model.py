@@ -1,122 +1,277 @@
-"""Whenever the process dies, the journal has what was acknowledged, and of the rest whole transactions."""
+"""Whenever the process dies, the journal has what was acknowledged, and of the rest whole transactions.
 
+The log may also lose its end, or be damaged, and the disk may refuse: a thorough run is
+MOUNTFS_FUZZ_EXAMPLES=2000.
+"""
+
+import errno
+import os
 import shutil
 import sqlite3
 import tempfile
-from contextlib import closing
-from functools import partial
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Final, TypeVar
 
-import trio
-from hypothesis import HealthCheck, given, settings
+import pytest
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from mountfs.model.entry import EntryRecord
-from mountfs.model.ids import Ino
+from mountfs.model.disk import DiskStep
+from mountfs.model.entry import EntryRecord, OpenUpload
+from mountfs.model.errors import CacheUnusable, StorageError
+from mountfs.model.ids import Ino, NodeId
+from mountfs.storage import journal as journal_module
 from mountfs.storage.journal import SqliteJournal
-from tests.t1_storage.records import dirty, entry
+from tests.loop_thread import LoopThread
+from tests.t1_storage.faulty_disk import FaultyDisk
+from tests.t1_storage.records import dirty, entry, upload
 from tests.t1_storage.test_journal import on_disk
 
-Entries = dict[int, EntryRecord]
+IS_THOROUGH: Final = "MOUNTFS_FUZZ_EXAMPLES" in os.environ
+EXAMPLES: Final = int(os.environ.get("MOUNTFS_FUZZ_EXAMPLES", "8"))
 
 inos = st.integers(2, 5)
-steps = st.lists(
-    st.one_of(
-        st.tuples(st.just("change"), inos, st.integers(0, 3)),
-        st.tuples(st.just("clean"), inos, st.integers(0, 3)),
-        st.tuples(st.just("erase"), inos, st.just(0)),
-        st.tuples(
-            st.sampled_from(["turn", "turn", "committed", "synced", "crash", "stop"]), st.just(0), st.just(0)
+numbers = st.integers(0, 3)
+changes = st.lists(
+    st.tuples(
+        st.sampled_from(
+            ["change", "clean", "erase", "upload", "forget upload", "pin", "unpin", "ask", "answered"]
         ),
+        inos,
+        numbers,
     ),
-    max_size=40,
+    min_size=1,
+    max_size=6,
 )
+Change = tuple[str, int, int]
+K = TypeVar("K")
+V = TypeVar("V")
 
 
-class JournalUnderTest:
-    """`possible`: the states that the disk may show, of which the first was acknowledged last."""
+@dataclass(frozen=True)
+class Known:
+    """What a journal has, by key."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    entries: dict[int, EntryRecord] = field(default_factory=dict)
+    uploads: dict[int, OpenUpload] = field(default_factory=dict)
+    pins: dict[int, bytes] = field(default_factory=dict)
+    requests: dict[NodeId, tuple[NodeId, str]] = field(default_factory=dict)
+
+
+@pytest.fixture(autouse=True)
+def small_and_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the log be emptied, and large batches be left to the database, within few steps."""
+    monkeypatch.setattr(journal_module, "RETRY_S", 0.005)
+    monkeypatch.setattr(journal_module, "CLEAR_BYTES", 1500)
+    monkeypatch.setattr(journal_module, "LOGGED_ROWS", 4)
+
+
+class Deaths(RuleBasedStateMachine):
+    """`acknowledged` and what came after it are what the disk may show where only the process dies;
+    `durable` and what came after it, where the end of the log is lost as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._temporary = tempfile.TemporaryDirectory()
+        self._folder = Path(self._temporary.name)
         self._starts = 0
-        self._present: Entries = {}
-        self._possible: list[Entries] = [{}]
-        self._start(folder / "0")
+        self._loop = LoopThread()
+        self._disk = FaultyDisk()
+        self._history: list[Known] = [Known()]
+        self._acknowledged = self._durable = 0
+        self._path = self._next_path()
+        self._journal = self._loop.call(self._opened)
 
-    def _start(self, folder: Path) -> None:
-        folder.mkdir(exist_ok=True)
-        self._path = folder / "journal.db"
-        self._journal = SqliteJournal(self._path, workspace="4")
-        self._journal.start()
+    @property
+    def _present(self) -> Known:
+        return self._history[-1]
 
-    async def perform(self, kind: str, ino: int, number: int) -> None:
+    def _next_path(self) -> Path:
+        self._starts += 1
+        folder = self._folder / str(self._starts)
+        folder.mkdir()
+        return folder / "journal.db"
+
+    def _opened(self) -> SqliteJournal:
+        journal = SqliteJournal(self._path, workspace="4", disk=self._disk)
+        journal.start()
+        return journal
+
+    # What the daemon does.
+
+    @rule(planned=changes)
+    def change(self, planned: Sequence[Change]) -> None:
+        """All in one stretch of the loop, and so in one transaction."""
+        with suppress(StorageError):
+            self._loop.call(self._change, planned)
+
+    def _change(self, planned: Sequence[Change]) -> None:
+        self._journal.check_writable()
+        after = self._present
+        for each in planned:
+            after = self._one_change(after, *each)
+        self._history.append(after)
+
+    def _one_change(self, known: Known, kind: str, ino: int, number: int) -> Known:
+        journal = self._journal
         match kind:
             case "change" | "clean":
-                make = dirty if kind == "change" else entry
-                record = make(ino, b"%d" % number, size=number)
-                self._journal.record(record)
-                self._present = {**self._present, ino: record}
+                record = (dirty if kind == "change" else entry)(ino, b"%d" % number, size=number)
+                journal.record(record)
+                return replace(known, entries={**known.entries, ino: record})
             case "erase":
-                self._journal.erase(Ino(ino))
-                self._present = {known: record for known, record in self._present.items() if known != ino}
-            case "turn":
-                await trio.lowlevel.checkpoint()
-                self._possible.append(self._present)
-            case "committed":
-                await self._journal.committed()
-                self._possible = [self._present]
-            case "synced":
-                await self._journal.synced()
-                self._possible = [self._present]
-            case "crash":
-                await self._crash()
-            case "stop":
-                await self._journal.aclose()
-                self._possible = [self._present]
-                self._start(self._path.parent)
-        if kind not in ("change", "clean", "erase"):
-            self._check(on_disk(self._path))
+                journal.erase(Ino(ino))
+                return replace(known, entries=_without(known.entries, ino))
+            case "upload":
+                journal.record_upload(upload(ino, number))
+                return replace(known, uploads={**known.uploads, ino: upload(ino, number)})
+            case "forget upload":
+                journal.erase_upload(Ino(ino))
+                return replace(known, uploads=_without(known.uploads, ino))
+            case "pin":
+                journal.record_pin(Ino(ino), b"%d" % number)
+                return replace(known, pins={**known.pins, ino: b"%d" % number})
+            case "unpin":
+                journal.erase_pin(Ino(ino))
+                return replace(known, pins=_without(known.pins, ino))
+            case "ask":
+                node, place = NodeId(f"2n{ino}"), (NodeId("2folder"), str(number))
+                journal.record_request(node, place)
+                return replace(known, requests={**known.requests, node: place})
+            case _:
+                node = NodeId(f"2n{ino}")
+                journal.erase_request(node)
+                return replace(known, requests=_without(known.requests, node))
 
-    def _check(self, found: Entries) -> None:
-        assert found in self._possible
+    @rule()
+    def committed(self) -> None:
+        with suppress(StorageError):
+            self._loop.run(self._journal.committed)
+            self._acknowledged = len(self._history) - 1
 
-    async def _crash(self) -> None:
-        """Go on with what the disk has at this moment."""
-        self._starts += 1
-        left, folder = self._path, self._folder / str(self._starts)
-        folder.mkdir()
-        shutil.copy(f"{left}-redo", folder / "journal.db-redo")
-        with (
-            closing(sqlite3.connect(left)) as source,
-            closing(sqlite3.connect(folder / "journal.db")) as copy,
-        ):
-            source.backup(copy)
-        await self._journal.aclose()
-        self._start(folder)
-        records, _ = await trio.to_thread.run_sync(self._journal.everything)
-        found: Entries = {record.ino: record for record in records}
-        self._check(found)
-        self._present, self._possible = found, [found]
+    @rule()
+    def synced(self) -> None:
+        with suppress(StorageError):
+            self._loop.run(self._journal.synced)
+            self._acknowledged = self._durable = len(self._history) - 1
 
-    async def aclose(self) -> None:
-        await self._journal.aclose()
-        assert on_disk(self._path) == self._present
+    # What the disk does.
+
+    @rule(
+        step=st.sampled_from(
+            [DiskStep.APPEND_LOG, DiskStep.CUT_LOG, DiskStep.COMMIT_JOURNAL, DiskStep.SYNC_JOURNAL]
+        ),
+        number=st.sampled_from([errno.EIO, errno.ENOSPC]),
+        times=st.sampled_from([1, 2, None]),
+    )
+    def refuse(self, step: DiskStep, number: int, times: int | None) -> None:
+        self._disk.fail(step, errno=number, times=times)
+
+    @rule(times=st.sampled_from([1, 2]))
+    def shorten(self, times: int) -> None:
+        self._disk.shorten(DiskStep.APPEND_LOG, times=times)
+
+    @rule()
+    def heal(self) -> None:
+        self._disk.heal()
+
+    # How it ends, and begins again.
+
+    @rule()
+    def stop(self) -> None:
+        self._disk.heal()
+        self._loop.run(self._journal.aclose)
+        self._acknowledged = self._durable = len(self._history) - 1
+        self._go_on()
+
+    @rule()
+    def stop_on_a_disk_that_refuses(self) -> None:
+        self._disk.fail(DiskStep.COMMIT_JOURNAL, errno=errno.EIO)
+        self._loop.run(self._journal.aclose)
+        self._disk.heal()
+        self._go_on()
+
+    @rule(
+        refused=st.none() | st.sampled_from([DiskStep.RECOVER_LOG, DiskStep.BEGIN_LOG, DiskStep.OPEN_JOURNAL])
+    )
+    def die(self, refused: DiskStep | None) -> None:
+        """Go on with what the disk has at this moment, maybe after a start that the disk refuses."""
+        self._leave()
+        if refused is not None:
+            self._disk.fail(refused, errno=errno.EIO)
+            with pytest.raises(CacheUnusable):
+                self._loop.call(self._opened)
+            self._disk.heal()
+        self._go_on()
+
+    @rule(kept=st.floats(0, 1), is_cut=st.booleans())
+    def die_with_the_log_damaged(self, kept: float, is_cut: bool) -> None:
+        """From a place in it on it is gone, or a bit there has another value."""
+        self._leave()
+        log = self._path.with_name("journal.db-redo")
+        content = bytearray(log.read_bytes())
+        place = min(int(len(content) * kept), len(content) - 1)
+        content[place] ^= 4
+        log.write_bytes(content[:place] if is_cut else content)
+        self._acknowledged = self._durable
+        self._go_on()
+
+    def _leave(self) -> None:
+        before, self._path = self._path, self._next_path()
+        self._loop.call(_copy, before, self._path)
+        self._disk.heal()
+        self._loop.run(self._journal.aclose)
+
+    def _go_on(self) -> None:
+        self._journal = self._loop.call(self._opened)
+        found = self._loop.run(self._found)
+        assert found in self._history[self._acknowledged :]
+        self._history = [found]
+        self._acknowledged = self._durable = 0
+
+    async def _found(self) -> Known:
+        records, uploads = self._journal.everything()
+        return Known(
+            {record.ino: record for record in records},
+            {each.ino: each for each in uploads},
+            dict(await self._journal.pins()),
+            dict(await self._journal.requests()),
+        )
+
+    @invariant()
+    def disk_has_what_was_acknowledged(self) -> None:
+        found = self._loop.call(on_disk, self._path)
+        assert found in [known.entries for known in self._history[self._acknowledged :]]
+
+    def teardown(self) -> None:
+        self._disk.heal()
+        self._loop.run(self._journal.aclose)
+        self._loop.close()
+        try:
+            assert on_disk(self._path) == self._present.entries
+        finally:
+            self._temporary.cleanup()
 
 
-async def run(folder: Path, planned: list[tuple[str, int, int]]) -> None:
-    journal = JournalUnderTest(folder)
-    for step in planned:
-        await journal.perform(*step)
-    await journal.aclose()
+def _without(known: dict[K, V], key: K) -> dict[K, V]:
+    return {other: value for other, value in known.items() if other != key}
 
 
-@settings(
-    max_examples=60,
+def _copy(source: Path, target: Path) -> None:
+    shutil.copy(f"{source}-redo", f"{target}-redo")
+    with closing(sqlite3.connect(source)) as database, closing(sqlite3.connect(target)) as copy:
+        database.backup(copy)
+
+
+Deaths.TestCase.settings = settings(
+    max_examples=EXAMPLES,
+    derandomize=not IS_THOROUGH,
+    stateful_step_count=25,
     deadline=None,
-    derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-@given(planned=steps)
-def test_what_was_acknowledged_is_there_after_any_death(planned: list[tuple[str, int, int]]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        trio.run(partial(run, Path(folder), planned))
+TestWhatWasAcknowledgedIsThereAfterAnyDeath = Deaths.TestCase
