@@ -13,6 +13,7 @@ import trio
 from mountfs.daemon import log_setup, runtime_dir, service_manager
 from mountfs.daemon.control import server as control
 from mountfs.daemon.control_files import overlaid
+from mountfs.daemon.ending import clear_dead
 from mountfs.daemon.handover import Handover, Passed
 from mountfs.daemon.identifying import (
     allowed,
@@ -29,7 +30,6 @@ from mountfs.daemon.signals import obey_signals
 from mountfs.daemon.upgrading import Upgrading
 from mountfs.daemon.viewers.running import viewers
 from mountfs.filesystem.overlay import OverlaidFilesystem
-from mountfs.kernel import mounts
 from mountfs.kernel.notifier import Notifier
 from mountfs.kernel.preflight import check_mountpoint
 from mountfs.kernel.session import MountOptions, mount
@@ -99,7 +99,7 @@ async def run_mount(
     """
     given = _given(passed)
     if settings.device is None:
-        mounts.clear_dead_mount(str(settings.mountpoint))
+        clear_dead(settings.mountpoint)
         # Before the cache is claimed: a second mount at this place would find it in use, which says less.
         check_mountpoint(str(settings.mountpoint))
     if given is None:

@@ -1,19 +1,24 @@
 """Ends a mount from outside: drain, unmount, and wait for the daemon to be gone, each within a bound."""
 
+import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from mountfs.daemon import runtime_dir, watchdog
 from mountfs.daemon.control.messages import Progress
-from mountfs.daemon.errors import DaemonSilent, DataLeft, MountpointBusy
-from mountfs.daemon.mounted import Mounted
+from mountfs.daemon.errors import DaemonSilent, DataLeft, MountpointBusy, NotMounted
+from mountfs.daemon.mounted import Mounted, find
 from mountfs.daemon.processes import users_of
 from mountfs.daemon.running import shown
 from mountfs.daemon.runtime_dir import MountRecord
 from mountfs.kernel import mounts
 from mountfs.kernel.mounts import MountState
+
+_log = logging.getLogger(__name__)
 
 _GRACE_S = watchdog.GRACE_S + 15.0
 """For what a daemon does after its uploads: end handlers, close databases, or be ended by its watchdog."""
@@ -38,6 +43,7 @@ def end_mount(mounted: Mounted, *, drain_timeout_s: float | None, tell: Callable
     Nothing has changed when MountpointBusy is raised. Raises DaemonSilent where the daemon hangs, DataLeft
     where it died on the way.
     """
+    _release_killed(mounted)
     if mounted.record is None or not mounted.has_live_daemon:
         return _clear(mounted)
     try:
@@ -46,6 +52,28 @@ def end_mount(mounted: Mounted, *, drain_timeout_s: float | None, tell: Callable
         if mounted.record.process.wait_gone(_DYING_S):
             return _clear(mounted)
         raise mounted.silent(error) from error
+
+
+def clear_dead(mountpoint: Path) -> None:
+    """Take away what a killed daemon left at this place, if anything; what a live one serves stays."""
+    with suppress(NotMounted):
+        _release_killed(find(mountpoint))
+    mounts.clear_dead_mount(str(mountpoint))
+
+
+def _release_killed(mounted: Mounted) -> None:
+    """End the requests of a mount whose daemon was killed and cannot end by itself.
+
+    A notice to the kernel waits for the lock of a directory, a program that has it waits for the daemon, and
+    the kernel ends the program's request only when the last thread of the daemon is gone.
+    """
+    if mounted.record is None or mounted.mount is None or not mounted.record.process.is_dying():
+        return
+    if mounted.record.process.wait_gone(_DYING_S):
+        return
+    _log.warning("%s: its killed daemon cannot end; its requests are ended", _place(mounted))
+    mounts.abort_connection(mounted.mount)
+    mounted.record.process.wait_gone(_DYING_S)
 
 
 def _end_live(

@@ -31,6 +31,14 @@ class ProcessIdentity:
     def is_alive(self) -> bool:
         return ProcessIdentity.of(self.pid) == self
 
+    def is_dying(self) -> bool:
+        """Tell whether it was killed, but has threads that cannot end: they wait in the kernel."""
+        try:
+            fields = _stat_fields(self.pid)
+        except OSError:
+            return False
+        return fields[0] == "Z" and self.is_alive()
+
     def wait_gone(self, timeout_s: float) -> bool:
         """Wait for the end of the process, whoever its parent is; False when it outlives the time."""
         descriptor = self._open()
