@@ -60,6 +60,8 @@ class Publisher:
         self._kernel = kernel
         self._known_conflicts: dict[Ino, Collection[Conflict]] = {}
         """Of each file that has a lease: what there was when it was granted, or was told since."""
+        self._losses: set[Ino] = set()
+        """Files whose lease is lost, which not all who relied on it were told yet."""
 
     def pending_below(self, top: Inode | None) -> list[Inode]:
         """Return the entries at or below `top` (None: anywhere) that the remote has something to learn of.
@@ -204,7 +206,12 @@ class Publisher:
         inode = self._tree.inodes.get(ino)
         if inode is None:
             return
-        self._tree.happenings.tell(Kind.LOCK_LOST, inode.path())
+        if ino not in self._losses:
+            self._tree.happenings.tell(Kind.LOCK_LOST, inode.path())
+        if told:
+            self._losses.discard(ino)
+        else:
+            self._losses.add(ino)
         if inode.base is None:
             return
         self._content.notice(inode)

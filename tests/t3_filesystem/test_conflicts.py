@@ -6,6 +6,7 @@ from mountfs.model.conflict import ConflictKind
 from mountfs.model.errors import RemoteUnavailable
 from mountfs.model.ids import ROOT_NODE, Ino
 from mountfs.remotes.memory import MemoryWorkspace
+from mountfs.rules.happenings import Kind
 from tests.t3_filesystem.conftest import Mounting
 from tests.t3_filesystem.workspace_mount import MountOptions, WorkspaceMount, workspace_contents
 
@@ -214,6 +215,7 @@ async def test_edit_conflict_is_remembered_with_its_base_over_a_crash(
     await mount.write("a.txt", b"ours")
     workspace.put("a.txt", b"theirs")
     await settle_and_compare(mount, workspace)
+    assert mount.tree.happenings.counts[Kind.CONFLICT] == 1
     await mount.restart(cleanly=False)
     (conflict,) = mount.tree.conflicts.values()
     old, theirs = workspace.versions(node)

@@ -11,6 +11,7 @@ from mountfs.model.errors import AccessDenied, ContentSetAside, LeaseLost, Reque
 from mountfs.model.filesystem import LockKind, LockOwner
 from mountfs.model.ids import ROOT_INO, NodeId
 from mountfs.remotes.memory import MemoryWorkspace
+from mountfs.rules.happenings import Kind
 from mountfs.sync.cached_range import ContentChanged
 from tests.t3_filesystem.conftest import Mounting
 from tests.t3_filesystem.lock_world import done
@@ -120,6 +121,7 @@ async def test_descriptors_of_a_lost_lock_fail_and_the_content_is_kept_aside(
     ):
         with pytest.raises(LeaseLost):
             await operation()
+    assert mount.tree.happenings.counts[Kind.LOCK_LOST] == 1
     await compare(mount, workspace)
     assert workspace.files()["a"] == b"theirs"
     assert aside(workspace) == [b"ours"]

@@ -15,6 +15,7 @@ from mountfs.model.errors import (
 )
 from mountfs.model.remote import UploadLimits
 from mountfs.remotes.memory import DEFAULT_LIMITS, MemoryWorkspace
+from mountfs.rules.happenings import Kind
 from mountfs.sync.sender import FAILED_HINT
 from tests.t3_filesystem.conftest import Mounting
 from tests.t3_filesystem.workspace_mount import MountOptions, WorkspaceMount, workspace_contents
@@ -175,6 +176,7 @@ async def test_refusal_stops_one_file_alone_and_is_told(
     await mount.settle()
     assert workspace.files() == {"good": b"less"}
     assert mount.failures() == {"bad": refusal.message}
+    assert mount.tree.happenings.counts[Kind.FAILED] == 1
     assert mount.parts.sender.hints[mount.inode("bad").ino] == (refusal.hint or FAILED_HINT)
     assert await mount.read("bad") == b"content"
     await mount.append("bad", b" and more")
