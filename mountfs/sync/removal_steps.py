@@ -113,6 +113,9 @@ class RemovalSteps:
             # It left the folder here before it came there, and would be deleted with it.
             return WaitFor(arriving)
         kept = await self._kept_below(node)
+        if folder.is_linked:
+            # News put it back meanwhile.
+            return Outcome.AGAIN
         for entry in kept:
             if entry is not None and entry in self._tree.unanswered.values():
                 # Ours, created there before it was removed here: it goes once its answer is known.
