@@ -14,9 +14,9 @@ from mountfs.model.errors import Interrupted, StorageError
 from mountfs.model.interruption import InterruptibleWaits, serving
 from mountfs.remotes.memory import MemoryWorkspace
 from mountfs.rules.back_pressure import REFUSED_S, SLOWED_S, Pressure, pressure
-from mountfs.sync.back_pressure import COUNT_EVERY_S
 from tests.t3_filesystem.conftest import Mounting
 from tests.t3_filesystem.workspace_mount import PATIENCE_S, MountOptions, mounted, run_fast
+from tests.waiting import eventually
 
 LIMIT = 800_000
 PART = b"x" * 100_000
@@ -51,7 +51,7 @@ async def test_writers_are_slowed_then_refused_and_go_on_when_it_is_sent(
         await mount.append("f7", b"y")
         written["f7"] += b"y"
         room = mount.parts.content.room
-        await trio.sleep(COUNT_EVERY_S)
+        await eventually(lambda: room.current() is Pressure.SLOWED, limit_s=PATIENCE_S)
         before = trio.current_time()
         await mount.write("slowed", PART[:50_000])
         written["slowed"] = PART[:50_000]

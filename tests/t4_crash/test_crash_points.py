@@ -152,6 +152,7 @@ def crash_at(bench: Bench, point: CrashPoint, *, direct: bool, again: CrashPoint
 
 @pytest.mark.timeout(0 if LONG else 120)
 @pytest.mark.parametrize("direct", [False, True], ids=["ordinary", "passthrough"])
+@pytest.mark.long
 def test_what_was_acknowledged_outlives_a_kill_at_any_step(bench: Bench, direct: bool) -> None:
     bench.new_workspace()
     settings = bench.new_cache()
@@ -179,6 +180,7 @@ def test_recovery_may_be_killed_as_well(bench: Bench) -> None:
 
 @pytest.mark.timeout(0 if LONG else 120)
 @pytest.mark.parametrize("direct", [False, True], ids=["ordinary", "passthrough"])
+@pytest.mark.long
 def test_both_sides_outlive_a_kill_while_ours_is_copied_aside(bench: Bench, direct: bool) -> None:
     """The content of a file that a program has open: until the copy is known, the file itself has ours."""
     bench.new_workspace()

@@ -112,6 +112,7 @@ def test_every_closed_file_outlives_the_daemon(world: World, closed: int) -> Non
         assert trashed_names(api) == set()
 
 
+@pytest.mark.long
 def test_chunks_that_arrived_are_not_sent_again(world: World) -> None:
     content = random.Random(1).randbytes(72 * MEBIBYTE + 12_345)
     wire = world.proxy()
@@ -179,6 +180,7 @@ def test_server_that_is_killed_gets_everything_once(world: World) -> None:
         _check_one_version_each(api)
 
 
+@pytest.mark.long
 def test_daemon_and_server_killed_together(world: World) -> None:
     mount = world.mount("mnt")
     promised, writer = _write_until(world, mount, 150)

@@ -69,6 +69,7 @@ def _conflict_copies(mount: Mount) -> list[str]:
     return [path.read_text() for path in mount.place.iterdir() if path.name.startswith("file (conflict ")]
 
 
+@pytest.mark.long
 def test_what_a_paused_daemon_would_send_after_its_lease_is_kept_aside(leased: World) -> None:
     # The upload is sealed and waits when the daemon stops.
     first = leased.mount("first", lease_duration_s=LEASE_S, upload_delay_s=1.0)
@@ -152,6 +153,7 @@ def test_a_lease_that_still_holds_when_a_killed_daemon_comes_back_is_kept(
         assert _conflict_copies(second) == []
 
 
+@pytest.mark.long
 def test_a_lease_that_ended_before_a_killed_daemon_comes_back_is_lost(leased: World) -> None:
     first = leased.mount("first", lease_duration_s=LEASE_S, upload_delay_s=60.0)
     second = leased.mount("second", lease_duration_s=LEASE_S)

@@ -71,6 +71,7 @@ WRITERS = 4
 
 
 @pytest.mark.parametrize("user", USERS)
+@pytest.mark.long
 def test_count_that_is_locked_by_it_is_exact(world: World, user: str) -> None:
     mounts = [world.mount("first"), world.mount("second")]
     (mounts[0] / "count").write_text("0")
@@ -96,6 +97,7 @@ def test_count_that_is_locked_by_it_is_exact(world: World, user: str) -> None:
     ],
     ids=["one mount", "two mounts"],
 )
+@pytest.mark.long
 def test_sqlite_loses_no_row(make_world: Callable[[], World], names: list[str]) -> None:
     world = make_world()  # its programs have a limit of their own
     mounts = [world.mount(name) for name in names]

@@ -77,6 +77,7 @@ def pair(world: World) -> tuple[Mount, Mount]:
 
 
 @pytest.mark.parametrize("script", [LOCK_FILE, COUNTER_ITSELF], ids=["lock file", "counter itself"])
+@pytest.mark.long
 def test_four_processes_count_to_four_hundred(world: World, pair: tuple[Mount, Mount], script: str) -> None:
     loop = f"set -e; i=0; while [ $i -lt {ROUNDS} ]; do ( {script} ); i=$((i + 1)); done"
     programs = [world.start("sh", "-c", loop, "sh", mount / "file") for mount in pair for _ in range(2)]
@@ -162,6 +163,7 @@ def test_death_of_the_holder_lets_the_other_mount_in(world: World, pair: tuple[M
     assert behind.locked() == "written before it died"
 
 
+@pytest.mark.long
 def test_lock_of_a_killed_daemon_ends_with_its_lease(make_world: Callable[..., World]) -> None:
     world = make_world("--min-lock-seconds", "1")
     with world.bounded():

@@ -42,6 +42,7 @@ def _tree(top: Path) -> dict[bytes, bytes | None]:
     return found
 
 
+@pytest.mark.long
 def test_every_name_is_the_same_on_another_mount_and_in_a_new_cache(world: World) -> None:
     first, second = world.mount("first"), world.mount("second")
     for number, name in enumerate(NAMES):

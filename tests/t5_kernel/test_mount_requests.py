@@ -101,6 +101,7 @@ def test_kernel_requests_of_an_operation(world: World) -> None:
     check(lambda: os.rename(file, file.with_name("renamed")), lookup=1, rename=1)
 
 
+@pytest.mark.long
 def test_listings_that_the_kernel_has_follow_the_changes_of_others(world: World) -> None:
     here, there = mounted(world), world.mount("there")
     (there / "d").mkdir()
@@ -129,6 +130,7 @@ def test_listings_that_the_kernel_has_follow_the_changes_of_others(world: World)
     os.close(kept)
 
 
+@pytest.mark.long
 def test_first_listing_of_a_folder_stays_with_the_kernel(world: World) -> None:
     there = world.mount("there")
     (there / "d").mkdir()
@@ -154,6 +156,7 @@ def test_stream_of_what_is_not_here_is_read_in_large_requests(world: World) -> N
     assert made.workspace.total() <= 20
 
 
+@pytest.mark.long
 def test_scattered_reads_of_what_is_not_here_transfer_little(world: World) -> None:
     there = world.mount("there")
     content = os.urandom(STREAM_BYTES)
@@ -169,6 +172,7 @@ def test_scattered_reads_of_what_is_not_here_transfer_little(world: World) -> No
     assert here.status()["fetched_bytes"] <= 2 * BLOCK * len(offsets)
 
 
+@pytest.mark.long
 def test_new_small_files_go_in_few_calls(world: World) -> None:
     mount = mounted(world, upload_delay_s=60.0)
     with counted(mount) as made:

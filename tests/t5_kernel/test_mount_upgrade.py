@@ -199,6 +199,7 @@ def furnish(mount: Mount) -> None:
 
 
 @pytest.mark.parametrize(("passthrough", "times"), [(True, 2), (False, 1)])
+@pytest.mark.long
 def test_programs_go_on_with_all_that_they_have_open(world: World, passthrough: bool, times: int) -> None:
     mount = world.mount("mnt", passthrough=passthrough)
     furnish(mount)
@@ -252,6 +253,7 @@ def test_programs_go_on_with_all_that_they_have_open(world: World, passthrough: 
 
 
 @pytest.mark.parametrize("passthrough", [True, False])
+@pytest.mark.long
 def test_programs_at_work_notice_nothing(world: World, tmp_path: Path, passthrough: bool) -> None:
     mount = world.mount("mnt", passthrough=passthrough)
     folders = [mount / name for name in "ab"]
@@ -275,6 +277,7 @@ def test_programs_at_work_notice_nothing(world: World, tmp_path: Path, passthrou
     mount.umount()
 
 
+@pytest.mark.long
 def test_what_others_did_meanwhile_is_seen(world: World) -> None:
     mount, other = world.mount("mnt"), world.mount("other")
     (mount / "file").write_text("first")
@@ -308,6 +311,7 @@ def leased(make_world: Callable[..., World]) -> Iterator[World]:
         yield world
 
 
+@pytest.mark.long
 def test_a_lease_is_renewed_by_who_goes_on(leased: World) -> None:
     world = leased
     mount, other = world.mount("mnt", lease_duration_s=20), world.mount("other")
@@ -389,6 +393,7 @@ def test_a_kernel_that_cannot_is_told_of(world: World, version: NextVersion) -> 
     mount.umount()
 
 
+@pytest.mark.long
 def test_where_going_on_fails_the_mount_is_made_anew(
     world: World, mount: Mount, version: NextVersion
 ) -> None:

@@ -78,6 +78,7 @@ def test_nothing_listens(machine: Machine, closed_port: int, place: Path) -> Non
 
 
 @pytest.mark.parametrize("end", [Server.stop, Server.freeze], ids=["stopped", "frozen"])
+@pytest.mark.long
 def test_server_is_down(machine: Machine, server: Server, place: Path, end: Callable[[Server], None]) -> None:
     end(server)
     began = time.monotonic()

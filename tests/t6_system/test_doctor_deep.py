@@ -38,6 +38,7 @@ def test_deep_doctor_tells_of_damage_and_repairs_it(machine: Machine, server: Se
     machine.run("umount", place).succeeded()
 
 
+@pytest.mark.long
 def test_cache_that_is_not_mounted_is_compared_as_well(machine: Machine, server: Server) -> None:
     place, cache = machine.mountpoint(), machine.folder / "cache"
     machine.mount(server, place, "--cache", cache).succeeded()

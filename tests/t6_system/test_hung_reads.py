@@ -64,6 +64,7 @@ def _sleeps(pid: int) -> bool:
     }
 
 
+@pytest.mark.long
 def test_signal_ends_every_wait_for_the_server(machine: Machine, server: Server) -> None:
     maker, place = machine.mountpoint("maker"), machine.mountpoint()
     machine.mount(server, maker, "--cache", machine.folder / "maker-cache").succeeded()

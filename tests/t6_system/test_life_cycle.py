@@ -163,6 +163,7 @@ def test_plain_umount_ends_the_daemon(machine: Machine, server: Server) -> None:
     assert _content_on_second_mount(machine, server, "a.txt") == b"sent"
 
 
+@pytest.mark.long
 def test_daemon_that_hangs_does_not_hang_the_program(machine: Machine, server: Server) -> None:
     place = machine.mountpoint()
     machine.mount(server, place).succeeded()

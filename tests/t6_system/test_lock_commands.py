@@ -94,6 +94,7 @@ def test_folder_tells_locks_of_other_hosts_that_nobody_here_uses(
         assert lock["remote"]["here"] is False
 
 
+@pytest.mark.long
 def test_locks_are_told_without_the_workspace(
     machine: Machine, server: Server, pair: tuple[Path, Path]
 ) -> None:

@@ -34,6 +34,7 @@ def known(machine: Machine, server: Server) -> Path:
 
 
 @pytest.mark.parametrize("end", [Server.stop, Server.freeze], ids=["stopped", "frozen"])
+@pytest.mark.long
 def test_known_workspace_is_mounted_without_its_server(
     machine: Machine, server: Server, known: Path, end: Callable[[Server], None]
 ) -> None:
@@ -64,6 +65,7 @@ def test_workspace_that_the_cache_does_not_know_is_not_mounted(
 
 
 @pytest.mark.parametrize("end", [Server.stop, Server.freeze], ids=["stopped", "frozen"])
+@pytest.mark.long
 def test_sigterm_with_uploads_that_cannot_go_ends_in_time(
     machine: Machine, server: Server, known: Path, end: Callable[[Server], None]
 ) -> None:

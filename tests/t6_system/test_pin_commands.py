@@ -13,6 +13,7 @@ from tests.t6_system.machine import PROGRAM, Machine, Server
 pytestmark = pytest.mark.kernel
 
 
+@pytest.mark.long
 def test_pinned_content_is_read_without_the_server(machine: Machine, server: Server) -> None:
     first, place = machine.mountpoint("first"), machine.mountpoint()
     machine.mount(server, first, "--cache", machine.folder / "other").succeeded()

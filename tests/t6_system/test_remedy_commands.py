@@ -14,6 +14,7 @@ pytestmark = pytest.mark.kernel
 REFUSED = "bad.name"
 
 
+@pytest.mark.long
 def test_conflict_is_listed_extracted_and_resolved(machine: Machine, server: Server) -> None:
     here, there = machine.mountpoint("here"), machine.mountpoint("there")
     slow = machine.configure("upload_delay_s = 60")
@@ -44,6 +45,7 @@ def test_conflict_is_listed_extracted_and_resolved(machine: Machine, server: Ser
         machine.run("umount", place).succeeded()
 
 
+@pytest.mark.long
 def test_refused_upload_is_retried_and_discarded(machine: Machine) -> None:
     server, place = machine.serve("--refuse-extension", "name"), machine.mountpoint()
     machine.mount(server, place).succeeded()

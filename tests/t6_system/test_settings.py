@@ -38,6 +38,7 @@ def test_defaults_of_the_file_and_of_a_mount_are_the_same() -> None:
             assert (tuple(default) if isinstance(default, list) else default) == field.default
 
 
+@pytest.mark.long
 def test_cache_size_is_the_limit_and_old_content_goes(machine: Machine, server: Server) -> None:
     place = _mounted(machine, server, 'cache_size = "64 MiB"')
     assert machine.status(place)["cache"]["limit_bytes"] == 64 * 1024**2

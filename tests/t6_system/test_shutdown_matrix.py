@@ -250,6 +250,7 @@ def _scene(machine: Machine, server: Server, *, durability: str) -> Iterator[Sce
 
 
 @pytest.mark.parametrize(("state", "end"), CELLS)
+@pytest.mark.long
 def test_end(machine: Machine, server: Server, state: str, end: str) -> None:
     durability = "remote" if state == "program closes" else "local"
     with _scene(machine, server, durability=durability) as scene:

@@ -59,6 +59,7 @@ def test_up_repairs_what_was_killed(machine: Machine, victims: str) -> None:
     machine.run("down", place).succeeded()
 
 
+@pytest.mark.long
 def test_data_go_where_they_are_told_and_are_found_again(machine: Machine) -> None:
     place, data = machine.folder / "ws", machine.folder / "data"
     machine.run("up", place, "--data", data).succeeded()

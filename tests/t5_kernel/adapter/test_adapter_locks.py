@@ -147,6 +147,7 @@ say("locked")
     assert waiter.line() == "locked"
 
 
+@pytest.mark.long
 def test_many_waiters_are_served_in_order_while_the_mount_answers(
     daemon: Daemon, file: Path, start_program: StartProgram
 ) -> None:
