@@ -81,6 +81,7 @@ def test_chunked_session_goes_on_after_a_kill(start_server: Callable[..., Server
         assert api.read(api.finished(session)["new_file_id"]) == b"".join(pieces.values())
 
 
+@pytest.mark.long
 def test_assembly_goes_on_after_a_kill(start_server: Callable[..., ServerProcess]) -> None:
     piece = bytes(range(256)) * 4096 * 32
     server = start_server()

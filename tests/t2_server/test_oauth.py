@@ -115,6 +115,7 @@ def test_sessions_are_listed_and_ended(shared_server: ServerProcess, api: Api) -
         assert member.http.get("user/auth/check/").status_code == 401
 
 
+@pytest.mark.long
 def test_sessions_outlive_the_server(start_server: Callable[..., ServerProcess]) -> None:
     with start_server() as server, server.api() as api:
         told = signed_in(api, server.token())

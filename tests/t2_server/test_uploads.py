@@ -247,6 +247,7 @@ def test_batch_takes_200_files_and_no_more(api: Api) -> None:
     assert len(api.children()) == 200
 
 
+@pytest.mark.long
 def test_large_upload_and_download_need_little_memory(start_server: Callable[..., ServerProcess]) -> None:
     size, piece = 300 * MEBIBYTE, os.urandom(20 * MEBIBYTE)
     server = start_server()

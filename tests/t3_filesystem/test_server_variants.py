@@ -42,6 +42,7 @@ async def flock(
     await done(lambda: mount.parts.locks.flock(file.ino, file.handle, owner, kind, wait=wait))
 
 
+@pytest.mark.long
 async def test_a_day_of_work(service: Served) -> None:
     here, there = await service.mount("here"), await service.mount("there")
     await here.mkdir("d")

@@ -259,6 +259,7 @@ def test_kills_at_random_moments(world: World, seed: int) -> None:
     _check_everywhere(world, mount, oracle.hashes())
 
 
+@pytest.mark.long
 def test_fsynced_file_that_is_still_open_outlives_the_daemon(world: World) -> None:
     mount = world.mount("mnt")
     descriptor = os.open(mount / "file", os.O_CREAT | os.O_WRONLY)

@@ -10,6 +10,7 @@ from tests.t5_kernel.mounted import World
 pytestmark = pytest.mark.kernel
 
 
+@pytest.mark.long
 def test_content_of_a_file_deleted_while_open_goes_with_the_next_mount(world: World) -> None:
     mount = world.mount("mnt")
     (mount / "kept").write_bytes(b"kept")

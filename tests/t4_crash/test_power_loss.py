@@ -86,6 +86,7 @@ async def _check(folder: Path, workspace: MemoryWorkspace, promised: dict[str, b
         assert not mount.tree.conflicts
 
 
+@pytest.mark.long
 def test_what_fsync_promised_outlives_the_loss_of_power_at_any_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

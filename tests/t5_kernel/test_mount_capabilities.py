@@ -14,6 +14,7 @@ def _updates(mount: Mount) -> int:
     return sum(count for route, count in sent.items() if "update" in route)
 
 
+@pytest.mark.long
 def test_the_next_mount_does_not_probe_again(world: World) -> None:
     mount = world.mount("first")
     for content in (b"one", b"second"):

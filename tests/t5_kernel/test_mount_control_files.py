@@ -59,6 +59,7 @@ def test_control_files_are_read_by_ordinary_programs(world: World) -> None:
     mount.umount()
 
 
+@pytest.mark.long
 def test_events_tell_of_both_hosts_end_by_signals_and_at_the_end(world: World) -> None:
     first, second = world.mount("first"), world.mount("second")
     (first / "folder").mkdir()

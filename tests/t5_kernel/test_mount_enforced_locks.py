@@ -16,6 +16,7 @@ def _failed(mount: Mount) -> list[dict[str, Any]]:
     return list(mount.status()["uploads"]["failed"])
 
 
+@pytest.mark.long
 def test_write_without_the_lock_waits_until_it_is_free(make_world: Callable[..., World]) -> None:
     world = make_world("--behave", "locks=enforced")
     with world.bounded(), world.api() as api:

@@ -127,6 +127,7 @@ def test_a_sleep_of_the_host_counts_for_the_lease(leased: World, tmp_path: Path)
     assert mount.status()["leases_lost"] == 1
 
 
+@pytest.mark.long
 def test_a_lease_that_still_holds_when_a_killed_daemon_comes_back_is_kept(
     make_world: Callable[..., World],
 ) -> None:

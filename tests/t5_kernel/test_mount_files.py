@@ -275,6 +275,7 @@ def test_symlink_mode_and_times_outlive_a_remount(pair: Pair, here: Path) -> Non
     assert pair.world.run(here / "link") == "it runs\n"
 
 
+@pytest.mark.long
 def test_nothing_moves_under_an_edit_tool(pair: Pair, here: Path) -> None:
     """Read, stat; the upload lands; stat again: an edit tool refuses what changed since it was read."""
     file = here / "file"
@@ -430,6 +431,7 @@ def test_delete_against_edit_keeps_the_edit(pair: Pair, here: Path, there: Path)
     _soon(lambda: (there / "file").exists() and (there / "file").read_bytes() == b"edited")
 
 
+@pytest.mark.long
 def test_cold_random_reads_do_not_fetch_the_file(pair: Pair) -> None:
     content = random.Random(3).randbytes(64 * MEBIBYTE)
     (pair.first / "large").write_bytes(content)

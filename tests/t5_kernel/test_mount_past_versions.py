@@ -19,6 +19,7 @@ def _save(mount: Mount, name: str, content: bytes) -> None:
     mount.sync()
 
 
+@pytest.mark.long
 def test_versions_are_read_by_ordinary_programs(world: World) -> None:
     first = world.mount("first")
     (first / "folder").mkdir()
@@ -66,6 +67,7 @@ def test_nothing_can_be_written(world: World) -> None:
     assert (past / name).read_bytes() == b"one"
 
 
+@pytest.mark.long
 def test_signal_ends_the_wait_for_content(world: World) -> None:
     way = world.proxy()
     writer = world.mount("writer")

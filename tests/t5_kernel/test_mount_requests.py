@@ -144,6 +144,7 @@ def test_first_listing_of_a_folder_stays_with_the_kernel(world: World) -> None:
     assert not made.kernel["readdir"]
 
 
+@pytest.mark.long
 def test_stream_of_what_is_not_here_is_read_in_large_requests(world: World) -> None:
     there = world.mount("there")
     content = os.urandom(STREAM_BYTES)

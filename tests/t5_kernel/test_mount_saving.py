@@ -59,6 +59,7 @@ def _has_content(file: Path, content: bytes) -> bool:
 
 
 @pytest.mark.parametrize("passthrough", [True, False])
+@pytest.mark.long
 def test_saved_file_is_a_new_version_of_itself(world: World, passthrough: bool) -> None:
     first = world.mount("first", passthrough=passthrough)
     second = world.mount("second", passthrough=passthrough)

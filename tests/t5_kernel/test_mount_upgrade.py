@@ -340,6 +340,7 @@ def lease_was_renewed(mount: Mount, known: dict[Path, float] = {}) -> bool:  # n
     return left > before + 1
 
 
+@pytest.mark.long
 def test_who_waits_for_a_lock_can_still_be_interrupted(world: World) -> None:
     mount = world.mount("mnt")
     (mount / "locked").touch()

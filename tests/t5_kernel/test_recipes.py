@@ -22,6 +22,7 @@ def test_document_has_a_recipe_for_each() -> None:
 
 
 @pytest.mark.parametrize("language", sorted(INTERPRETERS))
+@pytest.mark.long
 def test_checkpoint_recipe_loses_no_step(world: World, tmp_path: Path, language: str) -> None:
     recipe = tmp_path / "recipe"
     recipe.write_text(RECIPES[language])

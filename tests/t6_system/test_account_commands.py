@@ -33,6 +33,7 @@ def login_file(machine: Machine) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_login_in_the_browser_serves_every_later_command(machine: Machine, server: Server) -> None:
     done = machine.run("login", "--url", server.url, BROWSER=browser(machine, server))
     assert done.code == 0, done
@@ -106,6 +107,7 @@ def short_lived(machine: Machine) -> Server:
 
 
 @pytest.mark.kernel
+@pytest.mark.long
 def test_stored_login_mounts_and_is_renewed(machine: Machine) -> None:
     server = short_lived(machine)
     machine.run("login", "--url", server.url, BROWSER=browser(machine, server))

@@ -33,6 +33,7 @@ def versions(machine: Machine, path: Path) -> list[dict[str, Any]]:
     return told
 
 
+@pytest.mark.long
 def test_old_version_is_listed_read_and_restored(machine: Machine, place: Path) -> None:
     path = place / "a@b.txt"
     saved(machine, path, "first")
@@ -66,6 +67,7 @@ def test_unsent_changes_are_not_replaced(machine: Machine, server: Server) -> No
     assert path.read_text() == "second, unsent"
 
 
+@pytest.mark.long
 def test_deleted_file_comes_back_from_the_trash(machine: Machine, place: Path) -> None:
     (place / "folder").mkdir()
     path = place / "folder" / "a"
@@ -141,6 +143,7 @@ def test_log_tells_who_changed_what(machine: Machine, place: Path) -> None:
     assert {row.get("path") for row in below} == {"folder", "folder/b"}
 
 
+@pytest.mark.long
 def test_log_tells_after_a_restart_who_had_changed_what(machine: Machine, server: Server) -> None:
     place = machine.mountpoint()
     slow = machine.configure("upload_delay_s = 60")

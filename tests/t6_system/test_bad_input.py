@@ -71,6 +71,7 @@ def test_read_only_token(machine: Machine, server: Server) -> None:
     assert token not in done.stderr
 
 
+@pytest.mark.long
 def test_nothing_listens(machine: Machine, closed_port: int, place: Path) -> None:
     url = f"http://127.0.0.1:{closed_port}/current"
     done = machine.run("mount", "--url", url, "--workspace", "main", place, MOUNTFS_TOKEN="t")
@@ -119,6 +120,7 @@ def test_mountpoint_missing_file_or_not_empty(machine: Machine, server: Server) 
     machine.mount(server, full).refused(ExitCode.MOUNTPOINT_UNUSABLE, "not empty")
 
 
+@pytest.mark.long
 def test_mountpoint_already_mounted_and_cache_in_use(machine: Machine, server: Server) -> None:
     first, second = machine.mountpoint("first"), machine.mountpoint("second")
     cache = machine.folder / "cache"

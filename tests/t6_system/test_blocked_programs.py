@@ -91,6 +91,7 @@ def test_sigterm_ends_the_wait_with_an_error(machine: Machine, server: Server) -
     assert not is_mounted(place)
 
 
+@pytest.mark.long
 def test_sigterm_with_a_frozen_server_ends_the_wait_too(machine: Machine, server: Server) -> None:
     place = machine.mountpoint()
     config = machine.configure("drain_timeout_s = 1")
@@ -104,6 +105,7 @@ def test_sigterm_with_a_frozen_server_ends_the_wait_too(machine: Machine, server
     assert not is_mounted(place)
 
 
+@pytest.mark.long
 def test_kill_of_the_daemon_leaves_programs_that_can_be_killed(machine: Machine, server: Server) -> None:
     place = machine.mountpoint()
     machine.mount(server, place).succeeded()

@@ -131,6 +131,7 @@ def test_a_killed_daemon_leaves_no_mount_behind(broker: "subprocess.Popen[str]",
     assert not is_mounted(folder / "mnt")
 
 
+@pytest.mark.long
 def test_the_installed_version_goes_on_without_rights(broker: "subprocess.Popen[str]", folder: Path) -> None:
     place, daemon = folder / "mnt", _daemon_of(broker)
     with (place / "a.txt").open("w+", buffering=1) as file:
@@ -147,6 +148,7 @@ def test_the_installed_version_goes_on_without_rights(broker: "subprocess.Popen[
     assert not is_mounted(place)
 
 
+@pytest.mark.long
 def test_a_version_that_fails_leaves_no_mount_behind(
     machine: Machine,
     server: Server,

@@ -20,6 +20,7 @@ def _spoil(cache: Path) -> None:
         file.write(b"spoilt")
 
 
+@pytest.mark.long
 def test_deep_doctor_tells_of_damage_and_repairs_it(machine: Machine, server: Server) -> None:
     place, cache = machine.mountpoint(), machine.folder / "cache"
     machine.mount(server, place, "--cache", cache).succeeded()

@@ -45,6 +45,7 @@ def _log_at_the_end(process: "subprocess.Popen[str]") -> list[str]:
     return [json.loads(line)["message"] for line in told.splitlines()]
 
 
+@pytest.mark.long
 def test_its_process_goes_on_and_logs_where_it_did(
     machine: Machine, place: Path, process: "subprocess.Popen[str]"
 ) -> None:
@@ -72,6 +73,7 @@ def test_what_its_process_would_run_is_what_is_asked_before(
     assert machine.status(place)["upgrades"] == 0
 
 
+@pytest.mark.long
 def test_where_going_on_fails_its_process_makes_the_mount_anew(
     machine: Machine, place: Path, process: "subprocess.Popen[str]", version: NextVersion
 ) -> None:

@@ -86,6 +86,7 @@ def test_signal_ends_every_wait_for_the_server(machine: Machine, server: Server)
     machine.run("umount", place).succeeded()
 
 
+@pytest.mark.long
 def test_harmless_signal_does_not_end_a_wait(machine: Machine, server: Server) -> None:
     place = machine.mountpoint()
     machine.mount(server, place).succeeded()

@@ -81,6 +81,7 @@ def test_umount_clears_what_a_killed_daemon_left(machine: Machine, server: Serve
     machine.run("umount", place).refused(ExitCode.NOT_MOUNTED)
 
 
+@pytest.mark.long
 def test_umount_without_waiting_leaves_the_rest_to_the_next_mount(machine: Machine, server: Server) -> None:
     place = machine.mountpoint()
     machine.mount(server, place).succeeded()
@@ -96,6 +97,7 @@ def test_umount_without_waiting_leaves_the_rest_to_the_next_mount(machine: Machi
     machine.run("umount", place).succeeded()
 
 
+@pytest.mark.long
 def test_umount_and_sync_give_up_in_time(machine: Machine, server: Server) -> None:
     place = machine.mountpoint()
     machine.mount(server, place).succeeded()
@@ -117,6 +119,7 @@ def test_busy_mount_is_not_taken_away(machine: Machine, server: Server) -> None:
     machine.run("umount", place).succeeded()
 
 
+@pytest.mark.long
 def test_mountpoint_is_found_by_a_link_and_by_a_relative_name(machine: Machine, server: Server) -> None:
     place = machine.mountpoint()
     (machine.folder / "link").symlink_to("mnt")
@@ -153,6 +156,7 @@ def test_second_signal_does_not_wait_for_uploads(machine: Machine, server: Serve
     assert not is_mounted(place)
 
 
+@pytest.mark.long
 def test_plain_umount_ends_the_daemon(machine: Machine, server: Server) -> None:
     place = machine.mountpoint()
     machine.mount(server, place).succeeded()

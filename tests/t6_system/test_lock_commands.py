@@ -54,6 +54,7 @@ def pair(machine: Machine, server: Server) -> tuple[Path, Path]:
     return first, second
 
 
+@pytest.mark.long
 def test_locks_tell_who_holds_and_who_waits_here_and_elsewhere(
     machine: Machine, pair: tuple[Path, Path]
 ) -> None:

@@ -54,6 +54,7 @@ def test_known_workspace_is_mounted_without_its_server(
     machine.run("umount", known).succeeded()
 
 
+@pytest.mark.long
 def test_workspace_that_the_cache_does_not_know_is_not_mounted(
     machine: Machine, server: Server, known: Path
 ) -> None:
@@ -107,6 +108,7 @@ def test_foreground_tells_by_its_exit_code_that_something_is_left(
     assert "1 entries left in the journal" in told
 
 
+@pytest.mark.long
 def test_sigterm_sends_a_large_upload_that_is_under_way(
     machine: Machine, server: Server, known: Path
 ) -> None:

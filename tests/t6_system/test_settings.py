@@ -83,6 +83,7 @@ def test_consistency_open_sees_what_was_there_before_the_open(machine: Machine, 
 
 
 @pytest.mark.parametrize("conflict", ["keep-both", "last-writer-wins"])
+@pytest.mark.long
 def test_conflict_decides_what_becomes_of_our_content(
     machine: Machine, server: Server, conflict: str
 ) -> None:
@@ -106,6 +107,7 @@ def test_conflict_decides_what_becomes_of_our_content(
         machine.run("umount", place).succeeded()
 
 
+@pytest.mark.long
 def test_lease_lasts_as_long_as_configured(machine: Machine, server: Server) -> None:
     place = _mounted(machine, server, "lease_duration_s = 900")
     (place / "lock").touch()

@@ -44,6 +44,7 @@ def test_a_file_is_no_place_for_a_mount(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("victims", ["server", "daemon", "both"])
+@pytest.mark.long
 def test_up_repairs_what_was_killed(machine: Machine, victims: str) -> None:
     place = machine.folder / "ws"
     first = machine.run("up", place).succeeded().stdout
@@ -71,6 +72,7 @@ def test_data_go_where_they_are_told_and_are_found_again(machine: Machine) -> No
     machine.run("down", place).succeeded()
 
 
+@pytest.mark.long
 def test_up_refuses_what_cannot_be(machine: Machine) -> None:
     full = machine.folder / "full"
     full.mkdir()

@@ -90,6 +90,7 @@ def test_notices_about_what_the_kernel_does_not_know_are_harmless(daemon: Daemon
     daemon.ask("await notifier.drained()")
 
 
+@pytest.mark.long
 def test_notice_that_hangs_in_the_kernel_delays_nobody_for_ever(
     daemon: Daemon, start_program: Callable[..., Process]
 ) -> None:
