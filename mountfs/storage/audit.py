@@ -101,15 +101,16 @@ def _listed(inos: Iterable[Ino]) -> str:
 
 
 def _uploads(entries: Entries, uploads: Iterable[OpenUpload]) -> Iterator[str]:
-    """An upload of an earlier generation may wait to be given up, until the content is sent again; one of a
-    file that is gone is kept until nothing is pending."""
+    """An upload of an earlier generation may wait to be given up, until the content is sent again. A session
+    of a file that is gone is given back within half a minute, and what was sent without one is remembered
+    until nothing is pending."""
     something_pending = any(entry.pending is not None for entry in entries.values())
     for upload in uploads:
         entry = entries.get(upload.ino)
-        if entry is None and something_pending:
+        if entry is None and (upload.upload or something_pending):
             continue
         if entry is None:
-            yield f"upload {upload.upload}: its inode {upload.ino} does not exist"
+            yield f"what was sent of inode {upload.ino}, which does not exist, is still remembered"
         elif upload.generation > entry.generation or (
             upload.generation != entry.generation and not entry.content_dirty
         ):
