@@ -11,8 +11,8 @@ from setuptools import Extension, setup
 
 def pkg_config(*request: str) -> list[str]:
     try:
-        found = subprocess.run(  # noqa: S603
-            ["pkg-config", *request, "fuse3"],  # noqa: S607
+        found = subprocess.run(  # noqa: S603 - our own command
+            ["pkg-config", *request, "fuse3"],  # noqa: S607 - of whichever toolchain builds
             capture_output=True,
             text=True,
             check=True,

@@ -28,7 +28,7 @@ class EagerRequests:
 
     def __init__(self) -> None:
         # pyfuse3 offers no other place for this; its stubs do not tell of the function.
-        self._original = cast("Callable[[], Awaitable[bool]]", pyfuse3._wait_fuse_readable)  # type: ignore[attr-defined]
+        self._original = cast("Callable[[], Awaitable[bool]]", pyfuse3._wait_fuse_readable)  # type: ignore[attr-defined] # as above
         self._taken = 0
         self._last = -math.inf
         self._held: trio.Event | None = None

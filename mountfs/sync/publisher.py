@@ -205,6 +205,7 @@ class Publisher:
         self.lease_released(ino)
         inode = self._tree.inodes.get(ino)
         if inode is None:
+            self._losses.discard(ino)
             return
         if ino not in self._losses:
             self._tree.happenings.tell(Kind.LOCK_LOST, inode.path())

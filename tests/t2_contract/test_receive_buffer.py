@@ -3,7 +3,7 @@
 import h11
 import pytest
 
-from mountfs.remotes.fastio import connections as _installs_it  # noqa: F401
+from mountfs.remotes.fastio import connections as _installs_it  # noqa: F401 - its import is the installation
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
 PIECES = [bytes([number]) * 1000 for number in range(1, 5)]

@@ -331,6 +331,17 @@ async def test_a_crash_between_the_copy_and_the_arrival_of_theirs_loses_nothing(
     assert aside(workspace) == [b"ours"]
 
 
+async def reads_theirs_under_the_lock(
+    mount: WorkspaceMount, workspace: MemoryWorkspace, program: Program
+) -> None:
+    await program.lock()
+    assert await program.file.read() == b"theirs"
+    await program.unlock()
+    await program.close()
+    await compare(mount, workspace)
+    assert aside(workspace) == [b"ours"]
+
+
 async def test_taking_a_lock_settles_what_was_written_before(
     mount: WorkspaceMount, workspace: MemoryWorkspace
 ) -> None:
@@ -338,12 +349,7 @@ async def test_taking_a_lock_settles_what_was_written_before(
     program = await Program.opened(mount, "a")
     await program.file.write(b"ours")
     workspace.put("a", b"theirs")
-    await program.lock()
-    assert await program.file.read() == b"theirs"
-    await program.unlock()
-    await program.close()
-    await compare(mount, workspace)
-    assert aside(workspace) == [b"ours"]
+    await reads_theirs_under_the_lock(mount, workspace, program)
 
 
 async def test_an_unlock_tells_when_somebody_wrote_without_the_lock(
@@ -381,12 +387,7 @@ async def test_taking_a_lock_settles_what_an_earlier_run_could_not_send(
 ) -> None:
     program = await failed_before(mount, workspace)
     mount.remote.heal()
-    await program.lock()
-    assert await program.file.read() == b"theirs"
-    await program.unlock()
-    await program.close()
-    await compare(mount, workspace)
-    assert aside(workspace) == [b"ours"]
+    await reads_theirs_under_the_lock(mount, workspace, program)
 
 
 async def test_no_lock_is_granted_over_a_change_that_hides_what_others_published(
