@@ -53,6 +53,7 @@ class AuditTrail:
         """For each lock that this mount has, as far as it is known."""
         self._waiting: list[dict[str, Any]] = []
         self._arrived = trio.Event()
+        self._writing = trio.Lock()
         self._failed = False
 
     def hear(self) -> None:
@@ -150,10 +151,13 @@ class AuditTrail:
 
     async def flush(self) -> None:
         """Return when what was recorded before is written, or given up."""
-        self._arrived = trio.Event()
-        rows, self._waiting = self._waiting, []
-        if not rows:
-            return
+        async with self._writing:
+            self._arrived = trio.Event()
+            rows, self._waiting = self._waiting, []
+            if rows:
+                await self._append(rows)
+
+    async def _append(self, rows: list[dict[str, Any]]) -> None:
         try:
             await trio.to_thread.run_sync(self._effects.append, rows)
             self._failed = False

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 import trio
 
 from mountfs import __version__
+from mountfs.daemon.audit_trail import AuditTrail
 from mountfs.daemon.audits import Audits
 from mountfs.daemon.handover import FreshStart, Handover, Passed
 from mountfs.daemon.lock_reports import LockReports
@@ -83,6 +84,7 @@ class MountParts(ArchiveParts, Protocol):
     pins: Pins
     resolution: ConflictResolution
     giving_up: GivingUp
+    trail: AuditTrail
 
 
 class MountState:
@@ -209,6 +211,8 @@ class MountState:
         top = await self.remedies.find(path) if path else None
         with trio.move_on_after(float("inf") if timeout_s is None else timeout_s):
             await publisher.settle(publisher.pending_below(top))
+        # Who knows that it is sent may kill the daemon: `mountfs log` is to know it as well.
+        await self._parts.trail.flush()
         return self.remedies.sync_outcome(top)
 
     async def drain(self, timeout_s: float, progress: Callable[[DrainProgress], None]) -> int:
