@@ -3,6 +3,9 @@
 import os
 from typing import Final
 
+from mountfs.server import read_behaviour
+from mountfs.server.behaviour import Behaviour
+
 VARIANTS: Final[dict[str, tuple[str, ...]]] = {
     "newer": (),
     "older": ("generation=older",),
@@ -39,6 +42,11 @@ VARIANTS: Final[dict[str, tuple[str, ...]]] = {
 
 CHOSEN: Final = os.environ.get("MOUNTFS_SERVER_VARIANT", "newer")
 """What the end-to-end tests run on; `scripts/test-variants` runs them on each."""
+
+
+def chosen_behaviour() -> Behaviour:
+    """Return how the server of the chosen variant behaves, for tests that count what it costs."""
+    return read_behaviour(VARIANTS[CHOSEN])
 
 
 def chosen_switches() -> tuple[str, ...]:

@@ -106,6 +106,7 @@ class FileLock:
         self.unlocked_by: int | None = None
         """The program that gave up a lock last, None where it closed the file, or ended."""
         self._watch: tuple[Callable[[], bool], trio.CancelScope] | None = None
+        self._doubt = trio.Event()
 
     # What holds now
 
@@ -144,6 +145,11 @@ class FileLock:
     def has_granted(self) -> bool:
         """Somebody holds it, and was told so."""
         return self.table.is_held and self.lease.state in (LeaseState.HELD, LeaseState.LOCAL)
+
+    @property
+    def is_doubted(self) -> bool:
+        """The lease may have ended with a version made here: nobody is told of a lock meanwhile."""
+        return self.lease.in_hand and self.lease.is_doubted
 
     def go_on(self, requests: Iterable[LockRequest], lease: tuple[NodeId, Lease, float] | None) -> None:
         """Begin with what another process granted: these requests, and the lease under them with the time of
@@ -227,7 +233,17 @@ class FileLock:
         self.woken = True
         self._look()
 
+    def doubt(self) -> None:
+        """The remote shows the file unlocked, though the lease is in hand: the agent asks."""
+        self.lease.doubt(self._clock())
+        self._doubt.set()
+
     # The agent's side
+
+    async def wait_doubted(self) -> None:
+        if not self.is_doubted:
+            self._doubt = trio.Event()
+        await self._doubt.wait()
 
     @contextmanager
     def until(self, condition: Callable[[], bool]) -> Iterator[trio.CancelScope]:
@@ -255,7 +271,9 @@ class FileLock:
         """A rename gave the node of the other file to this one: so comes its lease, with the turn that it is
         held in. What is locked of the other is known on this mount only from now on. Return whether the
         other had a lease that can be handed over just now."""
-        if other.renewing or other.lease.state not in CEDABLE or not other.lease.is_valid(self._clock()):
+        if other.renewing or other.is_doubted:
+            return False
+        if other.lease.state not in CEDABLE or not other.lease.is_valid(self._clock()):
             return False
         self.turn, other.turn = other.turn, None
         token, term = other.lease.cede()
@@ -267,6 +285,7 @@ class FileLock:
         """Harmless when the lease is not in hand any more."""
         if self.lease.in_hand:
             self.lease.grant(answer, sent_at)
+            self._advance()
 
     def lapsed(self, reason: str) -> None:
         """The lease can no longer be relied on. Harmless when it is not in hand any more."""
@@ -324,10 +343,10 @@ class FileLock:
         self._admit()
         if not self.table.is_held:
             self._fall_idle()
-        elif self.lease.state is LeaseState.PUBLISHING:
+        elif self.lease.state is LeaseState.PUBLISHING and not self.is_doubted:
             self.lease.apply(LeaseEvent.REUSED)
             self._finish_give_back(None)
-        if self.lease.state in (LeaseState.HELD, LeaseState.LOCAL):
+        if self.lease.state in (LeaseState.HELD, LeaseState.LOCAL) and not self.is_doubted:
             self._settle()
         self._look()
 

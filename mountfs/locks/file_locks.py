@@ -140,8 +140,8 @@ class FileLocks:
 
     @property
     def may_hand_over(self) -> bool:
-        """Whether no lock was lost of which its owner is still to learn."""
-        return not any(lock.betrayed for lock in self._locks.values())
+        """Whether no lock was lost of which its owner is still to learn, and none may be lost just now."""
+        return not any(lock.betrayed or lock.is_doubted for lock in self._locks.values())
 
     def hand_over(self) -> GrantedLocks:
         """Return what was granted, for a process that goes on with it; `run` then gives nothing of it back.
@@ -436,7 +436,7 @@ class FileLocks:
             when_granted=self._note_granted,
         )
         self._locks[ino] = lock
-        self._fence.watch(ino, lock.lease)
+        self._fence.watch(ino, lock.lease, lock.doubt)
         return lock
 
     async def _tend(self, lock: FileLock) -> None:

@@ -116,8 +116,9 @@ class LeaseAgent:
     async def _keep_and_give_back(self) -> None:
         if self._lock.lease.in_hand:
             async with trio.open_nursery() as nursery:
+                side = self._side
                 nursery.start_soon(
-                    keep_renewed, self._lock, self._side.remote, self._side.clock, self._side.chance
+                    keep_renewed, self._lock, side.remote, side.clock, side.chance, self._take_again
                 )
                 await self._use()
                 nursery.cancel_scope.cancel()
@@ -127,6 +128,38 @@ class LeaseAgent:
                 self._side.memory.erase_lease(self._lock.ino)
         if self._state is LeaseState.RELEASING:
             await self._release()
+
+    async def _take_again(self) -> None:
+        """The lease ended with a version that this mount made under it: take it before others do. Where they
+        were first, or wrote meanwhile, it is lost; one that is being given back anyway is not needed."""
+        lock, reason = self._lock, "no answer in time"
+        # A request that was sent may have taken it, and only its answer tells how to give that back.
+        with trio.move_on_after(self._side.duration_s * TRY_MOST, shield=True):
+            try:
+                if await self._regain():
+                    return
+                reason = "others wrote meanwhile"
+            except MountfsError as error:
+                reason = error.message
+        if self._state is LeaseState.PUBLISHING and not self._side.publishing.has_unpublished(lock.ino):
+            return
+        lock.lapsed(f"the remote ended it with a version that was sent under it: {reason}")
+
+    async def _regain(self) -> bool:
+        lock, side, sent_at = self._lock, self._side, self._side.clock()
+        answer = await side.remote.acquire_lease(self._node, duration_s=side.duration_s, holder=side.holder)
+        side.memory.record_lease(KnownLease(lock.ino, self._node, answer.token))
+        try:
+            overtaken = await side.publishing.is_overtaken(lock.ino)
+        except MountfsError as error:
+            logger.info("whether inode %d is the newest cannot be told: %s", lock.ino, error)
+            overtaken = True
+        if overtaken or not lock.lease.in_hand:
+            await side.remote.release_lease(self._node, answer.token)
+            return False
+        logger.info("the lock on inode %d ended with its new version, and is taken again", lock.ino)
+        lock.renewed(answer, sent_at)
+        return True
 
     @property
     def _state(self) -> LeaseState:

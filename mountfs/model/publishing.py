@@ -46,6 +46,11 @@ class Publishing(Protocol):
         before this call: since `refresh`."""
         ...
 
+    async def is_overtaken(self, ino: Ino) -> bool:
+        """Say whether the workspace has a newer version of the file than the last that is known here. Raises
+        RemoteUnavailable."""
+        ...
+
     def lease_lost(self, ino: Ino, *, told: bool) -> None:
         """The lease under which this file was changed is lost: what the remote has not confirmed of it never
         becomes its content there, and is kept as a conflict copy, as soon as all who relied on the lease

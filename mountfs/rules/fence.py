@@ -3,11 +3,11 @@
 One object for a mount: the locks tell it of leases and losses, the traffic asks it right before a commit.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import inf
 
 from mountfs.model.filesystem import Handle, LockHolder
-from mountfs.model.ids import Ino
+from mountfs.model.ids import Ino, NodeId
 from mountfs.rules.lease import FileLease, LeaseState
 
 
@@ -16,18 +16,22 @@ class Fence:
 
     def __init__(self) -> None:
         self._leases: dict[Ino, FileLease] = {}
+        self._when_unlocked: dict[Ino, Callable[[], None]] = {}
         self._failing: dict[Handle, tuple[Ino, LockHolder]] = {}
         self._condemned: set[Ino] = set()
 
     # Leases
 
-    def watch(self, ino: Ino, lease: FileLease) -> None:
-        """From now on commits of this file need what the lease allows."""
+    def watch(self, ino: Ino, lease: FileLease, when_unlocked: Callable[[], None] = lambda: None) -> None:
+        """From now on commits of this file need what the lease allows; `when_unlocked` hears of new
+        versions with which the remote shows no lock."""
         self._leases[ino] = lease
+        self._when_unlocked[ino] = when_unlocked
 
     def forget(self, ino: Ino) -> None:
         """Nobody uses the lock of this file any more."""
         self._leases.pop(ino, None)
+        self._when_unlocked.pop(ino, None)
 
     def commit_window_s(self, ino: Ino, now: float) -> float:
         """Return for how long from now a new version of this file may be committed: 0 for not at all, without
@@ -38,8 +42,14 @@ class Fence:
         if lease is None:
             return inf
         if lease.in_hand:
-            return max(0.0, lease.term.valid_until - now)
+            return 0.0 if lease.is_doubted else max(0.0, lease.term.valid_until - now)
         return 0.0 if lease.state in (LeaseState.LOST, LeaseState.ADOPTING) else inf
+
+    def has_new_version(self, node: NodeId, *, locked: bool) -> None:
+        """The remote shows another version of this node than before, and it as locked, or not."""
+        for ino, lease in self._leases.items():
+            if lease.in_hand and lease.node == node and not locked:
+                self._when_unlocked[ino]()
 
     # Content
 

@@ -151,6 +151,7 @@ class FileLease:
         self.node: NodeId | None = None
         self.lost = 0
         self._grant: tuple[LeaseToken, LeaseTerm] | None = None
+        self._doubted_at: float | None = None
 
     @property
     def in_hand(self) -> bool:
@@ -169,8 +170,13 @@ class FileLease:
     def term(self) -> LeaseTerm:
         return self._granted[1]
 
+    @property
+    def is_doubted(self) -> bool:
+        """Whether the remote showed the file unlocked, and has not granted or renewed the lease since."""
+        return self._doubted_at is not None
+
     def is_valid(self, now: float) -> bool:
-        """Say whether the remote surely still keeps it for us."""
+        """Say whether the remote surely still keeps it for us, as far as time can tell."""
         return self.in_hand and now < self.term.valid_until
 
     def apply(self, event: LeaseEvent) -> None:
@@ -182,6 +188,12 @@ class FileLease:
         if not self.in_hand:
             self.apply(LeaseEvent.GRANTED)
         self._grant = (answer.token, LeaseTerm(sent_at, answer.duration_s))
+        if self._doubted_at is not None and sent_at >= self._doubted_at:
+            self._doubted_at = None
+
+    def doubt(self, now: float) -> None:
+        """The remote shows the file unlocked: only what it answers to a later request counts."""
+        self._doubted_at = now
 
     def cede(self) -> tuple[LeaseToken, LeaseTerm]:
         """Give up what the remote granted, for another file of this mount."""

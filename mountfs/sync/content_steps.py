@@ -287,6 +287,7 @@ class ContentSteps:
         self, inode: Inode, node: RemoteNode, sent: Sent, *, replaced: VersionId | None = None
     ) -> None:
         """`replaced`: the version that was committed on."""
+        self._fence.has_new_version(node.id, locked=node.locked)
         owner = self._tree.by_node.get(node.id)
         if inode.base is None and owner is not None and owner is not inode and owner.name != inode.name:
             self._check_not_merged(inode, owner, node)

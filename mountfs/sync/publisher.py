@@ -158,11 +158,12 @@ class Publisher:
         try:
             await self._settle_or_raise([inode], inode)
         except RequestRefused:
-            if self._fence.is_condemned(inode.ino) or await self._hides_newer(inode):
+            if self._fence.is_condemned(inode.ino) or await self.is_overtaken(inode.ino):
                 raise
 
-    async def _hides_newer(self, inode: Inode) -> bool:
-        base = inode.base
+    async def is_overtaken(self, ino: Ino) -> bool:
+        inode = self._tree.inodes.get(ino)
+        base = None if inode is None else inode.base
         theirs = None if base is None else await self._refresher.lookup.node(base.node)
         return base is not None and theirs is not None and is_edited(base, theirs)
 

@@ -87,7 +87,7 @@ class OneFile:
     """The traffic of a mount that has one file, and a local copy of it. `gate` may hold or fail a step."""
 
     def __init__(self, workspace: MemoryWorkspace, events: list[str], name: str) -> None:
-        self.local = b""
+        self.local = self.published = b""
         self.dirty = False
         self.gate: dict[str, Callable[[], Awaitable[None]]] = {}
         self._workspace = workspace
@@ -103,7 +103,7 @@ class OneFile:
     async def refresh(self, ino: Ino) -> None:
         content = self._workspace.files()["counter"]
         await self._step("refresh")
-        self.local = content
+        self.local = self.published = content
 
     async def collect(self, ino: Ino) -> None:
         pass
@@ -112,8 +112,13 @@ class OneFile:
         content = self.local
         await self._step("publish")
         self._workspace.put("counter", content)
+        self.published = content
         self.dirty = False
         self._events.append(f"{self._name} published")
+
+    async def is_overtaken(self, ino: Ino) -> bool:
+        await self._step("look")
+        return self._workspace.files()["counter"] != self.published
 
     def lease_released(self, ino: Ino) -> None:
         pass

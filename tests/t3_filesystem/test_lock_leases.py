@@ -16,6 +16,7 @@ from tests.t3_filesystem.lock_world import (
     FILE,
     OFFLINE,
     SHARED,
+    World,
     done,
     flocking,
     handle,
@@ -82,6 +83,96 @@ async def test_a_lease_that_cannot_be_renewed_is_lost_before_the_remote_frees_it
             await world.a.unlock(1)
         await world.a.take(2, wait=False)
         assert world.a.locks.statistics().leases_lost == 1
+
+
+def end_with_a_version(world: World) -> None:
+    """The remote ends the lease of `a` with a version that `a` sent."""
+    world.workspace.drop_leases()
+    world.a.fence.has_new_version(world.node, locked=False)
+
+
+async def test_a_lease_that_ends_with_a_version_is_taken_again(autojump_clock: MockClock) -> None:
+    async with running() as (world, _):
+        await world.a.take(1, SHARED)
+        for _ in range(3):
+            end_with_a_version(world)
+            assert not world.a.fence.commit_window_s(FILE, trio.current_time())
+            # Nobody is told of a lock before there is a lease for it again.
+            await world.a.take(2, SHARED, wait=False)
+            assert world.lease_holder() == "a"
+            await world.a.unlock(2)
+        await trio.sleep(600)
+        assert world.lease_holder() == "a"
+        world.a.locks.check(FILE, handle(1))
+        await world.a.unlock(1)
+        assert world.lease_holder() is None
+        assert world.a.locks.statistics().leases_lost == 0
+
+
+async def test_a_lease_that_only_looks_ended_is_renewed(autojump_clock: MockClock) -> None:
+    async with running() as (world, _):
+        await world.a.take(1)
+        world.a.fence.has_new_version(world.node, locked=False)
+        await trio.sleep(1)
+        assert (world.a.memory.calls["renew_lease"], world.a.memory.calls["acquire_lease"]) == (1, 1)
+        assert world.a.fence.commit_window_s(FILE, trio.current_time())
+
+
+@pytest.mark.parametrize("way", ["have it", "wrote meanwhile"])
+async def test_a_lease_that_ended_with_a_version_is_lost_where_others_were_first(
+    autojump_clock: MockClock, way: str
+) -> None:
+    async with running() as (world, _):
+        await world.a.take(1)
+        world.workspace.drop_leases()
+        if way == "have it":
+            await world.b.take(1, wait=False)
+        else:
+            world.workspace.put("counter", b"9")
+        world.a.fence.has_new_version(world.node, locked=False)
+        await trio.sleep(1)
+        with pytest.raises(LeaseLost):
+            world.a.locks.check(FILE, handle(1))
+        assert world.lease_holder() == ("b" if way == "have it" else None)
+
+
+async def test_a_lease_that_ends_while_it_is_filled_is_there_when_the_lock_is(
+    autojump_clock: MockClock,
+) -> None:
+    async with running() as (world, _):
+
+        async def commit() -> None:
+            if world.a.memory.calls["acquire_lease"] == 1:
+                end_with_a_version(world)
+
+        world.a.file.gate["refresh"] = commit
+        await world.a.take(1)
+        assert world.lease_holder() == "a"
+
+
+@pytest.mark.parametrize("is_safe", [True, False], ids=["all is sent", "more is to be sent"])
+async def test_a_lease_that_ends_with_what_its_unlock_publishes(
+    autojump_clock: MockClock, is_safe: bool
+) -> None:
+    async with running() as (world, _):
+        await world.a.take(1)
+        world.a.file.write(b"1")
+
+        async def commit() -> None:
+            world.a.file.dirty = not is_safe
+            world.workspace.drop_leases()
+            await world.b.take(1, wait=False)
+            world.a.fence.has_new_version(world.node, locked=False)
+            await trio.sleep(1)
+
+        world.a.file.gate["publish"] = commit
+        if is_safe:
+            await world.a.unlock(1)
+        else:
+            with pytest.raises(LeaseLost):
+                await world.a.unlock(1)
+        assert world.lease_holder() == "b"
+        assert world.a.locks.statistics().leases_lost == (not is_safe)
 
 
 async def test_a_lost_lease_fails_its_descriptors_until_they_unlock(autojump_clock: MockClock) -> None:

@@ -4,6 +4,8 @@ cannot do.
 docs/fastio.md names these tests.
 """
 
+import os
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -20,13 +22,18 @@ from mountfs.model.errors import (
     RemoteUnavailable,
     RequestRefused,
     VersionMismatch,
+    WouldBlock,
 )
+from mountfs.model.filesystem import LockKind, LockOwner
 from mountfs.model.ids import ROOT_NODE, LeaseToken, NodeId
 from mountfs.model.remote import NewFile, Remote, Unplaced, UploadStatus
 from mountfs.remotes.memory import MemoryWorkspace
 from tests.t2_server.serving import Api
+from tests.t3_filesystem.lock_world import done
+from tests.t3_filesystem.path_operations import OpenPath
 from tests.t3_filesystem.served_mount import served, wait_seen
 from tests.t3_filesystem.workspace_mount import WorkspaceMount
+from tests.waiting import eventually
 
 MEBIBYTE = 1024 * 1024
 PART = bytes(range(256)) * 4096
@@ -341,6 +348,48 @@ async def test_lock_that_ended_early_is_known_to_be_lost(tmp_path: Path, switch:
         else:
             with pytest.raises(LeaseNotHeld):
                 await remote.renew_lease(node, lease.token)
+
+
+async def test_lock_that_ends_with_a_version_is_kept_all_the_same(tmp_path: Path) -> None:
+    async with served(tmp_path, ["lock_end=version"]) as service:
+        here, there = await service.mount("here"), await service.mount("there")
+        await here.write("f", b"0")
+        await here.settle()
+        await there.catch_up()
+        fence = here.parts.fence
+
+        async def wait_taken_again(file: OpenPath) -> None:
+            # It is free for an instant.
+            await eventually(lambda: fence.commit_window_s(file.ino, trio.current_time()), limit_s=60)
+
+        async with here.opened("f", os.O_RDWR) as file, there.opened("f") as other:
+            take = partial(here.parts.locks.flock, file.ino, file.handle, LockOwner(1))
+            wait_for = partial(there.parts.locks.flock, other.ino, other.handle, LockOwner(2))
+            await done(partial(take, LockKind.EXCLUSIVE, wait=True))
+            for number in range(3):
+                await file.write(b"%d" % number)
+                await file.fsync()
+                await here.settle()
+                await wait_taken_again(file)
+                with pytest.raises(WouldBlock):
+                    await done(partial(wait_for, LockKind.EXCLUSIVE, wait=False))
+            # The service makes a version of a rename as well, whoever asks for it.
+            for mount, old, new in ((here, "f", "g"), (there, "g", "h")):
+                await mount.rename(old, new)
+                await mount.settle()
+                await here.catch_up()
+                await there.catch_up()
+                await wait_taken_again(file)
+                with pytest.raises(WouldBlock):
+                    await done(partial(wait_for, LockKind.EXCLUSIVE, wait=False))
+            await file.write(b"last")
+            await done(partial(take, None, wait=True))
+            await done(partial(wait_for, LockKind.EXCLUSIVE, wait=True))
+            assert await other.read() == b"last"
+            await done(partial(wait_for, None, wait=True))
+        for mount in (here, there):
+            assert mount.parts.locks.statistics().leases_lost == 0
+            assert not mount.tree.conflicts
 
 
 # Changes.
