@@ -22,12 +22,22 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerPr
 def api(shared_server: ServerProcess) -> Iterator[Api]:
     """The owner in a workspace that no other test sees."""
     with shared_server.api() as client:
-        org = client.get("orgs/list/")["orgs"][0]["id"]
-        name = f"test-{uuid4().hex}"
-        created = client.post(
-            f"org/{org}/create/workspace/", folder_name=name, name=name, intelligence="false"
-        )
-        client.workspace = created["workspace"]["id"]
+        client.workspace = new_workspace(client)
+        yield client
+
+
+def new_workspace(client: Api) -> str:
+    org = client.get("orgs/list/")["orgs"][0]["id"]
+    name = f"test-{uuid4().hex}"
+    created = client.post(f"org/{org}/create/workspace/", folder_name=name, name=name, intelligence="false")
+    return str(created["workspace"]["id"])
+
+
+@pytest.fixture
+def elsewhere(api: Api, shared_server: ServerProcess) -> Iterator[Api]:
+    """The owner in another workspace than `api`."""
+    with shared_server.api() as client:
+        client.workspace = new_workspace(client)
         yield client
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import httpx
 
-from tests.t2_server.serving import Api, ServerProcess, error_of
+from tests.t2_server.serving import Api, ServerProcess, blob_files, error_of, wait_until
 
 
 def test_token_and_folder_are_readable_by_the_owner_alone(shared_server: ServerProcess) -> None:
@@ -59,6 +59,29 @@ def test_workspace_names_are_checked_and_unique(api: Api) -> None:
     for name in ("abc", "with space", "a" * 81, "12345", "main"):
         response = api.http.post(f"org/{org}/create/workspace/", data={"folder_name": name, "name": "Name"})
         error_of(response, 406)
+
+
+def test_workspace_is_removed_by_an_administrator_who_names_it_and_for_ever(
+    start_server: Callable[..., ServerProcess],
+) -> None:
+    with start_server("--workspace", "doomed", "--workspace", "other") as server, server.api() as api:
+        api.workspace = "doomed"
+        api.upload("file", b"goes with it")
+        path = "workspace/doomed/delete/"
+        error_of(api.http.delete(path), 406)
+        error_of(api.http.delete(path, params={"confirm": "other"}), 406)
+        key = api.post("user/auth/key/", scopes='["user:*:rw"]')["api_key"]
+        with server.api(key) as member:
+            refused = member.http.delete(path, params={"confirm": "doomed"})
+            assert error_of(refused, 403)["params"]["reason"] == "scope_admin_required"
+        assert list(api.children()) == ["file"]
+        api.delete(path, confirm="doomed")
+        error_of(api.http.get("workspace/doomed/details/"), 401)
+        wait_until(lambda: not blob_files(server))
+    with start_server("--workspace", "other") as server, server.api() as api:
+        names = [row["folder_name"] for row in api.get("workspaces/all/")["workspaces"]]
+        assert "doomed" not in names
+        assert "other" in names
 
 
 def test_workspace_that_is_not_ours_is_401_10545(api: Api) -> None:

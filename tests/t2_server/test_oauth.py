@@ -109,10 +109,17 @@ def test_sessions_are_listed_and_ended(shared_server: ServerProcess, api: Api) -
     api.delete(f"oauth/sessions/{session['id']}/")
     with shared_server.api(told["access_token"]) as member:
         assert error_of(member.http.get("user/auth/check/"), 401)["code"] == 10011
+    assert renewal_error(api, told) == "invalid_grant"
     told = signed_in(api, shared_server.token())
     assert api.post("oauth/revoke/", token=told["refresh_token"])["result"] is True
     with shared_server.api(told["access_token"]) as member:
         assert member.http.get("user/auth/check/").status_code == 401
+    assert renewal_error(api, told) == "invalid_grant"
+
+
+def renewal_error(api: Api, told: dict[str, Any]) -> str:
+    refused = tokens(api, grant_type="refresh_token", refresh_token=told["refresh_token"])
+    return str(refused.json()["error"])
 
 
 @pytest.mark.long

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.t2_server.serving import Api, error_of
+from tests.t2_server.serving import Api, ServerProcess, error_of
 
 
 def names(api: Api, words: str, **more: Any) -> list[str]:
@@ -34,6 +34,12 @@ def test_names_and_text_are_found_as_they_are_now(api: Api) -> None:
     assert names(api, "valencia") == []
     api.post(f"{api.storage}{folder}/restore/")
     assert names(api, "valencia") == ["renamed.txt"]
+
+
+def test_other_workspaces_are_not_searched(api: Api, elsewhere: Api) -> None:
+    elsewhere.upload("salamanca.txt", b"about Salamanca")
+    assert names(elsewhere, "salamanca") == ["salamanca.txt"]
+    assert names(api, "salamanca") == []
 
 
 def test_names_are_compared_as_asked(api: Api) -> None:
@@ -82,6 +88,19 @@ def test_binary_content_is_not_searched(api: Api) -> None:
     api.upload("empty.txt", b"")
     assert names(api, "secretword") == []
     assert names(api, "empty") == ["empty.txt"]
+
+
+def test_events_of_other_workspaces_are_not_told_to_a_key_of_one(
+    api: Api, elsewhere: Api, shared_server: ServerProcess
+) -> None:
+    elsewhere.upload("a.txt", b"1")
+    (event,) = elsewhere.get("events/search/", workspace_id=elsewhere.workspace)["events"]
+    key = api.post("user/auth/key/", scopes=f'["workspace:{api.workspace}:rw"]')["api_key"]
+    with shared_server.api(key) as member:
+        error_of(member.http.get(f"event/{event['event_id']}/details/"), 404)
+        error_of(member.http.get("events/search/", params={"workspace_id": elsewhere.workspace}), 401)
+        user = member.get("user/auth/check/")["id"]
+        assert member.get("events/search/", user_id=user)["events"] == []
 
 
 def test_events_tell_what_happened_newest_first(api: Api) -> None:

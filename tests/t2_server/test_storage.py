@@ -5,13 +5,15 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 
 from scripts.lock_histories.clock_step import SteppedClocks
-from tests.t2_server.serving import Api, ServerProcess, checked, error_of, from_upload
+from tests.t2_server.conftest import StartServer
+from tests.t2_server.serving import Api, ServerProcess, blob_files, checked, error_of, from_upload, wait_until
 
 
 def test_ids_have_the_layout_of_the_wire_and_are_accepted_in_any_spelling(api: Api) -> None:
@@ -288,6 +290,34 @@ def test_trash_takes_the_subtree_and_restore_brings_it_back(api: Api) -> None:
     error_of(api.http.post(f"{api.storage}{top}/restore/"), 406)
 
 
+def test_what_was_deleted_before_its_folder_stays_deleted_when_that_is_restored(api: Api) -> None:
+    top = api.folder("top")
+    leaf, early = api.upload("leaf", b"leaf", top), api.upload("early", b"early", top)
+    api.delete(f"{api.storage}{early}/delete/")
+    api.delete(f"{api.storage}{top}/delete/")
+    api.post(f"{api.storage}{top}/restore/")
+    assert api.children(top) == {"leaf": leaf}
+    assert api.children("trash") == {"early": early}
+
+
+def test_emptied_trash_is_that_of_its_workspace_alone(api: Api, elsewhere: Api) -> None:
+    for each in (api, elsewhere):
+        each.delete(f"{each.storage}{each.upload('file', b'x')}/delete/")
+    assert api.delete(f"{api.storage}trash/delete/")["count"] == 1
+    assert api.children("trash") == {}
+    assert list(elsewhere.children("trash")) == ["file"]
+
+
+def test_nodes_and_contents_are_those_of_their_workspace(api: Api, elsewhere: Api) -> None:
+    theirs, ours = elsewhere.upload("file", b"of one workspace alone"), api.upload("file", b"ours")
+    for path in (f"{theirs}/details/", f"{theirs}/read/", f"{theirs}/versions/"):
+        error_of(api.http.get(api.storage + path), 404)
+    error_of(api.http.delete(f"{api.storage}{theirs}/delete/"), 404)
+    source = {"type": "hash", "hash": {"hash": elsewhere.node(theirs)["hash"], "hash_type": "sha256"}}
+    error_of(api.http.post(f"{api.storage}{ours}/update/", data={"from": json.dumps(source)}), 404)
+    assert api.read(ours) == b"ours"
+
+
 def test_restore_goes_to_the_top_when_the_parent_is_gone(api: Api) -> None:
     folder = api.folder("folder")
     leaf = api.upload("leaf", b"leaf", folder)
@@ -306,6 +336,22 @@ def test_purge_is_for_trashed_nodes_and_final(api: Api) -> None:
     error_of(api.http.get(f"{api.storage}{node}/read/"), 404)
 
 
+def has_blobs(server: ServerProcess, count: int) -> bool:
+    return len(blob_files(server)) == count
+
+
+def test_purge_frees_bytes_and_leaves_those_that_another_file_has(start_server: StartServer) -> None:
+    with start_server() as server, server.api() as api:
+        node = api.upload("file", b"shared")
+        copied = api.post(f"{api.storage}{node}/copy/", parent=api.folder("folder"))["node"]["id"]
+        for each, left in ((node, 1), (copied, 0)):
+            api.delete(f"{api.storage}{each}/delete/")
+            api.delete(f"{api.storage}{each}/purge/")
+            if left:
+                assert api.read(copied) == b"shared"
+            wait_until(partial(has_blobs, server, left))
+
+
 def test_restore_version_makes_old_content_current(api: Api) -> None:
     node = api.upload("file", b"old")
     old = api.node(node)["version"]
@@ -315,7 +361,10 @@ def test_restore_version_makes_old_content_current(api: Api) -> None:
     history = api.get(f"{api.storage}{node}/versions/")["versions"]
     assert [row["current"] for row in history] == [True, False, False]
     assert history[0]["id"] == restored["version"]
-    error_of(api.http.post(f"{api.storage}{node}/restore-version/", data={"version_id": node}), 404)
+    other = api.node(api.upload("other", b"other"))["version"]
+    for version in (node, other):
+        refused = api.http.post(f"{api.storage}{node}/restore-version/", data={"version_id": version})
+        error_of(refused, 404)
 
 
 @pytest.mark.parametrize(
