@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mountfs.daemon.settings import MountSettings, Secret
+from mountfs.kernel import mounts
 from tests.server_variants import chosen_switches
 from tests.t2_server.serving import Api, ServerProcess
 from tests.t5_kernel.proxy import Proxy
@@ -116,11 +117,21 @@ class Mount:
     def signal(self, number: signal.Signals) -> None:
         self.world.machine.daemon(self.place).send(number)
 
-    def kill(self) -> None:
-        """SIGKILL the daemon. Where a thread of it waits in the kernel, the next mount or umount ends it."""
+    def kill(self) -> bool:
+        """SIGKILL the daemon; return whether it is gone. Else a thread of it waits in the kernel, maybe with
+        programs, until `end_requests`, or the next mount or umount."""
         daemon = self.world.machine.daemon(self.place)
         daemon.send(signal.SIGKILL)
-        assert daemon.wait_gone(DYING_S) or daemon.is_dying()
+        is_gone = daemon.wait_gone(DYING_S)
+        assert is_gone or daemon.is_dying()
+        return is_gone
+
+    def end_requests(self) -> None:
+        """End what programs wait for where the daemon was killed."""
+        for mount in mounts.mountfs_mounts():
+            if mount.mountpoint == str(self.place):
+                assert mounts.abort_connection(mount)
+        assert self.world.machine.daemon(self.place).wait_gone(DYING_S)
 
     def status(self) -> dict[str, Any]:
         return self.world.machine.status(self.place)
@@ -215,8 +226,8 @@ class World:
     def kill_daemons(self) -> None:
         for mount in self.mounts:
             for path in self.machine.runtime_dir.glob("*.json"):
-                if json.loads(path.read_text())["mountpoint"] == str(mount.place):
-                    mount.kill()
+                if json.loads(path.read_text())["mountpoint"] == str(mount.place) and not mount.kill():
+                    mount.end_requests()
 
     @contextmanager
     def bounded(self) -> Iterator[None]:
