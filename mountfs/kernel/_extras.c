@@ -6,7 +6,7 @@
  *
  * Threads: pyfuse3 calls libfuse on its event-loop thread with the GIL held, and so does everything here.
  * That one thread owns the list of pending requests; there is no lock in this file to be taken in a wrong order.
- * Only the writing in _device.c is also done by the thread that sends notices.
+ * Only notices are sent by another thread, to which _notices.c gives a third one that writes them.
  */
 #define _GNU_SOURCE
 #define FUSE_USE_VERSION 35
@@ -26,6 +26,7 @@
 #include "_device.h"
 #include "_immediate.h"
 #include "_locks.h"
+#include "_notices.h"
 #include "_ranges.h"
 #include "_set_id.h"
 #include "_requests.h"
@@ -407,6 +408,9 @@ static PyMethodDef functions[] = {
     {"close_backing", close_backing, METH_VARARGS, NULL},
     {"set_open_reply", set_open_reply, METH_VARARGS, NULL},
     {"session_fd", session_fd, METH_NOARGS, NULL},
+    {"open_notices", open_notices, METH_VARARGS, NULL},
+    {"send_notice", send_notice, METH_VARARGS, NULL},
+    {"close_notices", close_notices, METH_NOARGS, NULL},
     {"session_ended", session_ended, METH_NOARGS, NULL},
     {"libfuse_version", libfuse_version, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},

@@ -1,4 +1,5 @@
-"""The C extension: what pyfuse3 lacks. All of it is called on the thread of pyfuse3's event loop."""
+"""The C extension: what pyfuse3 lacks. All of it is called on the thread of pyfuse3's event loop, but for
+notices, which one thread sends."""
 
 from collections.abc import Callable
 
@@ -138,6 +139,24 @@ def set_open_reply(handle: int, flags: int, backing_id: int, /) -> None:
 
 def session_fd() -> int:
     """The FUSE device of the session. Raises ValueError when there is none."""
+
+def open_notices(device: int, /) -> None:
+    """Prepare to send notices by another descriptor of the device's connection, which counts as open until
+    `close_notices`, or until the process ends. A notice that the kernel holds up then keeps a killed process
+    only until it has closed `device`.
+
+    Raises OSError where the kernel refuses, and ValueError where notices are open already.
+    """
+
+def send_notice(message: bytes, /) -> None:
+    """Send a notice, in the wire format, and return when the kernel is done with it.
+
+    Raises OSError: ENOENT where the kernel has nothing of it; and ValueError where notices are not open.
+    """
+
+def close_notices() -> None:
+    """Give the descriptor of `open_notices` back. Nothing happens where there is none, or where a notice is
+    being sent."""
 
 def session_ended() -> None:
     """Forget the session and what still waits in it; call it before `pyfuse3.close`."""

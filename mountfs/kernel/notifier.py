@@ -1,23 +1,19 @@
-"""Tells the kernel what to forget, from a thread of its own: each notice can block in the kernel until
-a request about the same directory has been answered, so no handler and no lock may ever wait for one."""
+"""Tells the kernel what to forget, from a thread of its own: a notice can block in the kernel until a request
+about the same directory has been answered, so no handler and no lock may ever wait for one."""
 
 import logging
-import os
-import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Final
 
-import pyfuse3
 import trio
 
+from mountfs.kernel import notice_channel
+from mountfs.kernel.notice_channel import NoticeChannel
 from mountfs.model.ids import Ino
 
 _log = logging.getLogger(__name__)
-
-_NOTICE_HEADER: Final = struct.Struct("=IiQ")  # fuse_out_header: length, code, 0 for a notice
-_INC_EPOCH: Final = 8
 
 DRAIN_LIMIT_S: Final = 5.0
 """How long `drained` and `hold` wait for notices that the kernel holds up."""
@@ -27,16 +23,16 @@ DRAIN_LIMIT_S: Final = 5.0
 class _AttributesChanged:
     ino: Ino
 
-    def send(self) -> None:
-        pyfuse3.invalidate_inode(self.ino, attr_only=True)
+    def send(self, channel: NoticeChannel) -> None:
+        channel.attributes_changed(self.ino)
 
 
 @dataclass(frozen=True, slots=True)
 class _ContentChanged:
     ino: Ino
 
-    def send(self) -> None:
-        pyfuse3.invalidate_inode(self.ino, attr_only=False)
+    def send(self, channel: NoticeChannel) -> None:
+        channel.content_changed(self.ino)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +40,25 @@ class _EntryChanged:
     parent: Ino
     name: bytes
 
-    def send(self) -> None:
-        pyfuse3.invalidate_entry(self.parent, self.name)
+    def send(self, channel: NoticeChannel) -> None:
+        channel.entry_changed(self.parent, self.name)
 
 
 @dataclass(frozen=True, slots=True)
 class _EverythingChanged:
-    """From Linux 6.16 on the kernel can let every name expire at once (FUSE_NOTIFY_INC_EPOCH)."""
+    def send(self, channel: NoticeChannel) -> None:
+        channel.everything_changed()
 
-    device: int
 
-    def send(self) -> None:
-        os.write(self.device, _NOTICE_HEADER.pack(_NOTICE_HEADER.size, _INC_EPOCH, 0))
+@dataclass(frozen=True, slots=True)
+class _FolderChanged:
+    """For `_EntryChanged`, without the directory's lock: all names expire, not this one alone."""
+
+    ino: Ino
+
+    def send(self, channel: NoticeChannel) -> None:
+        channel.everything_changed()
+        channel.attributes_changed(self.ino)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,11 +67,13 @@ class _Barrier:
 
     reached: Callable[[], None]
 
-    def send(self) -> None:
+    def send(self, channel: NoticeChannel) -> None:
         self.reached()
 
 
-_Notice = _AttributesChanged | _ContentChanged | _EntryChanged | _EverythingChanged | _Barrier
+_Notice = (
+    _AttributesChanged | _ContentChanged | _EntryChanged | _FolderChanged | _EverythingChanged | _Barrier
+)
 
 
 class Notifier:
@@ -82,7 +87,8 @@ class Notifier:
         self._sending = False
         self._held = False
         self._thread: threading.Thread | None = None
-        self._expiring: _EverythingChanged | None = None
+        self._can_expire_everything = False
+        self._busy: Container[Ino] = ()
 
     def attributes_changed(self, ino: Ino) -> None:
         self._enqueue(_AttributesChanged(ino))
@@ -95,11 +101,11 @@ class Notifier:
 
     @property
     def can_expire_everything(self) -> bool:
-        return self._expiring is not None
+        return self._can_expire_everything
 
     def everything_changed(self) -> None:
-        if self._expiring is not None:
-            self._enqueue(self._expiring)
+        if self._can_expire_everything:
+            self._enqueue(_EverythingChanged())
 
     async def drained(self) -> bool:
         """Return true when all that was told before has been sent, false after `DRAIN_LIMIT_S`."""
@@ -115,15 +121,18 @@ class Notifier:
             _log.warning("the kernel holds up notices; going on without waiting for them")
         return not limit.cancelled_caught
 
-    def arm(self, device: int | None) -> None:
+    def arm(self, device: int | None, busy: Container[Ino] = ()) -> None:
         """Start sending; call it when the mount is there. `device`: the descriptor of its connection, None
-        where it is not known."""
-        if device is not None:
-            self._expiring = _probed(_EverythingChanged(device))
+        where it is not known. `busy`: directories that a program has locked while it waits for us."""
+        self._busy = busy
+        channel = notice_channel.opened(device)
+        self._can_expire_everything = device is not None and _takes(channel, _EverythingChanged())
         with self._condition:
             self._armed = True
         # A daemon thread, so that one that hangs in the kernel does not keep the interpreter from ending.
-        self._thread = threading.Thread(target=self._send_all, name="kernel-notifier", daemon=True)
+        self._thread = threading.Thread(
+            target=self._send_all, args=[channel], name="kernel-notifier", daemon=True
+        )
         self._thread.start()
 
     async def hold(self) -> bool:
@@ -150,7 +159,7 @@ class Notifier:
             self._condition.notify_all()
         for notice in dropped:
             if isinstance(notice, _Barrier):
-                notice.send()
+                notice.reached()
 
     def is_idle_within(self, limit_s: float) -> bool:
         """After `disarm`: wait for the notice under way. False: it still hangs in the kernel."""
@@ -182,19 +191,26 @@ class Notifier:
             self._sending = True
             return notice
 
-    def _send_all(self) -> None:
+    def _send_all(self, channel: NoticeChannel) -> None:
         while notice := self._next():
             try:
-                notice.send()
+                self._unhindered(notice).send(channel)
             except FileNotFoundError:
                 pass  # the kernel had nothing of it cached
             except (OSError, trio.RunFinishedError) as error:
                 _log.warning("could not tell the kernel %s: %s", notice, error)
+        channel.close()
+
+    def _unhindered(self, notice: _Notice) -> _Notice:
+        """Return what tells at least the same, and waits for no program that is known to wait for us."""
+        if isinstance(notice, _EntryChanged) and self._can_expire_everything and notice.parent in self._busy:
+            return _FolderChanged(notice.parent)
+        return notice
 
 
-def _probed(notice: _EverythingChanged) -> _EverythingChanged | None:
+def _takes(channel: NoticeChannel, notice: _EverythingChanged) -> bool:
     try:
-        notice.send()
+        notice.send(channel)
     except OSError:
-        return None
-    return notice
+        return False
+    return True

@@ -27,6 +27,7 @@ from pyfuse3 import (
 
 from mountfs.kernel import translate
 from mountfs.kernel.begun_requests import BegunRequest
+from mountfs.kernel.busy_directories import LOCKED, BusyDirectories
 from mountfs.kernel.requests import Found, Opened, OpenedListing, OpenFiles, OpenReply, Requests
 from mountfs.model.filesystem import Filesystem, Handle
 from mountfs.model.ids import Ino
@@ -54,12 +55,15 @@ def _answered(handler: _Handler[_P, _R]) -> _Handler[_P, _R]:
 
     name = handler.__name__
     lasting = name not in REPEATABLE
+    locked = LOCKED.get(name, ())
 
     @functools.wraps(handler)
     async def guarded(self: "Operations", /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         begun, self.begun = self.begun, None
         began = self.requests.begin(name) if begun is None else begun.began
         self._lasting += lasting
+        held = [args[index] for index in locked]
+        self.busy.begin(held)
         try:
             if begun is not None:
                 result: _R = await begun.rest()
@@ -71,6 +75,7 @@ def _answered(handler: _Handler[_P, _R]) -> _Handler[_P, _R]:
             raise FUSEError(self.requests.failed(name, error)) from error
         finally:
             self.requests.end(name, began, args[0] if args else None)
+            self.busy.end(held)
             self._lasting -= lasting
             if lasting and not self._lasting:
                 self._settled.unpark_all()
@@ -97,6 +102,7 @@ class Operations(pyfuse3.Operations):
         self.requests = Requests(filesystem, open_files, on_begin)
         self.begun: BegunRequest | None = None
         """The request whose handler pyfuse3 calls next, where it was begun already."""
+        self.busy = BusyDirectories()
         self._lasting = 0
         self._settled = trio.lowlevel.ParkingLot()
 

@@ -150,7 +150,8 @@ class Session:
                 mounts.widen_read_ahead(self._mount)
             if self._options.predecessor is not None:
                 self._take_over(self._options.predecessor, device)
-        self._notifier.arm(device)
+        assert self._operations is not None
+        self._notifier.arm(device, self._operations.busy)
 
     def begin(self, place: str) -> None:
         """Mount, without serving yet; where the kernel has opened the connection already, go on from there.

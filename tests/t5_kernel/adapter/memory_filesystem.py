@@ -103,8 +103,8 @@ class Lock:
 
 
 class MemoryFilesystem:
-    """Implements `Filesystem`. Requests hang that read a file named `stuck...` or create
-    one named `never...`; looking up `raises-a-bug` does what it says."""
+    """Implements `Filesystem`. Requests hang that read a file named `stuck...`, create one named `never...`
+    or remove such a directory; looking up `raises-a-bug` does what it says."""
 
     def __init__(self, times: CacheTimes | None = None) -> None:
         self.times = times or CacheTimes(entry_s=60.0, attributes_s=60.0, missing_s=0.0)
@@ -177,6 +177,8 @@ class MemoryFilesystem:
             raise NotADirectory
         if node.children:
             raise DirectoryNotEmpty
+        if name.startswith(b"never"):
+            await self._hang()
         del self.nodes[parent].children[name]
 
     async def rename(
