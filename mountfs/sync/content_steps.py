@@ -289,6 +289,11 @@ class ContentSteps:
         """`replaced`: the version that was committed on."""
         self._fence.has_new_version(node.id, locked=node.locked)
         owner = self._tree.by_node.get(node.id)
+        if inode.base is None and owner is None and self._is_removed(node, replaced):
+            # By others, who did not know of it: what was sent is to be made anew.
+            self._uploads.ended(inode)
+            self.answered(inode)
+            return
         if inode.base is None and owner is not None and owner is not inode and owner.name != inode.name:
             self._check_not_merged(inode, owner, node)
         if inode.base is None and (owner is None or owner.pending is None):
@@ -318,6 +323,11 @@ class ContentSteps:
             self._content.confirmed(inode)
             self._tell_confirmed(inode)
         self._tree.save(inode)
+
+    def _is_removed(self, node: RemoteNode, replaced: VersionId | None) -> bool:
+        """Tell whether a node that no entry has was removed while what was sent to it was on its way: by
+        itself, or with its folder."""
+        return replaced is not None or node.trashed or node.parent not in self._tree.by_node
 
     def _check_not_merged(self, inode: Inode, owner: Inode, node: RemoteNode) -> None:
         """Raise NameRefused where the workspace put the file over one of another name, which it took for the

@@ -125,7 +125,7 @@ class RemoteChanges:
             self._tree.drop_if_unneeded(inode)
             return
         for child in list(inode.children.values()):
-            if child.base is not None:
+            if child.base is not None and (base is None or child.base.parent == base.node):
                 self.remove(child)
         if inode.content_dirty or inode.children:
             if inode.is_file_there and base is not None:

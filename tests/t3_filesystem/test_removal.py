@@ -125,6 +125,24 @@ async def test_looks_that_fail_delete_nothing(mount: WorkspaceMount, workspace: 
     assert workspace.files() == {}
 
 
+async def test_folder_that_news_put_back_while_it_was_looked_into_is_there_once(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("d/a", b"old")
+    await mount.contents()
+    folder = mount.inode("d")
+    await mount.remove_tree("d")
+    mount.remote.hang("list_folder")
+    mount.parts.sender.expedite([folder])
+    await mount.remote.wait_hanging("list_folder")
+    workspace.put("d/a", b"theirs")
+    await mount.catch_up()
+    assert mount.inode("d") is folder
+    mount.remote.release()
+    await settle_all(mount)
+    assert await mount.contents() == workspace_contents(workspace) == {"d": None, "d/a": b"theirs"}
+
+
 # The same bytes, written again.
 
 
