@@ -280,8 +280,9 @@ class Session:
         if self._left:
             await self._end_unanswered()
             return
+        # Also where the session has ended: a connection that was aborted from outside leaves its mount behind.
+        await self._take_down()
         if not self._ended.is_set():
-            await self._take_down()
             pyfuse3.terminate()
             await self._end_handlers()
         idle = await _in_thread(lambda: self._notifier.is_idle_within(CANCEL_LIMIT_S))
