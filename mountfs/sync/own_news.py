@@ -59,7 +59,9 @@ class OwnNews:
     async def look_at(self, nodes: frozenset[NodeId]) -> None:
         """Ask for these, and for what gathered. Raises what the remote says; then nothing is forgotten."""
         told_at, self._told_at = self._told_at, {}
-        self._arrived = trio.Event()
+        if self._arrived.is_set():
+            # `run` may wait for the other one.
+            self._arrived = trio.Event()
         try:
             await self._refresher.look_at(self._to_be_asked(told_at) | nodes)
         except BaseException:

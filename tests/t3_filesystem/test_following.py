@@ -1,14 +1,19 @@
 """What others do in the workspace is seen here, and what is not yet sent here survives it."""
 
+from functools import partial
+
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from mountfs.filesystem.filesystem import BLIND_TIMES, LIVE_TIMES
 from mountfs.model.errors import FileNotFound
-from mountfs.model.ids import ROOT_INO, ROOT_NODE
+from mountfs.model.filesystem import LockKind, LockOwner
+from mountfs.model.ids import ROOT_INO, ROOT_NODE, Ino
 from mountfs.remotes.memory import MemoryWorkspace
+from tests.t3_filesystem.lock_world import done
 from tests.t3_filesystem.workspace_mount import PATIENCE_S, WorkspaceMount, workspace_contents
+from tests.waiting import eventually
 
 
 async def test_what_was_there_before_is_seen(mount: WorkspaceMount, workspace: MemoryWorkspace) -> None:
@@ -36,6 +41,24 @@ async def test_remote_rename_keeps_the_inode(mount: WorkspaceMount, workspace: M
     assert (after.ino, after.mtime_ns, after.size) == (before.ino, before.mtime_ns, before.size)
     assert ("entry", ROOT_INO, b"a") in mount.kernel.told
     assert ("entry", ROOT_INO, b"b") in mount.kernel.told
+
+
+def _has_path(mount: WorkspaceMount, ino: Ino, path: str) -> bool:
+    return mount.tree.get(ino).path() == path.encode()
+
+
+async def test_remote_rename_of_a_file_that_is_locked_here_is_seen(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    node = workspace.put("a", b"content")
+    await mount.catch_up()
+    async with mount.opened("a") as file:
+        lock = partial(mount.parts.locks.flock, file.ino, file.handle, LockOwner(1))
+        await done(partial(lock, LockKind.EXCLUSIVE, wait=True))
+        for name in ("b", "c"):
+            workspace.rename(node, name)
+            await eventually(partial(_has_path, mount, file.ino, name), limit_s=PATIENCE_S)
+        await done(partial(lock, None, wait=True))
 
 
 async def test_remote_move_into_a_listed_folder_keeps_the_inode(
