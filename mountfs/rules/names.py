@@ -47,6 +47,8 @@ def _unmarked(name: bytes) -> str:
         text = name.decode("utf-8")
     except UnicodeDecodeError:
         return _escaped(name)
+    if text.isascii() and text.isprintable():
+        return text
     if any(map(_is_control, text)) or _is_mark(text[-1:]) or _plain_from_remote(text) != name:
         return _escaped(name)
     return text
@@ -96,6 +98,8 @@ def check_suffix(name: str, refused: frozenset[str]) -> None:
 
 def from_remote(text: str) -> bytes:
     """Undo `to_remote`; what it never returns is taken as it is."""
+    if text.isascii():  # most are, and there are many: neither escapes nor marks
+        return text.encode()
     return _plain_from_remote(text[:-1] if mark_of(text) else text)
 
 
@@ -148,6 +152,8 @@ def _is_plain(name: bytes) -> bool:
 
 def is_safe_from_remote(text: str) -> bool:
     """Tell whether a name that the remote sent may appear in the mount: it can never leave its folder."""
+    if text.isascii():
+        return _is_plain(text.encode()) and len(text) <= NAME_MAX_BYTES and text.isprintable()
     if any("\ud800" <= character <= "\udfff" or _is_control(character) for character in text):
         return False
     name = from_remote(text)

@@ -59,9 +59,14 @@ class Content:
     sha256: str | None
 
 
+_NOTHING: Final = Attributes()
+
+
 def told(text: str, content: Content) -> Attributes:
     """Return what the text says of a node that has this content."""
     words = _words(text)
+    if not words:
+        return _NOTHING
     targets = [target for word in words if (target := _target(word, content)) is not None]
     mtimes = [mtime for word in words if (mtime := _time(_MTIME, word, content)) is not None]
     return Attributes(_EXECUTABLE in words, mtimes[-1] if mtimes else None, targets[-1] if targets else None)
@@ -128,7 +133,7 @@ def _combined(theirs: str, words: list[str]) -> str:
 
 
 def _words(text: str) -> list[str]:
-    found = _OURS.search(text)
+    found = _OURS.search(text) if text else None
     return found[1].split(" ")[1:] if found else []
 
 

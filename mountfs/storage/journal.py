@@ -335,11 +335,8 @@ class SqliteJournal:
     async def children(self, parent: Ino) -> Sequence[EntryRecord]:
         return await self._select(f"{schema.SELECT_ENTRY} WHERE parent = ?", (parent,))
 
-    async def by_node(self, nodes: Iterable[NodeId]) -> Sequence[EntryRecord]:
-        found: list[EntryRecord] = []
-        for node in nodes:
-            found += await self._select(f"{schema.SELECT_ENTRY} WHERE node = ?", (node,))
-        return found
+    async def by_node(self, nodes: Sequence[NodeId]) -> Sequence[EntryRecord]:
+        return await self._select(schema.select_by_node(len(nodes)), tuple(nodes))
 
     async def by_ino(self, ino: Ino) -> EntryRecord | None:
         found = await self._select(f"{schema.SELECT_ENTRY} WHERE ino = ?", (ino,))

@@ -121,7 +121,8 @@ def _wrap_bytes(value: object) -> list[str]:
     return [value.decode("latin-1")]
 
 
-_to_json: Final = json.JSONEncoder(separators=(",", ":"), default=_wrap_bytes).encode
+# Nothing in it refers to itself, and looking for that takes as long as the rest.
+_to_json: Final = json.JSONEncoder(separators=(",", ":"), default=_wrap_bytes, check_circular=False).encode
 
 
 def _pairs(rows: dict[Any, Any]) -> list[tuple[Any, Any]]:

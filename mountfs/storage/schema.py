@@ -132,6 +132,11 @@ def select_known(count: int) -> str:
     return f"SELECT ino FROM entries WHERE ino IN ({', '.join('?' * count)})"  # noqa: S608 - constants only
 
 
+def select_by_node(count: int) -> str:
+    """Return the query for the entries of `count` nodes."""
+    return f"{SELECT_ENTRY} WHERE node IN ({', '.join('?' * count)})"
+
+
 def select_files_below(count: int) -> str:
     """Return the query for number and size of the files that are, or lie below, one of `count` entries."""
     return _FILES_BELOW.replace("TOPS", ", ".join("?" * count))

@@ -215,19 +215,41 @@ class Refresher:
     async def _merge_rows(self, folder: Inode, rows: list[RemoteNode], asked: float) -> list[NodeId]:
         """Merge what rows alone can tell; return the nodes of which more must be known."""
         doubtful: list[NodeId] = []
-        for count, row in enumerate(rows, start=1):
-            known = self._tree.by_node.get(row.id) or await self._find_elsewhere(row)
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            portion = rows[start : start + ROWS_AT_ONCE]
+            doubtful += await self._merge_portion(folder, portion, asked)
+            await trio.lowlevel.checkpoint()
+        return doubtful
+
+    async def _merge_portion(self, folder: Inode, rows: list[RemoteNode], asked: float) -> list[NodeId]:
+        merged = {row.id for row in await self._merge_new(folder, rows, asked)}
+        doubtful: list[NodeId] = []
+        for row in rows:
+            if row.id in merged:
+                continue
+            known = self._tree.by_node.get(row.id)
             if known is None:
                 await self._adopt(row, asked)
             elif not _agrees(known, row):
                 doubtful.append(row.id)
-            if count % ROWS_AT_ONCE == 0:
-                await trio.lowlevel.checkpoint()
         return doubtful
 
-    async def _find_elsewhere(self, row: RemoteNode) -> Inode | None:
-        # A node that is new in this folder may have been moved here from one that is not in memory.
-        return await self._tree.find_node(row.id) if self._tree.knows_more_nodes else None
+    async def _merge_new(self, folder: Inode, rows: list[RemoteNode], asked: float) -> list[RemoteNode]:
+        """Merge those that nothing is known of, as far as nothing is in their way; return them."""
+        new = [row for row in rows if row.id not in self._tree.by_node]
+        if new and self._tree.knows_more_nodes:
+            # What is new in this folder may have been moved here from one that is not in memory.
+            await self._tree.find_nodes([row.id for row in new])
+        free = [
+            row
+            for row in new
+            if row.id not in self._tree.by_node
+            and row.parent == folder.node
+            and not row.trashed
+            and not self._is_overtaken(row.id, asked)
+        ]
+        blocked = self._changes.apply_together(free)
+        return [row for row in free if row not in blocked] if blocked else free
 
     @contextmanager
     def _asked(self) -> Iterator[float]:

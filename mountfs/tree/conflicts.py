@@ -2,6 +2,8 @@
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from mountfs.model.conflict import Conflict, ConflictKind
@@ -38,6 +40,7 @@ class Conflicts:
         self._kernel = kernel
         self._host = host
         self.noticed = 0
+        self._touched: dict[Ino, Inode] | None = None
 
     def note(
         self,
@@ -167,8 +170,22 @@ class Conflicts:
             self._kernel.entry_changed(folder.ino, changed)
             self.touch(folder)
 
+    @contextmanager
+    def touching_once(self) -> Iterator[None]:
+        """Within, where nobody may wait, a directory may change many times: it is saved and told of once."""
+        touched = self._touched = {}
+        try:
+            yield
+        finally:
+            self._touched = None
+            for directory in touched.values():
+                self.touch(directory)
+
     def touch(self, directory: Inode) -> None:
         """Something in the directory changed."""
+        if self._touched is not None:
+            self._touched[directory.ino] = directory
+            return
         directory.mtime_ns = directory.ctime_ns = time.time_ns()
         self._tree.save(directory)
         self._kernel.attributes_changed(directory.ino)

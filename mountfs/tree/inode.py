@@ -3,7 +3,6 @@
 import stat
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, cast
 
@@ -331,9 +330,13 @@ def _compact(base: Base | None, size: int, mtime_ns: int) -> Base | None:
     """Return an equal base that shares what it has in common with its siblings and its inode."""
     if base is None:
         return None
-    return replace(
-        base,
-        parent=NodeId(sys.intern(base.parent)),
-        size=_same(base.size, size),
-        modified_ns=_same(base.modified_ns, mtime_ns),
+    return Base(
+        base.node,
+        NodeId(sys.intern(base.parent)),
+        base.name,
+        base.version,
+        base.sha256,
+        _same(base.size, size),
+        base.text,
+        _same(base.modified_ns, mtime_ns),
     )

@@ -7,7 +7,7 @@ are here, and where both sides claim one path ours steps aside as a conflict cop
 import logging
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Protocol
 
@@ -114,6 +114,12 @@ class RemoteChanges:
             inode.touched_at = trio.current_time()
             self._tree.save(inode)
         return blocked_by
+
+    def apply_together(self, nodes: Iterable[RemoteNode]) -> list[RemoteNode]:
+        """Merge many answers; return those that have to be merged again, once what is in their way has been
+        looked at."""
+        with self.conflicts.touching_once():
+            return [node for node in nodes if self.apply(node) is not None]
 
     def remove(self, inode: Inode) -> None:
         """The remote deleted the node. What is not yet sent of it is kept, and becomes new there."""

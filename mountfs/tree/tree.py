@@ -203,12 +203,15 @@ class Tree:
 
     async def find_node(self, node: NodeId) -> Inode | None:
         """Return the entry of this node, from the journal where it is not in memory."""
-        if node in self.by_node:
-            return self.by_node[node]
-        with self._reading_journal():
-            for record in await self.journal.by_node([node]):
-                await self._load_ino(record.ino)
+        if node not in self.by_node:
+            await self.find_nodes([node])
         return self.by_node.get(node)
+
+    async def find_nodes(self, nodes: Sequence[NodeId]) -> None:
+        """Bring the entries of these nodes into memory, as far as the journal has them."""
+        with self._reading_journal():
+            for record in await self.journal.by_node(nodes):
+                await self._load_ino(record.ino)
 
     @contextmanager
     def _reading_journal(self) -> Iterator[None]:
