@@ -280,7 +280,7 @@ class Session:
         if self._left:
             await self._end_unanswered()
             return
-        # Also where the session has ended: a connection that was aborted from outside leaves its mount behind.
+        # Also where the session has ended: a connection that was aborted from outside leaves its mount.
         await self._take_down()
         if not self._ended.is_set():
             pyfuse3.terminate()
