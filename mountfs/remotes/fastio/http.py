@@ -25,7 +25,7 @@ from mountfs.model.errors import (
     RemoteUnavailable,
 )
 from mountfs.model.tracing import span
-from mountfs.remotes.fastio.connections import Connections
+from mountfs.remotes.fastio.connections import Connections, address_of, redirect
 from mountfs.remotes.fastio.credential import Credential, FixedToken
 from mountfs.remotes.fastio.error_map import Answer, accepted, error_of, is_about_the_account, refusal
 from mountfs.remotes.fastio.pace import Hold, Pace
@@ -60,6 +60,7 @@ OWN_BUCKETS: Final = frozenset({"POST upload/batch", "GET events/search"})
 
 CONNECTIONS_MAX: Final = 32
 POLLS_MAX: Final = 128
+SOCKETS_MAX: Final = 8
 CLOSE_S: Final = 2.0
 POLL_GRACE_S: Final = 15.0
 """How much later than promised the answer to a long poll may come."""
@@ -107,6 +108,7 @@ class Http:
         tls = httpx.create_ssl_context() if base.scheme == "https" else None
         self._calls = Connections(base, CONNECTIONS_MAX, tls)
         self._polls = Connections(base, POLLS_MAX, tls)
+        self._sockets = Connections(base, SOCKETS_MAX, tls, upgraded=True)
 
     def use_token(self, token: str) -> None:
         """Send this token from the next request on. Raises CredentialRefused for one that cannot be one."""
@@ -116,6 +118,7 @@ class Http:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_S):
             await self._calls.aclose()
             await self._polls.aclose()
+            await self._sockets.aclose()
 
     async def payload(self, ask: Ask) -> dict[str, Any]:
         """Return the payload of a success. Raises what a refusal means, and as `call` does."""
@@ -160,9 +163,9 @@ class Http:
         Raises what a refusal means, NotOffered for an answer that is none to this, RemoteUnavailable.
         """
         ask, key, settings = Ask("GET", "websocket/", repeat=Repeat.NEVER), new_key(), self.settings
-        request = self._polls.request(
+        request = self._sockets.request(
             "GET",
-            socket_address(self._base, query),
+            socket_address(self._base, query).raw_path,
             handshake_headers(key),
             _Stream(None),
             self._timeout(ask),
@@ -182,7 +185,7 @@ class Http:
         for is_last in (False, True):
             self.sent[ask.route] += 1
             try:
-                return await self._polls.send(request)
+                return await self._sockets.send(request)
             except httpx.RequestError as error:
                 if is_last or not isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError):
                     raise RemoteUnavailable(f"{ask}: no answer ({named(error)})") from None
@@ -320,13 +323,12 @@ class Http:
         if self._credential is not None:
             headers["Authorization"] = f"Bearer {await self._credential.token()}"
         body, timeout = _Stream(ask.body), self._timeout(ask)
-        return connections.request(ask.method, self._address(ask), headers, body, timeout)
+        return connections.request(ask.method, self._target(ask), headers, body, timeout)
 
-    def _address(self, ask: Ask) -> httpx.URL:
-        """Append the path as text: a comma or an escape in it must stay as it is. All at once: to parse an
-        address costs as much as the rest of a request."""
+    def _target(self, ask: Ask) -> bytes:
+        """Append the path as text: a comma or an escape in it must stay as it is."""
         query = f"?{urlencode(ask.query)}" if ask.query else ""
-        return self._base.copy_with(raw_path=self._base.raw_path + f"{ask.path}{query}".encode())
+        return self._base.raw_path + f"{ask.path}{query}".encode()
 
     def _timeout(self, ask: Ask) -> httpx.Timeout:
         connect_s = self.settings.connect_s
@@ -336,7 +338,7 @@ class Http:
     def _redirect(self, ask: Ask, request: httpx.Request, response: httpx.Response) -> None:
         """Let the request go where it is sent. Raises ProtocolViolation for anything but a read, and for
         other hosts unless content may come from there: then without the token, and not in the clear."""
-        asked = request.url
+        asked = address_of(request)
         try:
             target = asked.join(response.headers["location"])
         except (KeyError, httpx.InvalidURL):
@@ -350,7 +352,7 @@ class Http:
                 )
             request.headers.pop("Authorization", None)
             request.headers["Host"] = target.netloc.decode()
-        request.url = target
+        redirect(request, target)
 
     def _may_fetch_from(self, target: httpx.URL) -> bool:
         """By TLS, which is checked where the service itself is reached by it, or within this machine."""
