@@ -140,13 +140,19 @@ class Follower:
                 await self._survey()
                 continue
             news = await self._advance(wait_s=POLL_S)
-            if news and all(map(self._locked_here, news)) and not self._in_a_hurry():
+            if news and all(map(self._locked_here, news)) and not self._is_awaited:
                 with trio.CancelScope() as self._pause:
                     await trio.sleep(OWN_PAUSE_S)
 
+    @property
+    def _is_awaited(self) -> bool:
+        """Whether the poll has to tell when another host gives a lock back: a channel tells it sooner."""
+        return self._in_a_hurry() and not self.is_pushed_to
+
     def hurry(self) -> None:
-        """Ask at once for the news that tell when another host gives a lock back."""
-        self._pause.cancel()
+        """Ask for the news that tell when another host gives a lock back, at once where nothing else does."""
+        if self._is_awaited:
+            self._pause.cancel()
 
     async def _advance(self, *, wait_s: float) -> frozenset[NodeId]:
         """Merge what changed, and return it."""

@@ -181,3 +181,30 @@ async def test_lock_that_another_host_gives_back_is_taken_when_that_is_pushed(
             # What the lock makes fresh is the feed's matter.
             mount.remote.release("changes")
         await done(lambda: mount.parts.locks.flock(file.ino, file.handle, owner, None, wait=True))
+
+
+async def test_whoever_waits_for_a_lock_is_not_told_by_the_feed_what_is_pushed(
+    mount: WorkspaceMount, workspace: MemoryWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease_agent, "ACQUIRING", Backoff(3600, 3600))
+    node = workspace.put("a", b"a")
+    await shows(mount, {"a": b"a"})
+    other = MemoryRemote(workspace)
+    theirs = await other.acquire_lease(node, duration_s=3600, holder="there")
+    await trio.sleep(2)
+    async with mount.opened("a") as file:
+        owner = LockOwner(1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(
+                done,
+                lambda: mount.parts.locks.flock(file.ino, file.handle, owner, LockKind.EXCLUSIVE, wait=True),
+            )
+            await until(lambda: is_true(mount.parts.locks.awaiting_others))
+            tries, polls = mount.memory.calls["acquire_lease"], mount.memory.calls["changes"]
+            for number in range(6):
+                workspace.put("a", b"%d" % number)
+                await wait_all_tasks_blocked()
+            assert mount.memory.calls["acquire_lease"] - tries >= 6
+            assert mount.memory.calls["changes"] - polls <= 3
+            await other.release_lease(node, theirs.token)
+        await done(lambda: mount.parts.locks.flock(file.ino, file.handle, owner, None, wait=True))
