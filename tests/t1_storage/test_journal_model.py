@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from mountfs.model.disk import DiskStep
 from mountfs.model.entry import EntryRecord, OpenUpload
@@ -32,7 +32,7 @@ from tests.t1_storage.records import dirty, entry, upload
 from tests.t1_storage.test_journal import on_disk
 
 IS_THOROUGH: Final = "MOUNTFS_FUZZ_EXAMPLES" in os.environ
-EXAMPLES: Final = int(os.environ.get("MOUNTFS_FUZZ_EXAMPLES", "8"))
+EXAMPLES: Final = int(os.environ.get("MOUNTFS_FUZZ_EXAMPLES", "12"))
 
 inos = st.integers(2, 5)
 numbers = st.integers(0, 3)
@@ -45,7 +45,7 @@ changes = st.lists(
         numbers,
     ),
     min_size=1,
-    max_size=6,
+    max_size=4,
 )
 Change = tuple[str, int, int]
 K = TypeVar("K")
@@ -64,10 +64,16 @@ class Known:
 
 @pytest.fixture(autouse=True)
 def small_and_fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the log be emptied, and large batches be left to the database, within few steps."""
+    """Let the log be emptied, and large batches be left to the database, within few steps; and what nobody
+    waits for be in the log alone."""
     monkeypatch.setattr(journal_module, "RETRY_S", 0.005)
+    monkeypatch.setattr(journal_module, "GATHER_S", 60.0)
     monkeypatch.setattr(journal_module, "CLEAR_BYTES", 1500)
-    monkeypatch.setattr(journal_module, "LOGGED_ROWS", 4)
+    monkeypatch.setattr(journal_module, "LOGGED_ROWS", 7)
+
+
+has_changed = precondition(lambda machine: machine._attempts >= 3)
+"""An end with little to lose shows little, and most runs would be short."""
 
 
 class Deaths(RuleBasedStateMachine):
@@ -79,6 +85,8 @@ class Deaths(RuleBasedStateMachine):
         self._temporary = tempfile.TemporaryDirectory()
         self._folder = Path(self._temporary.name)
         self._starts = 0
+        self._attempts = 0
+        """To change something since the last start, whatever the disk said."""
         self._loop = LoopThread()
         self._disk = FaultyDisk()
         self._history: list[Known] = [Known()]
@@ -103,11 +111,16 @@ class Deaths(RuleBasedStateMachine):
 
     # What the daemon does.
 
-    @rule(planned=changes)
-    def change(self, planned: Sequence[Change]) -> None:
+    @rule(planned=changes, waits_for=st.sampled_from(["nothing", "committed", "committed", "synced"]))
+    def change(self, planned: Sequence[Change], waits_for: str) -> None:
         """All in one stretch of the loop, and so in one transaction."""
+        self._attempts += 1
         with suppress(StorageError):
             self._loop.call(self._change, planned)
+        if waits_for == "committed":
+            self.committed()
+        elif waits_for == "synced":
+            self.synced()
 
     def _change(self, planned: Sequence[Change]) -> None:
         self._journal.check_writable()
@@ -147,13 +160,11 @@ class Deaths(RuleBasedStateMachine):
                 journal.erase_request(node)
                 return replace(known, requests=_without(known.requests, node))
 
-    @rule()
     def committed(self) -> None:
         with suppress(StorageError):
             self._loop.run(self._journal.committed)
             self._acknowledged = len(self._history) - 1
 
-    @rule()
     def synced(self) -> None:
         with suppress(StorageError):
             self._loop.run(self._journal.synced)
@@ -181,20 +192,19 @@ class Deaths(RuleBasedStateMachine):
 
     # How it ends, and begins again.
 
-    @rule()
-    def stop(self) -> None:
+    @has_changed
+    @rule(is_refused=st.booleans())
+    def stop(self, is_refused: bool) -> None:
         self._disk.heal()
-        self._loop.run(self._journal.aclose)
-        self._acknowledged = self._durable = len(self._history) - 1
-        self._go_on()
-
-    @rule()
-    def stop_on_a_disk_that_refuses(self) -> None:
-        self._disk.fail(DiskStep.COMMIT_JOURNAL, errno=errno.EIO)
+        if is_refused:
+            self._disk.fail(DiskStep.COMMIT_JOURNAL, errno=errno.EIO)
         self._loop.run(self._journal.aclose)
         self._disk.heal()
+        if not is_refused:
+            self._acknowledged = self._durable = len(self._history) - 1
         self._go_on()
 
+    @has_changed
     @rule(
         refused=st.none() | st.sampled_from([DiskStep.RECOVER_LOG, DiskStep.BEGIN_LOG, DiskStep.OPEN_JOURNAL])
     )
@@ -208,6 +218,7 @@ class Deaths(RuleBasedStateMachine):
             self._disk.heal()
         self._go_on()
 
+    @has_changed
     @rule(kept=st.floats(0, 1), is_cut=st.booleans())
     def die_with_the_log_damaged(self, kept: float, is_cut: bool) -> None:
         """From a place in it on it is gone, or a bit there has another value."""
@@ -231,6 +242,7 @@ class Deaths(RuleBasedStateMachine):
         found = self._loop.run(self._found)
         assert found in self._history[self._acknowledged :]
         self._history = [found]
+        self._attempts = 0
         self._acknowledged = self._durable = 0
 
     async def _found(self) -> Known:
@@ -270,7 +282,7 @@ def _copy(source: Path, target: Path) -> None:
 Deaths.TestCase.settings = settings(
     max_examples=EXAMPLES,
     derandomize=not IS_THOROUGH,
-    stateful_step_count=25,
+    stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

@@ -96,6 +96,13 @@ class Programs(RuleBasedStateMachine):
     def see(self) -> None:
         """Let `model` be what programs see just now."""
 
+    def begin(self) -> None:
+        """Let the workspace have something that both sides may change."""
+        self.make_directory("d")
+        for path in ("a", "b", "d/a"):
+            self.write(path, closes=True)
+        self.settle()
+
     def send_rest(self) -> None:
         self.mount.close_all()
         self.mount.send_all()
@@ -229,6 +236,7 @@ class Coalescing(Programs):
         self.nodes: dict[NodeId, RemoteNode] = {}
         """What the workspace had when everything was sent."""
         self.sent_between = False
+        self.begin()
 
     @rule(number=NUMBERS)
     def send_one(self, number: int) -> None:
@@ -277,6 +285,7 @@ class BothSides(Programs):
         self.changed_there = False
         self.news: list[NodeId] = []
         self.noticed = 0
+        self.begin()
 
     def see(self) -> None:
         self.model = self.mount.contents()
