@@ -1,4 +1,5 @@
-"""The tree as a structure: loading it from the journal, finding entries, keeping the indexes right."""
+"""The tree as a structure: loading it from the journal, finding entries, keeping the indexes right. Over 500
+lines, as every change of an entry keeps all indexes in step."""
 
 import stat
 import time
