@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import random
 import secrets
+import shutil
 import sys
 import tempfile
 import threading
@@ -188,19 +189,30 @@ def main() -> int:
     arguments.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000))
     chosen = arguments.parse_args()
     print(f"seed {chosen.seed}", flush=True)
-    with tempfile.TemporaryDirectory(prefix="mountfs-torture-") as folder:
-        world = World(Path(folder), "--min-lock-seconds", "1")
+    with contextlib.ExitStack() as cleaning:
+        folder = Path(tempfile.mkdtemp(prefix="mountfs-torture-"))
+        cleaning.callback(shutil.rmtree, folder)
+        code = report(run_in(folder, chosen.seed, chosen.minutes))
+        if code:
+            cleaning.pop_all()
+            print(f"what is left of it, to be looked into and removed: {folder}")
+    return code
+
+
+def run_in(folder: Path, seed: int, minutes: float) -> Torture:
+    """Return the run, judged, with nothing of it running any more."""
+    world = World(folder, "--min-lock-seconds", "1")
+    try:
+        torture = Torture(world, seed)
         try:
-            torture = Torture(world, chosen.seed)
-            try:
-                torture.run(chosen.minutes)
-                torture.judge()
-            finally:
-                for proxy in torture.proxies.values():
-                    proxy.close()
+            torture.run(minutes)
+            torture.judge()
         finally:
-            world.clean_up()
-    return report(torture)
+            for proxy in torture.proxies.values():
+                proxy.close()
+    finally:
+        world.clean_up()
+    return torture
 
 
 def report(torture: Torture) -> int:

@@ -1,5 +1,6 @@
 """The short form of `scripts/torture`: two mounts go on through kills and faults, and a model judges."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +13,11 @@ REPOSITORY = Path(__file__).parents[2]
 @pytest.mark.kernel
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_nothing_is_lost_torn_or_there_twice() -> None:
+def test_nothing_is_lost_torn_or_there_twice(tmp_path: Path) -> None:
     told = subprocess.run(
         [sys.executable, "-m", "scripts.torture_files", "--minutes", "0.5", "--seed", "1"],
         cwd=REPOSITORY,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,
