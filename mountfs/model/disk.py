@@ -58,6 +58,8 @@ class DiskStep(StrEnum):
     RECOVER_EMPTY = "recover-empty"
     """Content that is empty by the journal gets its file."""
     RECOVER_REMOVE = "recover-remove"
+    RECOVER_COPY = "recover-copy"
+    """Content that a program may still be writing to gets a file of its own."""
 
     RESERVE = "reserve"
     """Room that only the journal may use is taken or given up."""

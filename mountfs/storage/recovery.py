@@ -10,6 +10,7 @@ from mountfs.model.disk import DiskStep
 from mountfs.model.entry import EntryKind, EntryRecord
 from mountfs.model.ids import Ino
 from mountfs.storage.content import ContentFiles
+from mountfs.storage.detachment import detach
 from mountfs.storage.journal import SqliteJournal
 
 log = logging.getLogger(__name__)
@@ -30,12 +31,18 @@ def recover(journal: SqliteJournal, content: ContentFiles, *, kept: Collection[I
     that a local disk would show, unless it was closed: then it keeps the size of that, and what is there is
     compared with it at its first use. Where the host lost its power nothing is compared, as what was not
     synced may be in any state and what was synced may have been written to since. Content that is lost is
-    reported as the failure of its entry. Takes time by what was pending or deleted, not by what is known;
-    `orphans` finds the rest. What is `kept` stays as it is: programs have it open, and its state is known.
-    Raises StorageError, CacheUnusable.
+    reported as the failure of its entry. What programs of an earlier mount may still write to
+    gets a file of its own, which takes as long as a copy. Else it takes time by what was pending or deleted,
+    not by what is known; `orphans` finds the rest. What is `kept` stays as it is: programs have it open,
+    and its state is known. Raises StorageError, CacheUnusable.
     """
     _remove_deleted(content, (ino for ino in journal.unlinked_inos() if ino not in kept))
     exposed = [entry for entry in journal.exposed_entries() if entry.ino not in kept]
+    # Of what was not closed the journal may not tell that programs can write to it.
+    unclosed = (entry for entry in journal.pending_entries() if entry.content_dirty and entry.sealed is None)
+    for entry in (*exposed, *unclosed):
+        if entry.ino not in kept:
+            detach(content, entry.ino)
     last_pending = max((entry.pending or 0 for entry in journal.pending_entries()), default=0)
     journal.repair(_looked_at(content, entry, last_pending + 1) for entry in exposed)
     trust_seals = not journal.lost_power

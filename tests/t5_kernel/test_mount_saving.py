@@ -5,12 +5,13 @@ import os
 import shlex
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.t5_kernel.mounted import PATIENCE_S, World, sha256
+from tests.t5_kernel.mounted import PATIENCE_S, World, remote_files, sha256
 from tests.t6_system.machine import wait_until
 
 pytestmark = pytest.mark.kernel
@@ -91,3 +92,27 @@ def test_saved_file_is_a_new_version_of_itself(world: World, passthrough: bool) 
         wait_until(partial(_has_content, there, file.read_bytes()), limit_s=PATIENCE_S)
         wait_until(partial(os.access, there, os.X_OK), limit_s=PATIENCE_S)
         assert file.stat().st_mode & 0o777 == 0o755, name
+
+
+def test_program_of_a_killed_mount_writes_to_nothing_that_counts(world: World) -> None:
+    mount = world.mount("first")
+    path = mount / "a"
+    path.write_bytes(b"first")
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.pwrite(descriptor, b"SECON", 0)
+        mount.kill()
+        mount.start()
+        assert path.read_bytes() == b"SECON"
+        mount.sync()
+        # With passthrough the kernel takes this, also when the daemon is gone.
+        with suppress(OSError):
+            os.pwrite(descriptor, b"GHOST", 0)
+        assert path.read_bytes() == b"SECON"
+        mount.sync()
+    finally:
+        with suppress(OSError):
+            os.close(descriptor)
+    with world.api() as api:
+        assert remote_files(api) == {"a": sha256(b"SECON")}
+    world.machine.run("doctor", "--deep", mount.place).succeeded()
