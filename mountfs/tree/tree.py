@@ -1,5 +1,7 @@
-"""The tree as a structure: loading it from the journal, finding entries, keeping the indexes right. Over 500
-lines, as every change of an entry keeps all indexes in step."""
+"""The tree as a structure, long as every change of an entry keeps all indexes in step.
+
+It is loaded from the journal here, and entries are found.
+"""
 
 import stat
 import time
