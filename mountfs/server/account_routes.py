@@ -99,27 +99,30 @@ def _read_expiry(text: str) -> int | None:
 
 
 async def list_keys(call: Call) -> Response:
-    """`GET /user/auth/keys/`: without the secrets."""
-    _ = call.principal
+    """`GET /user/auth/keys/`: those that are allowed no more than the caller, without the secrets."""
+    principal = call.principal
 
     def look(connection: Connection) -> JsonObject:
-        rows = [_key_json(row) for row in connection.execute(select(api_keys).order_by(api_keys.c.id))]
-        return {"results": len(rows), "api_keys": rows}
+        rows = connection.execute(select(api_keys).order_by(api_keys.c.id))
+        keys = [_key_json(row) for row in rows if principal.reaches(credentials.parse_scopes(row.scopes))]
+        return {"results": len(keys), "api_keys": keys}
 
     return await call.read(look)
 
 
 async def delete_key(call: Call) -> Response:
     """`DELETE /user/auth/key/{id}/`: the key is refused from now on."""
-    call.principal.check_write(None)
+    principal = call.principal
+    principal.check_write(None)
     key_id = opaque_ids.canonical(call.path("key"))
 
     def remove(tx: Transaction) -> str:
-        digest = tx.execute(select(api_keys.c.digest).where(api_keys.c.id == key_id)).scalar_one_or_none()
-        if digest is None:
+        row = tx.execute(select(api_keys).where(api_keys.c.id == key_id)).one_or_none()
+        if row is None:
             raise not_found("no such API key")
+        principal.check_end(credentials.parse_scopes(row.scopes))
         tx.execute(delete(api_keys).where(api_keys.c.id == key_id))
-        return str(digest)
+        return str(row.digest)
 
     call.services.credentials.remove_key(await call.services.database.write(remove))
     return answer({})
@@ -166,11 +169,7 @@ async def list_org_workspaces(call: Call) -> Response:
 
 
 def _workspaces_json(call: Call) -> JsonObject:
-    reachable = [
-        workspace for workspace in call.services.workspaces if call.principal.is_member(workspace.id)
-    ]
-    if not call.services.options.behaviour.member:
-        reachable = []
+    reachable = call.reachable_workspaces() if call.services.options.behaviour.member else []
     rows = [workspace_json(workspace, call.services.org_id) for workspace in reachable]
     return {"workspaces": rows, "pagination": _one_page(len(rows))}
 
@@ -185,9 +184,9 @@ async def workspace_details(call: Call) -> Response:
 
 
 async def create_workspace(call: Call) -> Response:
-    """`POST /org/{org}/create/workspace/`."""
+    """`POST /org/{org}/create/workspace/`: for those whose scope has the organisation."""
     call.check_org()
-    call.principal.check_write(None)
+    call.principal.check_org_write()
     fields = await call.fields()
     folder_name = check_folder_name(fields.get("folder_name", ""))
     name = fields.get("name") or folder_name

@@ -17,7 +17,11 @@ MAX_FEED_ROWS = 1000
 
 _events = (
     select(activity)
-    .where(activity.c.seq > bindparam("after"), activity.c.event.is_not(None))
+    .where(
+        activity.c.seq > bindparam("after"),
+        activity.c.event.is_not(None),
+        activity.c.entity.in_(bindparam("entities", expanding=True)),
+    )
     .order_by(activity.c.seq)
     .limit(bindparam("count"))
 )
@@ -47,8 +51,12 @@ def _news_json(news: News) -> JsonObject:
 
 
 async def org_changes(call: Call) -> Response:
-    """`GET /org/{org}/events/changes/`: file events of all workspaces; without a cursor only the head."""
+    """`GET /org/{org}/events/changes/`: file events of all workspaces that the credential reaches; without a
+    cursor only the head."""
     call.check_org()
+    reachable = [each.id for each in call.reachable_workspaces()]
+    if not reachable:
+        raise ApiError(403, 135626, "nothing of this organisation can be read")
     services, cursor = call.services, call.query.get("cursor", "")
     limit = min(max(whole_number(call.query, "limit", 250), 1), MAX_FEED_ROWS)
 
@@ -61,7 +69,8 @@ async def org_changes(call: Call) -> Response:
             raise ApiError(406, 158008, "not a cursor of this feed", {"reason": "cursor_invalid"})
         if services.feed.is_too_old(connection, after):
             raise ApiError(406, 158008, "the cursor has expired", {"reason": "cursor_expired"})
-        rows = connection.execute(_events, {"after": after, "count": limit + 1}).all()
+        query = {"after": after, "count": limit + 1, "entities": reachable}
+        rows = connection.execute(_events, query).all()
         lost = services.options.behaviour.feed_lost
         events = [_event_json(row) for row in rows[:limit] if not lost or row.seq % lost]
         end = services.feed.cursor(rows[limit - 1].seq) if len(rows) > limit else head
@@ -92,7 +101,7 @@ def _feed_json(call: Call, events: list[JsonObject], cursor: str, has_more: bool
             "name": workspace.name,
             "folder_name": workspace.folder_name,
         }
-        for workspace in call.services.workspaces
+        for workspace in call.reachable_workspaces()
     ]
     return {
         "changes": events,

@@ -16,7 +16,8 @@ from mountfs.server.envelope import ApiError, invalid_field
 DOWNLOAD_TOKEN_LIFE_S = 7200
 CHANNEL_TOKEN_LIFE_S = 300
 _CHANNEL = "channel"
-_ALL = {"user", "all_orgs", "all_workspaces"}
+_ALL = ("user", "all_orgs", "all_workspaces")
+"""Scopes without an entity; each contains those behind it."""
 _MODES = {"r": 1, "rw": 2, "rwa": 3}
 
 
@@ -33,6 +34,22 @@ class Scope:
         if self.entity_type in _ALL or workspace_id is None:
             return True
         return self.entity_id in ("*", org_id if self.entity_type == "org" else workspace_id)
+
+    def covers_org(self, org_id: str) -> bool:
+        """Whether it speaks about this organisation itself, not only about what is in it."""
+        if self.entity_type == "org":
+            return self.entity_id in ("*", org_id)
+        return self.entity_type in ("user", "all_orgs")
+
+    def contains(self, other: "Scope", org_id: str) -> bool:
+        """Whether it allows all that the other one does, where this organisation has every workspace."""
+        if _MODES[self.mode] < _MODES[other.mode]:
+            return False
+        if other.entity_type == "workspace":
+            return self.covers(org_id, other.entity_id)
+        if other.entity_type == "org":
+            return self.covers_org(other.entity_id)
+        return self.entity_type in _ALL[: _ALL.index(other.entity_type) + 1]
 
     def __str__(self) -> str:
         return f"{self.entity_type}:{self.entity_id}:{self.mode}"
@@ -62,10 +79,15 @@ class Principal:
 
     def check_write(self, workspace_id: str | None) -> None:
         """Raises 403/10770 when the credential may only read there."""
-        if not any(
-            scope.covers(self.org_id, workspace_id) and _MODES[scope.mode] > 1 for scope in self.scopes
-        ):
-            raise ApiError(403, 10770, "this credential may only read", {"reason": "scope_write_required"})
+        _check_writes(scope for scope in self.scopes if scope.covers(self.org_id, workspace_id))
+
+    def check_org_write(self) -> None:
+        """Raises 403/10175 when the organisation lies outside the credential's scope, 403/10770 when it may
+        only read there."""
+        covering = [scope for scope in self.scopes if scope.covers_org(self.org_id)]
+        if not covering:
+            raise ApiError(403, 10175, "the scope of this credential has not the whole organisation")
+        _check_writes(covering)
 
     def check_admin(self, workspace_id: str) -> None:
         """Raises 403/10767 when the credential does not administer the workspace."""
@@ -79,8 +101,22 @@ class Principal:
     def check_issue(self, scopes: Iterable[Scope]) -> None:
         """Raises 403/10768 when a new key would be allowed more than this credential."""
         for scope in scopes:
-            if not any(_contains(own, scope) for own in self.scopes):
+            if not self.reaches([scope]):
                 raise ApiError(403, 10768, f"the scope {scope} exceeds that of the issuer")
+
+    def check_end(self, scopes: Iterable[Scope]) -> None:
+        """Raises 403/10175 when the key or session to be ended is allowed more than this credential."""
+        if not self.reaches(scopes):
+            raise ApiError(403, 10175, "this credential may not end one that is allowed more")
+
+    def reaches(self, scopes: Iterable[Scope]) -> bool:
+        """Whether this credential is allowed all that these scopes allow."""
+        return all(any(own.contains(scope, self.org_id) for own in self.scopes) for scope in scopes)
+
+
+def _check_writes(scopes: Iterable[Scope]) -> None:
+    if not any(_MODES[scope.mode] > 1 for scope in scopes):
+        raise ApiError(403, 10770, "this credential may only read", {"reason": "scope_write_required"})
 
 
 class Credentials:
@@ -200,11 +236,6 @@ def scopes_text(scopes: Iterable[Scope]) -> str:
 
 def _parse_scope(row: Any) -> Scope:
     parts = row.split(":") if isinstance(row, str) else []
-    if len(parts) != 3 or parts[2] not in _MODES or parts[0] not in _ALL | {"org", "workspace"}:
+    if len(parts) != 3 or parts[2] not in _MODES or parts[0] not in (*_ALL, "org", "workspace"):
         raise invalid_field("scopes", f"{row!r} is not entity_type:entity_id:mode")
     return Scope(parts[0], parts[1], parts[2])
-
-
-def _contains(own: Scope, other: Scope) -> bool:
-    same = own.entity_type in _ALL or (own.entity_type, own.entity_id) == (other.entity_type, other.entity_id)
-    return same and _MODES[own.mode] >= _MODES[other.mode]

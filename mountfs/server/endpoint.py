@@ -116,6 +116,10 @@ class Call:
             self.principal.check_write(workspace.id)
         return workspace
 
+    def reachable_workspaces(self) -> list[Workspace]:
+        """The workspaces inside the credential's scope."""
+        return [each for each in self.services.workspaces if self.principal.is_member(each.id)]
+
     def check_org(self) -> None:
         """Raises unless the path names the organisation and the credential is valid."""
         _ = self.principal

@@ -68,7 +68,7 @@ def _of_owner(call: Call) -> list[ColumnElement[bool]]:
     query, told = call.query, activity.c.event.is_not(None)
     if query.get("workspace_id"):
         return [told, activity.c.entity == call.workspace_called(query["workspace_id"], write=False).id]
-    reachable = [each.id for each in call.services.workspaces if call.principal.is_member(each.id)]
+    reachable = [each.id for each in call.reachable_workspaces()]
     return [told, activity.c.entity.in_(reachable)]
 
 

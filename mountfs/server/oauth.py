@@ -248,9 +248,12 @@ def close_session_of(tx: Transaction, token: str) -> str | None:
     return _close(tx, row)
 
 
-def close_session(tx: Transaction, session_id: str | None) -> str:
-    """End the session; the digest of its access token. 404 when there is none."""
+def close_session(tx: Transaction, session_id: str | None, principal: Principal) -> str:
+    """End the session; the digest of its access token. 404 when there is none, 403 when it is allowed more
+    than the caller."""
     row = tx.execute(select(oauth_sessions).where(oauth_sessions.c.id == session_id)).one_or_none()
+    if row is not None:
+        principal.check_end(parse_scopes(row.scopes))
     digest = _close(tx, row)
     if digest is None:
         raise not_found("no such session")
@@ -264,8 +267,8 @@ def _close(tx: Transaction, row: AnyRow | None) -> str | None:
     return str(row.access_digest)
 
 
-def sessions_json(connection: Connection) -> JsonObject:
-    """Every session, without its tokens."""
+def sessions_json(connection: Connection, principal: Principal) -> JsonObject:
+    """Every session that is allowed no more than the caller, without its tokens."""
     rows = connection.execute(select(oauth_sessions).order_by(oauth_sessions.c.id)).all()
     sessions = [
         {
@@ -277,6 +280,7 @@ def sessions_json(connection: Connection) -> JsonObject:
             "expires": wire_time(row.refresh_expires_us),
         }
         for row in rows
+        if principal.reaches(parse_scopes(row.scopes))
     ]
     return {"sessions": sessions}
 

@@ -158,15 +158,16 @@ async def revoke(call: Call) -> Response:
 
 
 async def sessions(call: Call) -> Response:
-    """`GET /oauth/sessions/`."""
-    _ = call.principal
-    return await call.read(oauth.sessions_json)
+    """`GET /oauth/sessions/`: those that are allowed no more than the caller."""
+    principal = call.principal
+    return await call.read(lambda connection: oauth.sessions_json(connection, principal))
 
 
 async def delete_session(call: Call) -> Response:
     """`DELETE /oauth/sessions/{id}/`: its tokens are refused from now on."""
-    call.principal.check_write(None)
+    principal = call.principal
+    principal.check_write(None)
     session_id = opaque_ids.canonical(call.path("session"))
-    ended = await call.services.database.write(lambda tx: oauth.close_session(tx, session_id))
+    ended = await call.services.database.write(lambda tx: oauth.close_session(tx, session_id, principal))
     call.services.credentials.remove_key(ended)
     return answer({})

@@ -271,10 +271,10 @@ async def _session(call: Call) -> JsonObject:
 
 async def list_uploads(call: Call) -> Response:
     """`GET /upload/details/`: own sessions, newest first."""
-    _ = call.principal
+    ids = [each.id for each in call.reachable_workspaces()]
     limit = min(max(whole_number(call.query, "limit", 500), 1), 500)
     offset = whole_number(call.query, "offset", 0)
-    return await call.read(lambda connection: uploads.listed_sessions(connection, limit, offset))
+    return await call.read(lambda connection: uploads.listed_sessions(connection, ids, limit, offset))
 
 
 async def delete_upload(call: Call) -> Response:
@@ -285,9 +285,10 @@ async def delete_upload(call: Call) -> Response:
 
 
 async def delete_uploads(call: Call) -> Response:
-    """`DELETE /upload/`: cancel every session that has not ended."""
+    """`DELETE /upload/`: cancel every session that has not ended and that the credential reaches."""
     call.principal.check_write(None)
-    return await call.write(lambda tx: {"count": uploads.delete_open_sessions(tx)})
+    ids = [each.id for each in call.reachable_workspaces()]
+    return await call.write(lambda tx: {"count": uploads.delete_open_sessions(tx, ids)})
 
 
 async def limits(call: Call) -> Response:

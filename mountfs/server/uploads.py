@@ -5,7 +5,7 @@ States: `ready` -> `uploading` -> `assembling` -> `complete` (no target: it stay
 `complete` and `storing` inside one transaction.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -316,20 +316,21 @@ def is_cut_off() -> ColumnElement[bool]:
     return uploads.c.status.in_(("assembling", "storing")) | is_on_its_way
 
 
-def delete_open_sessions(tx: Transaction) -> int:
-    """Cancel every chunked or stream session that has not ended; how many there were."""
-    query = select(uploads.c.id).where(
-        uploads.c.kind.in_(LISTED_KINDS), uploads.c.status.in_((*OPEN, "complete"))
-    )
+def delete_open_sessions(tx: Transaction, workspace_ids: Collection[str]) -> int:
+    """Cancel every chunked or stream session that has not ended, of these workspaces or of none; how many
+    there were."""
+    query = select(uploads.c.id).where(_is_listed(workspace_ids), uploads.c.status.in_((*OPEN, "complete")))
     ids = tx.execute(query).scalars().all()
     for upload_id in ids:
         delete_session(tx, upload_id)
     return len(ids)
 
 
-def listed_sessions(connection: Connection, limit: int, offset: int) -> JsonObject:
-    """Chunked and stream sessions, newest first."""
-    query = select(uploads).where(uploads.c.kind.in_(LISTED_KINDS))
+def listed_sessions(
+    connection: Connection, workspace_ids: Collection[str], limit: int, offset: int
+) -> JsonObject:
+    """Chunked and stream sessions of these workspaces, or of none, newest first."""
+    query = select(uploads).where(_is_listed(workspace_ids))
     total = connection.execute(select(func.count()).select_from(query.subquery())).scalar_one()
     rows = connection.execute(query.order_by(uploads.c.id.desc()).limit(limit).offset(offset)).all()
     more = offset + len(rows) < total
@@ -337,6 +338,11 @@ def listed_sessions(connection: Connection, limit: int, offset: int) -> JsonObje
         "sessions": [session_json(connection, row) for row in rows],
         "pagination": {"total": total, "limit": limit, "offset": offset, "has_more": more},
     }
+
+
+def _is_listed(workspace_ids: Collection[str]) -> ColumnElement[bool]:
+    reached = uploads.c.workspace_id.is_(None) | uploads.c.workspace_id.in_(workspace_ids)
+    return uploads.c.kind.in_(LISTED_KINDS) & reached
 
 
 def sweep_sessions(tx: Transaction, before_us: int, stored_before_us: int) -> None:

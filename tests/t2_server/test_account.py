@@ -4,11 +4,14 @@ import json
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from uuid import uuid4
 
 import httpx
+import pytest
 
-from tests.t2_server.serving import Api, ServerProcess, blob_files, error_of, wait_until
+from mountfs.server.credentials import parse_scopes
+from tests.t2_server.serving import Api, ServerProcess, blob_files, checked, error_of, wait_until
 
 
 def test_token_and_folder_are_readable_by_the_owner_alone(shared_server: ServerProcess) -> None:
@@ -119,6 +122,117 @@ def test_key_of_one_workspace_does_not_reach_another(api: Api, shared_server: Se
         assert [row["id"] for row in other.get("workspaces/all/")["workspaces"]] == [api.workspace]
         wider = other.http.post("user/auth/key/", data={"scopes": '["user:*:rw"]'})
         assert error_of(wider, 403)["code"] == 10768
+
+
+@pytest.fixture
+def of_one_workspace(api: Api, shared_server: ServerProcess) -> Iterator[Api]:
+    """A key that may read and write the workspace of `api`, and nothing else."""
+    key = api.post("user/auth/key/", scopes=json.dumps([f"workspace:{api.workspace}:rw"]))["api_key"]
+    with shared_server.api(key) as client:
+        client.workspace = api.workspace
+        yield client
+
+
+def key_of(api: Api, *scopes: str) -> str:
+    return str(api.post("user/auth/key/", scopes=json.dumps(scopes))["id"])
+
+
+def test_key_of_one_workspace_makes_no_other(api: Api, of_one_workspace: Api) -> None:
+    form = {"folder_name": "made-by-key", "name": "Name"}
+    for path in (
+        "org/local/create/workspace/",
+        f"org/{api.get('orgs/all/')['orgs'][0]['id']}/create/workspace/",
+    ):
+        assert error_of(of_one_workspace.http.post(path, data=form), 403)["code"] == 10175
+    assert "made-by-key" not in str(api.get("workspaces/all/"))
+
+
+@pytest.mark.parametrize(
+    ("scope", "made"),
+    [
+        ("user:*:rw", True),
+        ("all_orgs:*:rw", True),
+        ("org:{org}:rw", True),
+        ("org:1234567890123456789:rw", False),
+        ("all_workspaces:*:rw", False),
+    ],
+)
+def test_workspaces_are_made_with_a_scope_of_the_organisation(
+    api: Api, shared_server: ServerProcess, scope: str, made: bool
+) -> None:
+    org = api.get("orgs/all/")["orgs"][0]["id"]
+    key = api.post("user/auth/key/", scopes=json.dumps([scope.format(org=org)]))["api_key"]
+    with shared_server.api(key) as client:
+        form = {"folder_name": f"made-{uuid4().hex}", "name": "Name"}
+        assert client.http.post(f"org/{org}/create/workspace/", data=form).status_code == (
+            200 if made else 403
+        )
+
+
+def test_key_of_one_workspace_sees_and_ends_only_such_keys(api: Api, of_one_workspace: Api) -> None:
+    others = [
+        key_of(api, "user:*:rw"),
+        key_of(api, "workspace:1234567890123456789:r"),
+        key_of(api, f"workspace:{api.workspace}:rwa"),
+        key_of(api, f"workspace:{api.workspace}:r", "all_workspaces:*:r"),
+    ]
+    own = key_of(of_one_workspace, f"workspace:{api.workspace}:r")
+    listed = {row["id"] for row in of_one_workspace.get("user/auth/keys/")["api_keys"]}
+    assert own in listed
+    assert not listed.intersection(others)
+    for other in others:
+        assert error_of(of_one_workspace.http.delete(f"user/auth/key/{other}/"), 403)["code"] == 10175
+    of_one_workspace.delete(f"user/auth/key/{own}/")
+    left = {row["id"] for row in api.get("user/auth/keys/")["api_keys"]}
+    assert left.issuperset(others)
+    assert own not in left
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "contained"),
+    [
+        ("user:*:rw", "all_orgs:*:rw", True),
+        ("user:*:r", "user:*:rw", False),
+        ("all_orgs:*:rw", "org:1:rw", True),
+        ("all_orgs:*:rw", "all_workspaces:*:r", True),
+        ("all_orgs:*:rw", "user:*:rw", False),
+        ("all_workspaces:*:rw", "workspace:7:rw", True),
+        ("all_workspaces:*:rw", "all_orgs:*:r", False),
+        ("all_workspaces:*:rw", "org:1:r", False),
+        ("org:1:rw", "workspace:7:rw", True),
+        ("org:1:rw", "org:2:r", False),
+        ("org:2:rw", "workspace:7:rw", False),
+        ("workspace:*:rw", "workspace:7:rw", True),
+        ("workspace:7:rw", "workspace:*:r", False),
+    ],
+)
+def test_scopes_contain_what_is_below_them(own: str, other: str, contained: bool) -> None:
+    (wide,), (narrow,) = (parse_scopes(json.dumps([text])) for text in (own, other))
+    assert wide.contains(narrow, org_id="1") == contained
+
+
+def test_key_of_one_workspace_sees_no_uploads_and_no_events_of_others(
+    api: Api, elsewhere: Api, of_one_workspace: Api
+) -> None:
+    cursor = of_one_workspace.get("org/local/events/changes/")["cursor"]
+    theirs, ours = (client.session("f", 1, **client.target()) for client in (elsewhere, api))
+    elsewhere.folder("theirs")
+    folder = api.folder("ours")
+    listed = {row["id"] for row in of_one_workspace.get("upload/details/")["sessions"]}
+    assert ours in listed
+    assert theirs not in listed
+    feed = of_one_workspace.get("org/local/events/changes/", cursor=cursor)
+    assert [row["object_id"] for row in feed["changes"]] == [folder]
+    assert [row["id"] for row in feed["profiles"]["items"]] == [api.workspace]
+    checked(of_one_workspace.http.delete("upload/"))
+    assert elsewhere.get(f"upload/{theirs}/details/")["session"]["status"] == "ready"
+    error_of(api.http.get(f"upload/{ours}/details/"), 404)
+
+
+def test_feed_of_nothing_is_refused(api: Api, shared_server: ServerProcess) -> None:
+    key = api.post("user/auth/key/", scopes='["workspace:1234567890123456789:r"]')["api_key"]
+    with shared_server.api(key) as stranger:
+        assert error_of(stranger.http.get("org/local/events/changes/"), 403)["code"] == 135626
 
 
 def test_keys_survive_restart_expire_and_can_be_deleted(start_server: Callable[..., ServerProcess]) -> None:

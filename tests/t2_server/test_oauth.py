@@ -117,6 +117,21 @@ def test_sessions_are_listed_and_ended(shared_server: ServerProcess, api: Api) -
     assert renewal_error(api, told) == "invalid_grant"
 
 
+def test_session_of_one_workspace_ends_none_that_is_allowed_more(
+    shared_server: ServerProcess, api: Api
+) -> None:
+    small = signed_in(api, shared_server.token())
+    large = signed_in(api, shared_server.token(), scope_type="user")
+    sessions = api.get("oauth/sessions/")["sessions"]
+    (session,) = [row for row in sessions if row["scopes"] == ["user:*:rw"]][-1:]
+    with shared_server.api(small["access_token"]) as member:
+        seen = [row["id"] for row in member.get("oauth/sessions/")["sessions"]]
+        assert seen == [row["id"] for row in sessions if row["scopes"][0].startswith("workspace:")]
+        assert error_of(member.http.delete(f"oauth/sessions/{session['id']}/"), 403)["code"] == 10175
+    with shared_server.api(large["access_token"]) as owner:
+        owner.get("user/auth/check/")
+
+
 def renewal_error(api: Api, told: dict[str, Any]) -> str:
     refused = tokens(api, grant_type="refresh_token", refresh_token=told["refresh_token"])
     return str(refused.json()["error"])
