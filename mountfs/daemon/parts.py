@@ -132,7 +132,7 @@ class Parts:
         self.uploads = ContentUploads(self.tree, remote, self.content)
         self.sealed_hashes = SealedHashes(self.tree, self.content)
         self.fence = Fence()
-        self.changes.when_other_version = lambda node: self.fence.has_new_version(node.id, locked=node.locked)
+        self.changes.when_changed = lambda node: self.fence.has_changed(node.id, locked=node.locked)
         aside = SettingAside(
             self.tree,
             content_files,

@@ -148,7 +148,7 @@ class FileLock:
 
     @property
     def is_doubted(self) -> bool:
-        """The lease may have ended with a version made here: nobody is told of a lock meanwhile."""
+        """The lease may have ended with a change of the file: nobody is told of a lock meanwhile."""
         return self.lease.in_hand and self.lease.is_doubted
 
     def go_on(self, requests: Iterable[LockRequest], lease: tuple[NodeId, Lease, float] | None) -> None:

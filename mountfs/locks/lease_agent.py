@@ -130,8 +130,8 @@ class LeaseAgent:
             await self._release()
 
     async def _take_again(self) -> None:
-        """The lease ended with a version that this mount made under it: take it before others do. Where they
-        were first, or wrote meanwhile, it is lost; one that is being given back anyway is not needed."""
+        """The lease ended with a change of the file: take it before others do. Where they were first, or
+        wrote meanwhile, it is lost; one that is being given back anyway is not needed."""
         lock, reason = self._lock, "no answer in time"
         # A request that was sent may have taken it, and only its answer tells how to give that back.
         with trio.move_on_after(self._side.duration_s * TRY_MOST, shield=True):
@@ -143,7 +143,7 @@ class LeaseAgent:
                 reason = error.message
         if self._state is LeaseState.PUBLISHING and not self._side.publishing.has_unpublished(lock.ino):
             return
-        lock.lapsed(f"the remote ended it with a version that was sent under it: {reason}")
+        lock.lapsed(f"the remote ended it with a change of the file: {reason}")
 
     async def _regain(self) -> bool:
         lock, side, sent_at = self._lock, self._side, self._side.clock()
@@ -157,7 +157,7 @@ class LeaseAgent:
         if overtaken or not lock.lease.in_hand:
             await side.remote.release_lease(self._node, answer.token)
             return False
-        logger.info("the lock on inode %d ended with its new version, and is taken again", lock.ino)
+        logger.info("the lock on inode %d ended with a change of it, and is taken again", lock.ino)
         lock.renewed(answer, sent_at)
         return True
 

@@ -24,7 +24,7 @@ class Fence:
 
     def watch(self, ino: Ino, lease: FileLease, when_unlocked: Callable[[], None] = lambda: None) -> None:
         """From now on commits of this file need what the lease allows; `when_unlocked` hears of new
-        versions with which the remote shows no lock."""
+        versions and places with which the remote shows no lock."""
         self._leases[ino] = lease
         self._when_unlocked[ino] = when_unlocked
 
@@ -45,8 +45,9 @@ class Fence:
             return 0.0 if lease.is_doubted else max(0.0, lease.term.valid_until - now)
         return 0.0 if lease.state in (LeaseState.LOST, LeaseState.ADOPTING) else inf
 
-    def has_new_version(self, node: NodeId, *, locked: bool) -> None:
-        """The remote shows another version of this node than before, and it as locked, or not."""
+    def has_changed(self, node: NodeId, *, locked: bool) -> None:
+        """The remote shows another version of this node than before, or another place, and it as locked, or
+        not."""
         for ino, lease in self._leases.items():
             if lease.in_hand and lease.node == node and not locked:
                 self._when_unlocked[ino]()

@@ -20,6 +20,11 @@ def is_written_again(base: Base, node: RemoteNode) -> bool:
     return when_ns is not None and when_ns != known_ns
 
 
+def may_end_a_lock(base: Base, node: RemoteNode) -> bool:
+    """Tell whether the node has another version or place: services end locks with these."""
+    return (base.version, base.parent, base.name) != (node.version, node.parent, node.name)
+
+
 def is_edited(base: Base, node: RemoteNode) -> bool:
     """Tell whether the content there is another than the one that was confirmed here.
 

@@ -287,7 +287,7 @@ class ContentSteps:
         self, inode: Inode, node: RemoteNode, sent: Sent, *, replaced: VersionId | None = None
     ) -> None:
         """`replaced`: the version that was committed on."""
-        self._fence.has_new_version(node.id, locked=node.locked)
+        self._fence.has_changed(node.id, locked=node.locked)
         owner = self._tree.by_node.get(node.id)
         if inode.base is None and owner is None and self._is_removed(node, replaced):
             # By others, who did not know of it: what was sent is to be made anew.

@@ -241,7 +241,7 @@ class StepExecutor:
 
     def _record_place(self, inode: Inode, node: RemoteNode) -> None:
         self._tree.end_request(node.id)
-        self._fence.has_new_version(node.id, locked=node.locked)
+        self._fence.has_changed(node.id, locked=node.locked)
         owner = self._tree.by_node.get(node.id, inode)
         base = owner.base
         if base is None or base.node != node.id:

@@ -79,8 +79,8 @@ class RemoteChanges:
         """Folders that programs used here before it was known what the remote has in them."""
         self.when_taken: Callable[[Inode], None] = lambda inode: None
         """Called when a file gets content of the remote's in place of what it had."""
-        self.when_other_version: Callable[[RemoteNode], None] = lambda node: None
-        """Called when the remote tells of another version of a file than was known."""
+        self.when_changed: Callable[[RemoteNode], None] = lambda node: None
+        """Called when the remote tells of another version of a file than was known, or of another place."""
 
     def apply(self, node: RemoteNode) -> NodeId | None:
         """Merge one answer about one node.
@@ -101,8 +101,8 @@ class RemoteChanges:
         if inode is None:
             return self._insert(node, parent)
         self._content.notice(inode)
-        if inode.base is not None and inode.base.version != node.version:
-            self.when_other_version(node)
+        if inode.base is not None and remote_edits.may_end_a_lock(inode.base, node):
+            self.when_changed(node)
         if self._is_another_kind(inode, node):
             return self._replace(inode, node)
         if not inode.is_linked and inode.is_file_there and self._is_taken_up(inode, node):

@@ -88,7 +88,7 @@ async def test_a_lease_that_cannot_be_renewed_is_lost_before_the_remote_frees_it
 def end_with_a_version(world: World) -> None:
     """The remote ends the lease of `a` with a version that `a` sent."""
     world.workspace.drop_leases()
-    world.a.fence.has_new_version(world.node, locked=False)
+    world.a.fence.has_changed(world.node, locked=False)
 
 
 async def test_a_lease_that_ends_with_a_version_is_taken_again(autojump_clock: MockClock) -> None:
@@ -112,7 +112,7 @@ async def test_a_lease_that_ends_with_a_version_is_taken_again(autojump_clock: M
 async def test_a_lease_that_only_looks_ended_is_renewed(autojump_clock: MockClock) -> None:
     async with running() as (world, _):
         await world.a.take(1)
-        world.a.fence.has_new_version(world.node, locked=False)
+        world.a.fence.has_changed(world.node, locked=False)
         await trio.sleep(1)
         assert (world.a.memory.calls["renew_lease"], world.a.memory.calls["acquire_lease"]) == (1, 1)
         assert world.a.fence.commit_window_s(FILE, trio.current_time())
@@ -129,7 +129,7 @@ async def test_a_lease_that_ended_with_a_version_is_lost_where_others_were_first
             await world.b.take(1, wait=False)
         else:
             world.workspace.put("counter", b"9")
-        world.a.fence.has_new_version(world.node, locked=False)
+        world.a.fence.has_changed(world.node, locked=False)
         await trio.sleep(1)
         with pytest.raises(LeaseLost):
             world.a.locks.check(FILE, handle(1))
@@ -162,7 +162,7 @@ async def test_a_lease_that_ends_with_what_its_unlock_publishes(
             world.a.file.dirty = not is_safe
             world.workspace.drop_leases()
             await world.b.take(1, wait=False)
-            world.a.fence.has_new_version(world.node, locked=False)
+            world.a.fence.has_changed(world.node, locked=False)
             await trio.sleep(1)
 
         world.a.file.gate["publish"] = commit

@@ -350,13 +350,24 @@ async def test_lock_that_ended_early_is_known_to_be_lost(tmp_path: Path, switch:
                 await remote.renew_lease(node, lease.token)
 
 
-async def test_lock_that_ends_with_a_version_is_kept_all_the_same(tmp_path: Path) -> None:
-    async with served(tmp_path, ["lock_end=version"]) as service:
+@pytest.mark.parametrize(
+    ("switch", "moves"),
+    [("lock_end=version", ("g", "h")), ("lock_end=move", ("d/f", "f"))],
+    ids=["a version", "a move"],
+)
+async def test_lock_that_ends_with_a_change_is_kept_all_the_same(
+    tmp_path: Path, switch: str, moves: tuple[str, str]
+) -> None:
+    async with served(tmp_path, [switch]) as service:
         here, there = await service.mount("here"), await service.mount("there")
+        await here.mkdir("d")
         await here.write("f", b"0")
         await here.settle()
         await there.catch_up()
-        fence = here.parts.fence
+        fence, locked = here.parts.fence, here.inode("f")
+
+        def is_known_at(path: str) -> bool:
+            return locked.path() == path.encode()
 
         async def wait_taken_again(file: OpenPath) -> None:
             # It is free for an instant.
@@ -374,10 +385,10 @@ async def test_lock_that_ends_with_a_version_is_kept_all_the_same(tmp_path: Path
                 with pytest.raises(WouldBlock):
                     await done(partial(wait_for, LockKind.EXCLUSIVE, wait=False))
             # The service makes a version of a rename as well, whoever asks for it.
-            for mount, old, new in ((here, "f", "g"), (there, "g", "h")):
+            for mount, old, new in ((here, "f", moves[0]), (there, *moves)):
                 await mount.rename(old, new)
                 await mount.settle()
-                await here.catch_up()
+                await eventually(partial(is_known_at, new), limit_s=60)
                 await there.catch_up()
                 await wait_taken_again(file)
                 with pytest.raises(WouldBlock):
