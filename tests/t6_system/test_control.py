@@ -22,6 +22,7 @@ from mountfs.daemon.errors import DaemonSilent, ReportedError
 from mountfs.daemon.running import DrainProgress, FailedUpload, SyncOutcome
 from mountfs.model.errors import CacheInUse, LeaseNotOverridable, ReadOnlyCredential
 from tests.t6_system.stand_in import LOCKS, STATUS, StandInMount
+from tests.waiting import eventually
 
 _T = TypeVar("_T")
 
@@ -121,6 +122,22 @@ async def test_client_that_goes_away_ends_its_request(
         with trio.fail_after(10):
             await mount.cancelled.wait()
         assert await _ask(client.status) == STATUS
+
+
+async def test_client_that_goes_away_while_it_is_told_of_progress_is_no_failure(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+
+    def told() -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.name == control.log.name]
+
+    async with _served(StandInMount(drained=[DrainProgress(2, 200)]), tmp_path / "s"):
+        stream = await trio.open_unix_socket(tmp_path / "s")
+        await stream.send_all(messages.DrainRequest(timeout_s=60).to_line())
+        await stream.aclose()
+        await eventually(told, limit_s=10)
+    assert told() == ["control: drain: the client went away before it was done"]
 
 
 @pytest.mark.parametrize(

@@ -121,13 +121,18 @@ async def _read_request(stream: trio.SocketStream) -> Request | None:
 
 
 async def _answer_request(running: RunningMount, request: Request, stream: trio.SocketStream) -> None:
+    """Do what is asked, until it is done or nobody waits for its outcome any more."""
     sending = trio.Lock()
 
     async def tell(answer: Answer) -> None:
         line = answer.to_line()
-        with trio.fail_after(_SEND_TIMEOUT_S):
-            async with sending:
-                await stream.send_all(line)
+        try:
+            with trio.fail_after(_SEND_TIMEOUT_S):
+                async with sending:
+                    await stream.send_all(line)
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
+            log.info("control: %s: the client went away before it was done", request.ask)
+            nursery.cancel_scope.cancel()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_beat, tell)
@@ -136,7 +141,7 @@ async def _answer_request(running: RunningMount, request: Request, stream: trio.
 
 
 async def _beat(tell: Tell) -> None:
-    # Also how a client that went away is noticed: the send fails and ends the request.
+    # Also how a client that went away is noticed.
     while True:
         await trio.sleep(HEARTBEAT_S)
         await tell(Progress())
