@@ -1,6 +1,6 @@
 """What is fetched covers what is read; only a stream of reads is answered with more than it asked for."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mountfs.rules.read_plan import (
@@ -40,6 +40,7 @@ def test_read_somewhere_fetches_its_blocks_alone(offset: int, size: int) -> None
     assert plan.fetch_end == plan.ahead_end < offset + size + BLOCK
 
 
+@settings(deadline=None)  # a thousand steps on a busy machine
 @given(st.integers(3 * BLOCK, HUGE), st.integers(2, 1000))
 def test_stream_fetches_in_vain_in_proportion_to_what_it_read(start: int, reads: int) -> None:
     ahead = ReadAhead()
