@@ -41,14 +41,19 @@ VARIANTS: Final[dict[str, tuple[str, ...]]] = {
 """What a mount is to work on."""
 
 CHOSEN: Final = os.environ.get("MOUNTFS_SERVER_VARIANT", "newer")
-"""What the end-to-end tests run on; `scripts/test-variants` runs them on each."""
+"""What the end-to-end tests run on: a variant, or several at once with " + " between their names;
+`scripts/test-variants` runs them on each."""
 
 
 def chosen_behaviour() -> Behaviour:
     """Return how the server of the chosen variant behaves, for tests that count what it costs."""
-    return read_behaviour(VARIANTS[CHOSEN])
+    return read_behaviour(_chosen())
 
 
 def chosen_switches() -> tuple[str, ...]:
     """Return the options of the server's command line for the chosen variant."""
-    return tuple(word for switch in VARIANTS[CHOSEN] for word in ("--behave", switch))
+    return tuple(word for switch in _chosen() for word in ("--behave", switch))
+
+
+def _chosen() -> tuple[str, ...]:
+    return tuple(switch for name in CHOSEN.split(" + ") for switch in VARIANTS[name])

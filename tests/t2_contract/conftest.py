@@ -210,10 +210,13 @@ def embedded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedd
         yield server
 
 
-@pytest.fixture(scope="session")
-def enforcing_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
-    """Run one whose locks refuse the changes of others."""
-    with _running(tmp_path_factory.mktemp("enforcing"), "--behave", "locks=enforced") as server:
+@pytest.fixture(scope="session", params=["told", "absent"])
+def enforcing_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Embedded]:
+    """Run one whose locks refuse the changes of others, and tell that they do, or only HTTP 409."""
+    switches = ("--behave", "locks=enforced", "--behave", f"reasons={request.param}")
+    with _running(tmp_path_factory.mktemp("enforcing"), *switches) as server:
         yield server
 
 

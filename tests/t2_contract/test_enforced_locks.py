@@ -89,9 +89,12 @@ async def test_token_of_a_lost_lease_does_not_pass(holder: Remote, other: Remote
     await commit(other, node, b"theirs")
 
 
-async def test_token_is_shown_only_after_a_refusal(scripted: ScriptedServer, acts: Acts) -> None:
+@pytest.mark.parametrize("params", [{"reason": "locked"}, {}], ids=["with a reason", "without"])
+async def test_token_is_shown_only_after_a_refusal(
+    scripted: ScriptedServer, acts: Acts, params: dict[str, str]
+) -> None:
     node = NodeId("2a")
-    held = {"result": False, "error": {"code": 1660, "text": "locked", "params": {"reason": "locked"}}}
+    held = {"result": False, "error": {"code": 1660, "text": "locked", "params": params}}
     scripted.plays(
         acts.reply(200, {"result": True, "lock_token": "t0k3n"}),
         acts.reply(409, held),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mountfs.model import errors
-from mountfs.remotes.fastio.error_map import Answer, accepted
+from mountfs.remotes.fastio.error_map import Answer, UnexplainedConflict, accepted
 from mountfs.remotes.fastio.request import Ask, Refusals
 
 PLAIN = Ask("POST", "workspace/4/storage/2a/update/", {"lock_token": "hidden"})
@@ -54,7 +54,7 @@ def meaning(status: int, error: dict[str, Any], ask: Ask = PLAIN) -> errors.Remo
         (410, 187005, "", errors.NodeNotFound),
         (404, 9992, "", errors.ProtocolViolation),
         (409, 187006, "locked", errors.LeaseHeld),
-        (409, 1660, "", errors.RemoteUnavailable),
+        (409, 1660, "", UnexplainedConflict),
         (413, 187007, "", errors.FileTooBig),
         (406, 10522, "", errors.UploadFailed),
         (400, 1605, "", errors.RequestRefused),

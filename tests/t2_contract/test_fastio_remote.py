@@ -13,11 +13,13 @@ import trio
 from mountfs.model.content_source import BytesSource
 from mountfs.model.errors import (
     InsecureAddress,
+    LeaseHeld,
     LeaseNotHeld,
     NameTaken,
     OutcomeUnknown,
     ProtocolViolation,
     QuotaExceeded,
+    RemoteError,
     RemoteUnavailable,
     RequestRefused,
     VersionMismatch,
@@ -250,6 +252,25 @@ async def test_commit_carries_the_base_and_reads_back_a_short_answer(
     assert fields["if_version_id"] == VERSION
     assert json.loads(fields["from"]) == {"type": "upload", "upload": {"id": UPLOAD}}
     assert query_of(scripted.seen[0]) == {"output": "full"}
+
+
+@pytest.mark.parametrize(
+    ("here", "error"),
+    [
+        ({"version": f"3{'z' * 28}"}, VersionMismatch),
+        ({"locked": True}, LeaseHeld),
+        ({}, RemoteUnavailable),
+    ],
+    ids=["another version", "a lock", "nothing that shows"],
+)
+async def test_conflict_that_is_not_explained_is_looked_at(
+    scripted: Any, remote: FastioRemote, acts: Any, here: dict[str, Any], error: type[RemoteError]
+) -> None:
+    details, moved_on = acts.reply(200, ok(format="multi", nodes=[FULL])), acts.reply(409, MISMATCH)
+    bare = acts.reply(409, {"result": False, "error": {"code": 1660, "text": "conflict"}})
+    scripted.plays(details, moved_on, bare, acts.reply(200, ok(format="multi", nodes=[FULL | here])))
+    with pytest.raises(error):
+        await remote.commit(FILE, UPLOAD, VERSION)
 
 
 async def test_added_file_is_read_back_where_the_answer_is_short(

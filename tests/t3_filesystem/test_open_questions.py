@@ -107,9 +107,10 @@ async def test_name_that_is_kept_otherwise_is_put_right(tmp_path: Path, cut: int
         assert not here.failures()
 
 
+@pytest.mark.parametrize("reasons", ["told", "absent"])
 @pytest.mark.parametrize("answer", ["refused", "conflict", "broken"])
-async def test_rename_onto_a_name_in_use_is_told_as_that(tmp_path: Path, answer: str) -> None:
-    async with served(tmp_path, [f"rename_taken={answer}"]) as service:
+async def test_rename_onto_a_name_in_use_is_told_as_that(tmp_path: Path, answer: str, reasons: str) -> None:
+    async with served(tmp_path, [f"rename_taken={answer}", f"reasons={reasons}"]) as service:
         remote = await service.remote()
         await stored(remote, "taken", b"1")
         node = await stored(remote, "f", b"2")

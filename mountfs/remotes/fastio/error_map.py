@@ -92,6 +92,11 @@ BY_STATUS: Final[dict[int, type[RemoteError]]] = {
 }
 
 
+class UnexplainedConflict(RemoteUnavailable):
+    """HTTP 409 without a word about its meaning: a lock, another version, a name in use, or another request
+    that works on the same thing. A look at the node tells, where anything does."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What came back: never a temporary failure, unless the request counts it as an answer."""
@@ -188,8 +193,7 @@ def _kind_by_status(refused: Refusal, ask: Ask) -> type[RemoteError]:
     if refused.status in {404, 410} or refused.code in ABSENT_CODES | ABSENT_CLASSES:
         return ask.refusals.absent
     if refused.status == 409:
-        # Without a word about its meaning: another request works on the same thing.
-        return ask.refusals.conflict or RemoteUnavailable
+        return ask.refusals.conflict or UnexplainedConflict
     if refused.status in BY_STATUS:
         return BY_STATUS[refused.status]
     return _kind_of_validation(refused, ask)

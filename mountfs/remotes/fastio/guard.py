@@ -16,7 +16,7 @@ from mountfs.model.ids import NodeId, VersionId
 from mountfs.model.node import RemoteNode
 from mountfs.remotes.fastio import wire, wire_history
 from mountfs.remotes.fastio.capabilities import Capability
-from mountfs.remotes.fastio.error_map import accepted, error_of, refusal
+from mountfs.remotes.fastio.error_map import UnexplainedConflict, accepted, error_of, refusal
 from mountfs.remotes.fastio.request import Ask
 from mountfs.remotes.fastio.tree import Tree
 
@@ -45,6 +45,11 @@ class Guard(Tree):
             ask = self._change(node, "update", {**fields, PRECONDITION: base})
             try:
                 return await self._complete(ask, node, await send(ask))
+            except UnexplainedConflict as refused:
+                here = await self._one(node)
+                if here.version != base:
+                    raise VersionMismatch(refused.message, current=here.version) from refused
+                raise
             except RequestRefused:
                 # It may be that very field, of which the service knew another day.
                 self._capabilities.doubt(Capability.COMPARES_VERSIONS)

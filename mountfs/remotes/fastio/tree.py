@@ -3,9 +3,12 @@
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Final
 
 from mountfs.model.errors import (
+    LeaseHeld,
     NameRefused,
     NameTaken,
     NodeNotFound,
@@ -18,6 +21,7 @@ from mountfs.model.ids import ROOT_NODE, NodeId
 from mountfs.model.node import NodeKind, RemoteNode
 from mountfs.remotes.fastio import wire
 from mountfs.remotes.fastio.details import DETAILS_MAX, details_of
+from mountfs.remotes.fastio.error_map import UnexplainedConflict
 from mountfs.remotes.fastio.request import Ask, Repeat, form
 from mountfs.remotes.fastio.workspace_calls import WorkspaceCalls
 
@@ -65,7 +69,7 @@ class Tree(WorkspaceCalls):
         ask = Ask("POST", self._node_path(parent, "createfolder"), body=body)
         try:
             made = wire.changed_node(await self._http.payload(ask))
-        except (NameRefused, RequestRefused) as refused:
+        except (NameRefused, RequestRefused, UnexplainedConflict) as refused:
             await self._raise_if_taken(parent, name, refused)
             raise
         if made is None:
@@ -78,7 +82,7 @@ class Tree(WorkspaceCalls):
         ask = self._change(node, "update", {"name": wire.sendable_name(name)})
         try:
             payload = await self._changed(node, ask)
-        except (NameRefused, RequestRefused, OutcomeUnknown) as refused:
+        except (NameRefused, RequestRefused, OutcomeUnknown, UnexplainedConflict) as refused:
             # The older service breaks (HTTP 500) over a name in use, and some refuse it without saying why.
             here = await self._one(node)
             await self._raise_if_taken(here.parent, name, refused, but_for=node)
@@ -123,6 +127,31 @@ class Tree(WorkspaceCalls):
     def _change(self, node: NodeId, action: str, fields: Mapping[str, str]) -> Ask:
         path = self._node_path(node, action)
         return Ask("POST", path, {"output": "full"}, body=form(fields), repeat=Repeat.UNSENT)
+
+    async def _changed(self, node: NodeId, ask: Ask) -> dict[str, Any]:
+        """Change the node, also where locks refuse changes and this client holds the lock.
+
+        No route of a change is known to take a token, so none gets one until a first change was refused.
+        Raises LeaseHeld also where the refusal does not say so, but the node is locked.
+        """
+        token = self._held.get(node)
+        if token is None:
+            return await self._payload_unless_locked(node, ask)
+        if not self._locks_block:
+            with suppress(LeaseHeld, UnexplainedConflict):
+                return await self._http.payload(ask)
+        with_token = replace(ask, query={**ask.query, "lock_token": token})
+        payload = await self._payload_unless_locked(node, with_token)
+        self._locks_block = True
+        return payload
+
+    async def _payload_unless_locked(self, node: NodeId, ask: Ask) -> dict[str, Any]:
+        try:
+            return await self._http.payload(ask)
+        except UnexplainedConflict as refused:
+            if (await self._one(node)).locked:
+                raise LeaseHeld(f"{refused.message}; and it is locked") from refused
+            raise
 
     async def _one(self, node: NodeId) -> RemoteNode:
         """Raises NodeNotFound, also for a node in the trash."""
