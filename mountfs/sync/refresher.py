@@ -20,6 +20,7 @@ from mountfs.model.ids import Ino, NodeId
 from mountfs.model.interruption import interruptible
 from mountfs.model.node import RemoteNode
 from mountfs.model.remote import Remote
+from mountfs.rules.told_early import ToldEarly
 from mountfs.sync.connection import Connection
 from mountfs.sync.lookup import NodeLookup
 from mountfs.tree.inode import Inode
@@ -72,6 +73,7 @@ class Refresher:
         self._nursery: trio.Nursery | None = None
         self._hidden: dict[tuple[NodeId, str], set[NodeId]] = {}
         """By folder and name: nodes whose name another one has here, too."""
+        self._told_early = ToldEarly()
         self.lookup = NodeLookup(remote)
         self.live_since: float | None = None
         self._made: dict[NodeId, float] = {}
@@ -207,6 +209,7 @@ class Refresher:
             and child.touched_at < began
             and child.node is not None
         ]
+        doubtful += self._told_early.missing(node, listed, trio.current_time())
         await self.look_at(doubtful)
         folder.listed = True
         folder.listed_at = began
@@ -350,6 +353,8 @@ class Refresher:
             in_the_way = self._changes.apply(merging)
             if in_the_way is None:
                 chain.pop()
+                if merging.id not in self._tree.by_node:
+                    self._told_early.note(merging.id, merging.parent, trio.current_time())
             elif any(waiting.id == in_the_way for waiting, _ in chain):
                 # They trade names: one has to let go of its own before any can take another.
                 self._changes.vacate(in_the_way)

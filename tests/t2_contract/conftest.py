@@ -187,6 +187,12 @@ VARIANTS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "in steps": ("upload_state_s=0.02", "next_cursor=top", "listing=items", "reasons=absent"),
     "loose": ("lock_end=move", "locks=enforced", "times=iso"),
+    "elsewhere": (
+        *("read_redirect=other", "rename_taken=conflict", "reasons=absent", "locks=enforced"),
+        *("heartbeat=default", "if_version_id=ignored", "activity=map", "org_feed=absent"),
+        *("websocket=bare", "websocket_auth=false", "news_twice=true", "single_call=later"),
+        *("rate_headers=older", "rate_expires=text"),
+    ),
     "of other hashes": ("ids=bare", "error_codes=class", "validation_status=400", "scope_status=401"),
 }
 """How the embedded server behaves under the contract."""

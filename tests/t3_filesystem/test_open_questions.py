@@ -122,6 +122,21 @@ async def test_rename_onto_a_name_in_use_is_told_as_that(tmp_path: Path, answer:
             await remote.move(outer.id, inner.id)
 
 
+async def test_what_was_told_of_before_its_folder_was_listed_is_seen_though_listings_lack_it(
+    tmp_path: Path,
+) -> None:
+    async with served(tmp_path, ["visible_after_s=600"]) as service:
+        here, api = await service.mount(), service.api
+
+        def make() -> None:
+            api.upload("f", b"1")
+            api.upload("g", b"2", api.folder("d"))
+
+        await trio.to_thread.run_sync(make)
+        await here.catch_up()
+        assert await here.contents() == {"f": b"1", "d": None, "d/g": b"2"}
+
+
 @pytest.mark.parametrize("order", ["from the top", "from below", "at once"])
 async def test_tree_that_goes_bit_by_bit_is_gone_in_the_end(
     mount: WorkspaceMount, workspace: MemoryWorkspace, order: str
