@@ -50,9 +50,11 @@ LONGEST_DELAY: Final = 10
 """A file that keeps changing is sent after at most so many upload delays."""
 
 QUIET_S: Final = 0.01
-GIVE_WAY_MOST_S: Final = 0.5
-"""While programs keep the mount busy, each step waits until they pause for `QUIET_S`, but not longer than
-this: both share the time of one thread."""
+GIVE_WAY_S: Final = 0.5
+GIVE_WAY_NEW_S: Final = 2.0
+"""While programs keep the mount busy, each entry waits until they pause for `QUIET_S`, but not longer than
+`GIVE_WAY_S`, or until it is pending for `GIVE_WAY_NEW_S`: both share the time of one thread, and most of what
+keeps it busy has an end soon."""
 
 CANCEL_EVERY_S: Final = 30.0
 """How soon an upload session is given back whose content is not to be sent any more."""
@@ -191,7 +193,7 @@ class Sender:
     async def _send_next(self, queue: DueQueue) -> None:
         await self._connection.wait_worth_trying()
         inode = await queue.take()
-        await self._let_programs_go_first()
+        await self._let_programs_go_first(inode)
         if inode.ino not in self._tree.pending:
             return
         if inode.sending:
@@ -219,8 +221,9 @@ class Sender:
                 log.info("sessions that nobody needs: %s", error.message)
             await trio.sleep(CANCEL_EVERY_S)
 
-    async def _let_programs_go_first(self) -> None:
-        last = trio.current_time() + GIVE_WAY_MOST_S
+    async def _let_programs_go_first(self, inode: Inode) -> None:
+        now = trio.current_time()
+        last = max(now + GIVE_WAY_S, self._pending_since.get(inode.ino, now) + GIVE_WAY_NEW_S)
         while not self._hurries and self.programs_idle_s() < QUIET_S and trio.current_time() < last:  # noqa: ASYNC110 - a pause has no end event
             await trio.sleep(QUIET_S)
 

@@ -9,7 +9,7 @@ from trio.testing import wait_all_tasks_blocked
 from mountfs.model.errors import FileNotFound, OutcomeUnknown
 from mountfs.model.filesystem import RenameFlag
 from mountfs.remotes.memory import MemoryWorkspace
-from mountfs.sync.sender import LARGE_BYTES, LARGE_WORKERS
+from mountfs.sync.sender import GIVE_WAY_NEW_S, GIVE_WAY_S, LARGE_BYTES, LARGE_WORKERS
 from tests.t3_filesystem.conftest import Mounting
 from tests.t3_filesystem.workspace_mount import (
     MountOptions,
@@ -43,6 +43,18 @@ async def test_file_arrives_by_itself_after_the_delay(mounting: Mounting, worksp
         await mount.write("a", b"content")
         await mount.wait_idle()
     assert workspace.files() == {"a": b"content"}
+
+
+@pytest.mark.parametrize("age_s", [0.0, 10.0])
+async def test_files_wait_a_while_for_programs_that_are_busy(mounting: Mounting, age_s: float) -> None:
+    """A new one longer than one that waits already, and none of them for ever."""
+    async with mounting(options=MountOptions(upload_delay_s=age_s)) as mount:
+        mount.parts.sender.programs_idle_s = lambda: 0.0
+        began = trio.current_time()
+        await mount.write("a", b"content")
+        await mount.wait_idle()
+        waited_s = trio.current_time() - began
+    assert waited_s >= max(GIVE_WAY_NEW_S, age_s + GIVE_WAY_S)
 
 
 async def test_created_and_removed_never_reach_the_workspace(mount: WorkspaceMount) -> None:
