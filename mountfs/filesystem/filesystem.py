@@ -135,14 +135,15 @@ class WorkspaceFilesystem(LockOperations):
             self._kernel.attributes_changed(file.inode.ino)
 
     async def _directory(self, ino: Ino) -> Inode:
-        """Return the directory with its children known and true. Raises NotADirectory, FileNotFound."""
+        """Return the directory with its children known, and true but for what is on its way here. Raises
+        NotADirectory, FileNotFound."""
         directory = self._tree.inodes.get(ino) or await self._tree.bring(ino)
         if not directory.is_directory:
             raise NotADirectory()
         self._tree.uses.note(directory)
         if not (directory.loaded and self._refresher.is_fresh(directory)):
             with self._tree.uses.keeping(directory):
-                await self._refresher.ensure_fresh(directory)
+                await self._refresher.ensure_usable(directory)
         return directory
 
     async def _inode(self, ino: Ino) -> Inode:

@@ -43,6 +43,9 @@ MADE_MOST: Final = 1000
 MADE_S: Final = 10.0
 """How many of the nodes made here are remembered before those go that were made so long ago."""
 
+OWN_FOLDERS_MOST: Final = 10_000
+"""How many folders made here are remembered that nobody has used since."""
+
 
 class _Comparison:
     """One listing under way."""
@@ -79,6 +82,8 @@ class Refresher:
         self._made: dict[NodeId, float] = {}
         """Nodes that were made by this mount lately, and when (trio's clock) was asked what the tree has."""
         self._confirming: set[NodeId] = set()
+        self._own_folders: set[Ino] = set()
+        """Folders that this mount has made on the remote and not compared since."""
         self._distrusted_at = -inf
         self.when_feed_lost: Callable[[], None] = lambda: None
         """Called when what the kernel was told to trust for long can be trusted no more."""
@@ -150,6 +155,15 @@ class Refresher:
             if not folder.listed:
                 raise
 
+    async def ensure_usable(self, folder: Inode) -> None:
+        """Like `ensure_fresh`, but do not wait for the first listing of a folder that was made here: what it
+        tells is merged, like news, when it comes.
+        """
+        if not (folder.loaded and folder.listed and folder.ino in self._own_folders):
+            await self.ensure_fresh(folder)
+        elif not self.is_fresh(folder) and self._connection.online and folder.ino not in self._comparing:
+            self._begin(folder)
+
     async def compare(self, folder: Inode) -> None:
         """List the folder on the remote and merge what it says; the listing begins after this call.
 
@@ -179,6 +193,7 @@ class Refresher:
         except MountfsError as error:
             comparison.error = error
         finally:
+            self._own_folders.discard(folder.ino)
             del self._comparing[folder.ino]
             comparison.done.set()
 
@@ -290,6 +305,12 @@ class Refresher:
 
     def is_confirming(self, node: NodeId) -> bool:
         return node in self._confirming
+
+    def note_folder_made(self, folder: Inode) -> None:
+        """The remote has a folder that was made here: others can have put there only what is newer."""
+        if len(self._own_folders) >= OWN_FOLDERS_MOST:
+            self._own_folders.clear()  # their first listings are waited for, as of any other
+        self._own_folders.add(folder.ino)
 
     def note_made(self, node: NodeId, asked: float) -> None:
         """This mount has made the node, and then asked for it, at that time, what the tree has of it."""

@@ -334,6 +334,7 @@ class StepExecutor:
             self._changes.give_node_to(inode, node)
             inode.touched_at = trio.current_time()
             self._tree.save(inode)
+            self._refresher.note_folder_made(inode)
         return Outcome.AGAIN
 
     async def _create_folder_at(self, inode: Inode, parent: NodeId, name: str) -> RemoteNode:

@@ -7,12 +7,12 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from mountfs.model.errors import FileNotFound
+from mountfs.model.errors import DirectoryNotEmpty, FileNotFound
 from mountfs.model.ids import ChangeCursor
 from mountfs.model.remote import Changes
 from mountfs.remotes import memory
 from mountfs.remotes.memory import MemoryWorkspace
-from mountfs.sync import follower, reconciler
+from mountfs.sync import follower, reconciler, refresher
 from mountfs.sync.follower import COMPARE_S, RECONCILE_S, SURVEY_S
 from tests.t3_filesystem.workspace_mount import PATIENCE_S, WorkspaceMount
 
@@ -195,3 +195,34 @@ async def test_very_many_changes_compare_everything(
     monkeypatch.setattr(follower, "SURVEYED_MOST", 2)
     _jump(SURVEY_S)
     await _until(lambda: _has_it_all(lossy))
+
+
+async def test_first_listing_of_a_folder_made_here_is_merged_and_not_waited_for(
+    lossy: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    mount = lossy
+    await mount.mkdir("made")
+    await mount.settle()
+    workspace.put("made/theirs", b"1")
+    mount.remote.hang("list_folder")
+    began = trio.current_time()
+    await mount.write("made/ours", b"2")
+    assert await mount.listdir("made") == ["ours"]
+    assert trio.current_time() - began < refresher.PATIENCE_S
+    await mount.remote.wait_hanging("list_folder")
+    mount.remote.release()
+    await _until(lambda: _has_in_folder(mount, "made", ["ours", "theirs"]))
+
+
+async def test_removing_a_folder_made_here_waits_for_its_first_listing(
+    lossy: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    await lossy.mkdir("made")
+    await lossy.settle()
+    workspace.put("made/theirs", b"1")
+    with pytest.raises(DirectoryNotEmpty):
+        await lossy.rmdir("made")
+
+
+async def _has_in_folder(mount: WorkspaceMount, path: str, names: list[str]) -> bool:
+    return await mount.listdir(path) == names
