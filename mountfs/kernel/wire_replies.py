@@ -77,10 +77,10 @@ def _span(seconds: float) -> tuple[int, int]:
 
 
 def _values(known: Attributes) -> tuple[int, ...]:
-    atime_s, atime_ns = divmod(known.atime_ns, NS_PER_S)
-    mtime_s, mtime_ns = divmod(known.mtime_ns, NS_PER_S)
-    ctime_s, ctime_ns = divmod(known.ctime_ns, NS_PER_S)
+    ino, mode, nlink, uid, gid, rdev, size, atime, mtime, ctime, blocks, _ = known
+    (atime_s, atime_ns), (mtime_s, mtime_ns) = divmod(atime, NS_PER_S), divmod(mtime, NS_PER_S)
+    ctime_s, ctime_ns = divmod(ctime, NS_PER_S)
     return (
-        *(known.ino, known.size, known.blocks, atime_s, mtime_s, ctime_s, atime_ns, mtime_ns, ctime_ns),
-        *(known.mode, known.nlink, known.uid, known.gid, known.rdev & 0xFFFF_FFFF, translate.IO_BYTES, 0),
+        *(ino, size, blocks, atime_s, mtime_s, ctime_s, atime_ns, mtime_ns, ctime_ns),
+        *(mode, nlink, uid, gid, rdev & 0xFFFF_FFFF, translate.IO_BYTES, 0),
     )
