@@ -52,6 +52,20 @@ ExecStart=/root/agent
 """
 
 
+READER = """
+import ctypes, json, mmap, os, signal, subprocess
+asked = subprocess.run(["mountfs", "status", "--json", "/srv/second"], capture_output=True, check=True)
+page = os.open("/srv/second/page", os.O_RDWR)
+buffer = (ctypes.c_char * 4096).from_buffer(mmap.mmap(page, 4096))
+folder = os.open("/srv/project/crowded", os.O_RDONLY | os.O_DIRECTORY)
+pid = json.loads(asked.stdout)["mounts"][0]["pid"]
+print(pid, flush=True)
+os.kill(pid, signal.SIGSTOP)
+ctypes.CDLL(None).getdents64(folder, buffer, 4096)
+"""
+"""Reads a folder of one mount into memory that another one has to bring, whose daemon stands still: so long
+the kernel has the folder locked, and the daemon of the folder knows nothing of that."""
+
 AGENT_PROGRAM = """#!/bin/sh -e
 grep -q ' /srv/project fuse.mountfs ' /proc/mounts
 echo hello > /srv/project/from-agent
@@ -144,6 +158,49 @@ def test_a_daemon_that_stops_answering_is_restarted_and_nothing_is_lost(machine:
     )
     assert machine.show(UNIT, "MainPID") != pid
     machine.run("grep -q kept /srv/project/kept").succeeded()
+
+
+def test_a_killed_daemon_that_cannot_end_is_replaced(machine: Machine, configured: Tree) -> None:
+    """A notice of it waits for a program, whose request was never read. systemd gives up waiting for
+    its end, signal by signal, and starts another one, which ends it."""
+    configured.write(f"/etc/systemd/system/{UNIT}.service.d/impatient.conf", "[Service]\nTimeoutStopSec=5\n")
+    machine.run("systemctl daemon-reload").succeeded()
+    machine.run("mountpoint -q /srv/second || mountfs mount --mkdir second").succeeded()
+    machine.run("mountpoint -q /srv/tab || mountfs mount --mkdir tab").succeeded()
+    machine.run("mkdir /srv/project/crowded; head -c 4096 /dev/zero > /srv/project/page").succeeded()
+    machine.run("mountfs sync --timeout 60 /srv/project").succeeded()
+    machine.wait("test -s /srv/second/page -a -d /srv/tab/crowded")
+    configured.write("/root/reader.py", READER)
+    daemon, restarts = machine.show(UNIT, "MainPID"), int(machine.show(UNIT, "NRestarts"))
+
+    reader = _started(machine, "python3 /root/reader.py")
+    machine.wait(f"grep -q filemap_fault /proc/{reader}/stack")
+    other = machine.run("cat /root/started.out").output.strip()
+    unread = _started(machine, "mkdir /srv/project/crowded/unread")
+    machine.wait(f"grep -q filename_create /proc/{unread}/stack")
+    machine.run("echo news > /srv/tab/crowded/news; mountfs sync --timeout 60 /srv/tab").succeeded()
+    machine.wait(f"cat /proc/{daemon}/task/*/stack | grep -q fuse_reverse_inval_entry")
+    machine.run(f"kill -KILL {daemon}; kill -CONT {other}").succeeded()
+    machine.wait(f"grep -q request_wait_answer /proc/{unread}/stack")
+    assert machine.show(UNIT, "MainPID") == daemon
+
+    machine.wait(
+        f'test "$(systemctl show --value --property=NRestarts {UNIT})" = {restarts + 1} && '
+        f'test "$(systemctl show --value --property=ActiveState {UNIT})" = active',
+        limit_s=WATCHDOG_S * 20,
+    )
+    assert machine.show(UNIT, "MainPID") != daemon
+    machine.wait(f"! test -e /proc/{daemon} -o -e /proc/{unread}")
+    machine.run("grep -q news /srv/project/crowded/news").succeeded()
+    machine.run("mountfs umount /srv/second; mountfs umount /srv/tab").succeeded()
+    machine.run(
+        f"rm /etc/systemd/system/{UNIT}.service.d/impatient.conf; systemctl daemon-reload"
+    ).succeeded()
+
+
+def _started(machine: Machine, command: str) -> int:
+    """Start a program that goes on by itself; return its process."""
+    return int(machine.run(f"{command} > /root/started.out 2>&1 < /dev/null & echo $!").succeeded().output)
 
 
 def test_stop_sends_what_is_waiting(machine: Machine) -> None:
