@@ -354,6 +354,9 @@ class FileLock:
         """Grant the local lock to whose turn it is; refuse those who would wait unwillingly."""
         if self.yielding:
             return
+        if self.is_doubted and not self.table.is_held:
+            # Where it turns out to be lost, whoever unlocked last is told: an heir relied on nothing yet.
+            return
         handing_over = self.turn is not None and not self.table.is_held
         for request in self.table.admit():
             self._granted[request] = self._queued.pop(request)

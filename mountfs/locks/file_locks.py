@@ -10,7 +10,7 @@ import trio
 
 from mountfs.locks import succession
 from mountfs.locks.file_lock import Call, FileLock, GiveBack
-from mountfs.locks.lease_agent import LeaseAgent, MountSide
+from mountfs.locks.lease_agent import LeaseAgent, MountSide, ReleaseNews
 from mountfs.locks.statistics import FileLockStatistics, LockStatistics, described
 from mountfs.model.errors import LeaseLost, MountEnding, RemoteUnavailable
 from mountfs.model.filesystem import (
@@ -74,6 +74,7 @@ class FileLocks:
             clock=clock,
             chance=CHANCE,
             former_holder=self._former_holder,
+            release_news=ReleaseNews(),
         )
         self._publishing = publishing
         self._fence = fence

@@ -30,6 +30,9 @@ from mountfs.rules.lease import TRY_MOST, LeaseEvent, LeaseState
 logger = logging.getLogger(__name__)
 
 ACQUIRING: Final = Backoff(0.05, 2.0)
+TOLD: Final = Backoff(0.5, 2.0)
+"""The back-off of who waits for another mount, where news have shown to tell when that gives a lease back."""
+
 PUBLISHING: Final = Backoff(1.0, 30.0)
 RELEASING: Final = Backoff(0.5, 5.0)
 
@@ -42,6 +45,18 @@ this mount is over; those who were told of the release need one round trip."""
 
 LATER: Final = (RemoteUnavailable, ContentUnavailable)
 """The errors after which trying again may help."""
+
+
+@dataclass(slots=True)
+class ReleaseNews:
+    """Whether news of the remote tell in time when another mount gives a lease back. Not every service tells,
+    and news can be lost, so it is what the last wait for another mount has shown."""
+
+    tell: bool = False
+
+    @property
+    def backoff(self) -> Backoff:
+        return TOLD if self.tell else ACQUIRING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +75,7 @@ class MountSide:
     clock: Callable[[], float]
     chance: Callable[[], float]
     former_holder: Callable[[FileLock], FileLock | None]
+    release_news: ReleaseNews
 
 
 class LeaseAgent:
@@ -193,14 +209,16 @@ class LeaseAgent:
             if not lock.wanted:
                 lock.apply(LeaseEvent.ABANDONED)
                 break
-            lock.woken = False
+            told, lock.woken = lock.woken, False
             try:
                 await self._try_acquire()
+                if lock.refused and lock.lease.in_hand:
+                    self._side.release_news.tell = told
             except OperationNotSupported:
                 lock.apply(LeaseEvent.STAYS_LOCAL)
             except LeaseHeld as error:
                 lock.held_elsewhere(error.message)
-                attempt = await self._back_off(attempt, 0)
+                attempt = await self._back_off(attempt, 0, self._side.release_news.backoff)
             except NodeNotFound as error:
                 # Deleted, which is not known here yet: then the lock is one of this mount only.
                 gone += 1
@@ -248,11 +266,11 @@ class LeaseAgent:
         self._side.memory.erase_lease(other.ino)
         return True
 
-    async def _back_off(self, attempt: int, at_least_s: float) -> int:
+    async def _back_off(self, attempt: int, at_least_s: float, backoff: Backoff = ACQUIRING) -> int:
         """Wait before the next try, and return its number. News of the node start the count anew: the
         holder publishes shortly before it releases."""
         lock = self._lock
-        delay = max(at_least_s, ACQUIRING.delay_s(attempt, self._side.chance()))
+        delay = max(at_least_s, backoff.delay_s(attempt, self._side.chance()))
         with lock.until(lambda: lock.woken or lock.in_a_hurry or not lock.wanted):
             await trio.sleep(delay)
         return 0 if lock.woken else attempt + 1

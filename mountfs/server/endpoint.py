@@ -27,6 +27,7 @@ from mountfs.server.envelope import (
     not_found,
 )
 from mountfs.server.gate import Gate
+from mountfs.server.lock_expiry import LockExpiry
 from mountfs.server.multipart import (
     FileRules,
     ReceivedBody,
@@ -64,7 +65,7 @@ class Services:
     authorizations: Authorizations
     workspaces: WorkspaceTable
     background: Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
-    lock_expiry: asyncio.Event  # set when a lock may end earlier than was known
+    lock_expiry: LockExpiry
     gate: Gate
     shaper: Shaper
     user_id: str

@@ -51,7 +51,7 @@ class Background:
 async def watch_locks(services: Services) -> None:
     """Announce each lock's expiry when it comes; runs until cancelled."""
     while True:
-        services.lock_expiry.clear()
+        services.lock_expiry.begin()
         next_us = await services.database.read(locks.next_expiry_us)
         delay_s = None if next_us is None else (next_us - lock_clock_us()) / SECOND_US
         if delay_s is not None and delay_s <= 0:
@@ -59,7 +59,7 @@ async def watch_locks(services: Services) -> None:
             continue
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(None if delay_s is None else max(delay_s, _LEAST_SLEEP_S)):
-                await services.lock_expiry.wait()
+                await services.lock_expiry.wait_sooner(next_us)
 
 
 async def sweep_regularly(services: Services) -> None:

@@ -1,9 +1,12 @@
 """Routes of locks."""
 
+from collections.abc import Callable
+
 from sqlalchemy import Connection
 from starlette.responses import Response
 
 from mountfs.server import locks
+from mountfs.server.clock import SECOND_US, lock_clock_us
 from mountfs.server.database import Transaction
 from mountfs.server.endpoint import Call, is_true, whole_number
 from mountfs.server.envelope import ApiError, JsonObject
@@ -26,9 +29,7 @@ async def acquire(call: Call) -> Response:
             tx, get_live_node(tx.connection, workspace, node_id), user_id, duration_s, client_info
         )
 
-    response = await call.write(take)
-    call.services.lock_expiry.set()
-    return response
+    return await _write_lock(call, take, duration_s)
 
 
 async def status(call: Call) -> Response:
@@ -51,7 +52,7 @@ async def heartbeat(call: Call) -> Response:
         get_node(tx.connection, workspace, node_id)
         return locks.renew(tx, node_id, token)
 
-    return await call.write(renew)
+    return await _write_lock(call, renew, locks.DEFAULT_SECONDS)
 
 
 async def release(call: Call) -> Response:
@@ -83,6 +84,14 @@ async def _override(call: Call, workspace: Workspace, node_id: str) -> Response:
         return locks.override(tx, workspace.id, node_id)
 
     return await call.write(end)
+
+
+async def _write_lock(call: Call, write: Callable[[Transaction], JsonObject], duration_s: int) -> Response:
+    """Do what makes a lock last for this long, if not longer."""
+    ends_us = lock_clock_us() + duration_s * SECOND_US
+    response = await call.write(write)
+    call.services.lock_expiry.may_come_at(ends_us)
+    return response
 
 
 def _needed(token: str) -> str:

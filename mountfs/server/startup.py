@@ -22,6 +22,7 @@ from mountfs.server.envelope import ApiError
 from mountfs.server.errors import DataInUse, ServerDataError, WorkspaceNameRefused
 from mountfs.server.gate import Gate
 from mountfs.server.housekeeping import Background
+from mountfs.server.lock_expiry import LockExpiry
 from mountfs.server.opaque_ids import new_profile_id
 from mountfs.server.options import ServerOptions
 from mountfs.server.schema import api_keys, chunks, segments, settings, workspaces
@@ -99,7 +100,7 @@ async def _open_services(options: ServerOptions, background: Background) -> Serv
         authorizations=oauth.Authorizations(),
         workspaces=WorkspaceTable(await database.read(_all_workspaces)),
         background=background.start,
-        lock_expiry=asyncio.Event(),
+        lock_expiry=LockExpiry(),
         gate=Gate(behaviour),
         shaper=Shaper(behaviour),
         user_id=facts["user_id"],

@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 OWN_PAUSE_S: Final = 0.2
 """How long to wait with the next poll after one that told only of files that are locked here."""
 
+PUSHED_PAUSE_S: Final = 1.0
+"""The same where a channel tells at once of all but what it loses."""
+
 MADE_DELAY_S: Final = 1.0
 """How long the news of a node waits that nothing here knows, while files are created on the remote: by then
 it has mostly turned out to be one of them."""
@@ -142,7 +145,7 @@ class Follower:
             news = await self._advance(wait_s=POLL_S)
             if news and all(map(self._locked_here, news)) and not self._is_awaited:
                 with trio.CancelScope() as self._pause:
-                    await trio.sleep(OWN_PAUSE_S)
+                    await trio.sleep(PUSHED_PAUSE_S if self.is_pushed_to else OWN_PAUSE_S)
 
     @property
     def _is_awaited(self) -> bool:

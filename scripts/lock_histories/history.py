@@ -160,13 +160,14 @@ def _lost(name: str, register: Register, sections: Sequence[Section]) -> Iterabl
     section was not told that it succeeded, and the content of all of them is kept aside.
     """
     there = set(register.names)
+    refused = [section for section in sections if section.held_from is None and Step.LOCK in section.steps]
     in_order = sorted(
         (section for section in sections if section.held_from is not None),
         key=lambda section: section.held_from or 0.0,
     )
     for place, section in enumerate(in_order):
         if section.succeeded and section.name not in there:
-            if not _handed_over_to_a_loss(section, in_order[place + 1 :], there):
+            if not _handed_over_to_a_loss(section, in_order[place + 1 :], refused, there):
                 yield Violation(
                     "a lost update", name, f"{section.name} ({section.mount}) was told it is safe"
                 )
@@ -174,15 +175,38 @@ def _lost(name: str, register: Register, sections: Sequence[Section]) -> Iterabl
                 yield Violation("content was discarded", name, f"{section.name} is in no conflict copy")
 
 
-def _handed_over_to_a_loss(section: Section, later: Sequence[Section], there: set[str]) -> bool:
+def _handed_over_to_a_loss(
+    section: Section, later: Sequence[Section], refused: Sequence[Section], there: set[str]
+) -> bool:
     """Follow the hand-overs on the section's mount to one that failed, none of which was committed. It is a
-    hand-over where whoever had the lock next of all asked for it before the unlock returned."""
+    hand-over where whoever had the lock next of all asked for it before the unlock returned.
+
+    The one that failed may be among those who were never told of the lock: a daemon can die between its
+    answers to the unlock and to the heir.
+    """
     for heir in later:
-        unlocked = section.steps[Step.UNLOCK].end
-        waited = unlocked is not None and heir.steps[Step.LOCK].begin <= unlocked
-        if heir.mount != section.mount or heir.name in there or not waited:
+        if any(_may_have_inherited(each, section, heir) for each in refused):
+            return True
+        if heir.mount != section.mount or heir.name in there or not _waited_for(section, heir):
             return False
         if not heir.succeeded:
             return True
         section = heir
-    return False
+    return any(_may_have_inherited(each, section, None) for each in refused)
+
+
+def _may_have_inherited(refused: Section, section: Section, next_holder: Section | None) -> bool:
+    """Whether it waited when the section unlocked, and failed before anybody else had the lock."""
+    failed = refused.steps[Step.LOCK].end
+    nobody_between = next_holder is None or failed is None or failed <= (next_holder.held_from or 0.0)
+    unlocking = section.steps[Step.UNLOCK].begin
+    still_waited = failed is None or failed >= unlocking
+    return (
+        refused.mount == section.mount and _waited_for(section, refused) and still_waited and nobody_between
+    )
+
+
+def _waited_for(section: Section, heir: Section) -> bool:
+    """Whether it asked for the lock before the section's unlock returned."""
+    unlocked = section.steps[Step.UNLOCK].end
+    return unlocked is not None and heir.steps[Step.LOCK].begin <= unlocked

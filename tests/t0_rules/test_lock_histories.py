@@ -130,6 +130,39 @@ def test_run_of_hand_overs_may_end_with_a_holder_that_never_came_to_read() -> No
     assert kinds([base, first, failed], register) == []
 
 
+def killed_heir(name: str, after: Section, *, asked: float = -1.0, mount: str = "") -> Section:
+    """A section that waits when the one before it unlocks, and whose daemon dies before it is told."""
+    heir = section(name, "", after.steps[Step.UNLOCK].begin, mount=mount or after.mount, fails=Step.LOCK)
+    lock, unlock = heir.steps[Step.LOCK], after.steps[Step.UNLOCK]
+    assert unlock.end is not None
+    heir.steps[Step.LOCK] = replace(lock, begin=unlock.begin + asked, end=unlock.end + 0.2, error="ENOTCONN")
+    return heir
+
+
+def test_hand_over_to_one_who_was_never_told_of_it_may_be_lost_when_it_is_kept_aside() -> None:
+    base, first = chain("b", "a")
+    other = section("s3", "s0", 60.0, mount="b")
+    register = Register(["s0", "s3"], kept_aside=frozenset({"s1"}))
+    assert kinds([base, first, killed_heir("s2", first), other], register) == []
+    assert kinds([base, first, killed_heir("s2", first)], replace(register, names=["s0"])) == []
+    gone = replace(register, kept_aside=frozenset())
+    assert kinds([base, first, killed_heir("s2", first), other], gone) == ["content was discarded"]
+
+
+def test_who_was_never_told_of_the_lock_is_an_excuse_only_as_the_heir() -> None:
+    base, first = chain("b", "a")
+    other = section("s3", "s0", 60.0, mount="b")
+    register = Register(["s0", "s3"], kept_aside=frozenset({"s1"}))
+    for no_heir in (killed_heir("s2", first, asked=1.0), killed_heir("s2", first, mount="b")):
+        assert kinds([base, first, no_heir, other], register) == ["a lost update"]
+    late = killed_heir("s2", first)
+    late.steps[Step.LOCK] = replace(late.steps[Step.LOCK], end=other.held_from and other.held_from + 1)
+    assert kinds([base, first, late, other], register) == ["a lost update"]
+    early = killed_heir("s2", first)
+    early.steps[Step.LOCK] = replace(early.steps[Step.LOCK], end=first.steps[Step.UNLOCK].begin - 0.1)
+    assert kinds([base, first, early, other], register) == ["a lost update"]
+
+
 def test_run_of_hand_overs_that_ends_with_a_success_is_not_lost() -> None:
     base, first = chain("b", "a")
     second = handed_over("s2", "s1", first)

@@ -175,6 +175,31 @@ async def test_a_lease_that_ends_with_what_its_unlock_publishes(
         assert world.a.locks.statistics().leases_lost == (not is_safe)
 
 
+@pytest.mark.parametrize("is_lost", [True, False], ids=["others wrote meanwhile", "taken again"])
+async def test_an_unlock_under_a_doubted_lease_tells_of_its_loss_though_somebody_waits(
+    autojump_clock: MockClock, is_lost: bool
+) -> None:
+    """Who waits reads what is newest by then: only who unlocked relied on the lease."""
+    async with running() as (world, nursery):
+        await world.a.take(1)
+        world.a.file.write(b"1")
+        world.a.file.gate["publish"] = trio.sleep_forever  # as the fence does
+        nursery.start_soon(world.a.take, 2)
+        await wait_all_tasks_blocked()
+        end_with_a_version(world)
+        if is_lost:
+            world.workspace.put("counter", b"9")
+            with pytest.raises(LeaseLost):
+                await world.a.unlock(1)
+        else:
+            await world.a.unlock(1)
+        await eventually(
+            lambda: flocking(owner(2)) in dict(world.a.locks.statistics().files[0].holders), limit_s=5
+        )
+        assert world.a.file.local == (b"9" if is_lost else b"1")
+        assert world.a.locks.statistics().leases_lost == is_lost
+
+
 async def test_a_lost_lease_fails_its_descriptors_until_they_unlock(autojump_clock: MockClock) -> None:
     async with running() as (world, _):
         await world.a.take(1)

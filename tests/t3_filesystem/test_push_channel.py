@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -48,6 +49,34 @@ async def shows(mount: WorkspaceMount, expected: dict[str, bytes | None]) -> Non
         return await mount.contents() == expected
 
     await until(does)
+
+
+@asynccontextmanager
+async def held_elsewhere(
+    mount: WorkspaceMount, workspace: MemoryWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """Another host has the lock of the file `a`, and nobody here tries to take it without news; yields how
+    that host gives it back."""
+    monkeypatch.setattr(lease_agent, "ACQUIRING", Backoff(3600, 3600))
+    node = workspace.put("a", b"a")
+    await shows(mount, {"a": b"a"})
+    other = MemoryRemote(workspace)
+    theirs = await other.acquire_lease(node, duration_s=3600, holder="there")
+    # The mount's clock: what was told until now is asked for again by then, and counted by no test.
+    await trio.sleep(2)
+    yield partial(other.release_lease, node, theirs.token)
+
+
+@asynccontextmanager
+async def waiting_for_lock(mount: WorkspaceMount) -> AsyncIterator[None]:
+    """A program waits for the lock of the file `a`, has it in the end, and gives it back."""
+    async with mount.opened("a") as file:
+        flock = partial(mount.parts.locks.flock, file.ino, file.handle, LockOwner(1), wait=True)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(done, partial(flock, LockKind.EXCLUSIVE))
+            await until(lambda: is_true(mount.parts.locks.awaiting_others))
+            yield
+        await done(partial(flock, None))
 
 
 async def hang_feed(mount: WorkspaceMount, workspace: MemoryWorkspace) -> None:
@@ -157,54 +186,27 @@ async def test_push_that_cannot_be_looked_into_is_looked_into_later(
 async def test_lock_that_another_host_gives_back_is_taken_when_that_is_pushed(
     mount: WorkspaceMount, workspace: MemoryWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease_agent, "ACQUIRING", Backoff(3600, 3600))
-    node = workspace.put("a", b"a")
-    await shows(mount, {"a": b"a"})
-    other = MemoryRemote(workspace)
-    theirs = await other.acquire_lease(node, duration_s=3600, holder="there")
-    await trio.sleep(2)
-    mount.remote.hang("changes")
-    workspace.put("told last", b"")
-    await mount.remote.wait_hanging("changes")
-    async with mount.opened("a") as file:
-        owner = LockOwner(1)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(
-                done,
-                lambda: mount.parts.locks.flock(file.ino, file.handle, owner, LockKind.EXCLUSIVE, wait=True),
-            )
-            await until(lambda: is_true(mount.memory.calls["acquire_lease"] > 0))
+    async with held_elsewhere(mount, workspace, monkeypatch) as give_back:
+        mount.remote.hang("changes")
+        workspace.put("told last", b"")
+        await mount.remote.wait_hanging("changes")
+        async with waiting_for_lock(mount):
             await wait_all_tasks_blocked(0.05)
-            await other.release_lease(node, theirs.token)
-            ours = mount.parts.holder
+            await give_back()
+            node, ours = workspace.find("a"), mount.parts.holder
             await until(lambda: is_true(workspace.lease_holder(node, trio.current_time()) == ours))
             # What the lock makes fresh is the feed's matter.
             mount.remote.release("changes")
-        await done(lambda: mount.parts.locks.flock(file.ino, file.handle, owner, None, wait=True))
 
 
 async def test_whoever_waits_for_a_lock_is_not_told_by_the_feed_what_is_pushed(
     mount: WorkspaceMount, workspace: MemoryWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease_agent, "ACQUIRING", Backoff(3600, 3600))
-    node = workspace.put("a", b"a")
-    await shows(mount, {"a": b"a"})
-    other = MemoryRemote(workspace)
-    theirs = await other.acquire_lease(node, duration_s=3600, holder="there")
-    await trio.sleep(2)
-    async with mount.opened("a") as file:
-        owner = LockOwner(1)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(
-                done,
-                lambda: mount.parts.locks.flock(file.ino, file.handle, owner, LockKind.EXCLUSIVE, wait=True),
-            )
-            await until(lambda: is_true(mount.parts.locks.awaiting_others))
-            tries, polls = mount.memory.calls["acquire_lease"], mount.memory.calls["changes"]
-            for number in range(6):
-                workspace.put("a", b"%d" % number)
-                await wait_all_tasks_blocked()
-            assert mount.memory.calls["acquire_lease"] - tries >= 6
-            assert mount.memory.calls["changes"] - polls <= 3
-            await other.release_lease(node, theirs.token)
-        await done(lambda: mount.parts.locks.flock(file.ino, file.handle, owner, None, wait=True))
+    async with held_elsewhere(mount, workspace, monkeypatch) as give_back, waiting_for_lock(mount):
+        tries, polls = mount.memory.calls["acquire_lease"], mount.memory.calls["changes"]
+        for number in range(6):
+            workspace.put("a", b"%d" % number)
+            await wait_all_tasks_blocked()
+        assert mount.memory.calls["acquire_lease"] - tries >= 6
+        assert mount.memory.calls["changes"] - polls <= 3
+        await give_back()
