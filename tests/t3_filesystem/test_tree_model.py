@@ -22,13 +22,18 @@ from tests.t3_filesystem.modelled_workspace import Contents, ModelledWorkspace
 IS_THOROUGH: Final = "MOUNTFS_FUZZ_EXAMPLES" in os.environ
 EXAMPLES: Final = int(os.environ.get("MOUNTFS_FUZZ_EXAMPLES", "20"))
 
-PATHS = st.sampled_from(["a", "b", "d", "d/a", "d/b", "d/e", "e", "e/a"])
+PLACES: Final = ("a", "b", "d", "d/a", "d/b", "d/e", "e", "e/a")
+PATHS = st.sampled_from(PLACES)
 NUMBERS = st.integers(0, 100)
 ASIDE = " (conflict "
 
 
 def above(path: str) -> str:
     return path.rpartition("/")[0]
+
+
+def name_of(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 def is_directory(model: Contents, path: str) -> bool:
@@ -141,6 +146,26 @@ class Programs(RuleBasedStateMachine):
             self.gives_up(other)
             self.rename_here(path, other)
 
+    @rule(number=NUMBERS)
+    def rename_past_a_namesake(self, number: int) -> None:
+        """Into a folder that has its old name already, which is in the way."""
+        self.see()
+        way = chosen(
+            (
+                f"{path}:{other}"
+                for path in self.model
+                for other in PLACES
+                if name_of(path) != name_of(other) and above(path) != above(other)
+                if f"{above(other)}/{name_of(path)}".lstrip("/") in self.model
+                if can_rename(self.model, path, other)
+            ),
+            number,
+        )
+        if way:
+            path, _, other = way.partition(":")
+            self.gives_up(other)
+            self.rename_here(path, other)
+
     def rename_here(self, path: str, other: str) -> None:
         """What is saved over another file is its next version; else the node goes along."""
         source, target = self.mount.find(path), self.mount.find(other)
@@ -171,6 +196,19 @@ class Programs(RuleBasedStateMachine):
             self.write("t", closes=True)
             self.gives_up(path)
             self.rename_here("t", path)
+
+    @rule(number=NUMBERS, another=NUMBERS, restarts=st.booleans())
+    def save_over_another(self, number: int, another: int, restarts: bool) -> None:
+        """A file with a node of its own, which is left behind then."""
+        self.see()
+        path = chosen(files(self.model), number)
+        other = chosen((each for each in files(self.model) if each != path), another)
+        if other:
+            self.write(path, closes=True)
+            self.gives_up(other)
+            self.rename_here(path, other)
+            if restarts:
+                self.mount.restart()
 
     @rule(number=NUMBERS)
     def save_by_way_of_a_backup(self, number: int) -> None:
@@ -323,13 +361,13 @@ class BothSides(Programs):
             self.given_up.add(self.workspace.contents[node.id])
             self.tell(self.workspace.update(node.id, self.new_content()).id)
         elif node is None and folder is not None:
-            self.tell(self.workspace.create(folder, path.rpartition("/")[2], self.new_content()).id)
+            self.tell(self.workspace.create(folder, name_of(path), self.new_content()).id)
 
     @rule(path=PATHS)
     def others_make_a_directory(self, path: str) -> None:
         folder = self.folder_at(above(path))
         if folder is not None and self.node_at(path) is None:
-            self.tell(self.workspace.create(folder, path.rpartition("/")[2], None).id)
+            self.tell(self.workspace.create(folder, name_of(path), None).id)
 
     @rule(number=NUMBERS)
     def others_remove(self, number: int) -> None:
@@ -350,10 +388,17 @@ class BothSides(Programs):
         if path:
             self.others_write(path)
 
+    @rule(number=NUMBERS, closes=st.booleans())
+    def both_edit(self, number: int, closes: bool) -> None:
+        path = chosen({*files(self.mount.contents())} & {*files(self.workspace.tree())}, number)
+        if path:
+            self.others_write(path)
+            self.write(path, closes)
+
     @rule(number=NUMBERS, other=PATHS)
     def others_rename(self, number: int, other: str) -> None:
         node, folder = self.node_at(chosen(self.workspace.tree(), number)), self.folder_at(above(other))
-        name = other.rpartition("/")[2]
+        name = name_of(other)
         if node is None or folder is None or self.node_at(other) or self.workspace.lies_in(folder, node.id):
             return
         if node.parent != folder and not self.workspace.at((folder, node.name)):
