@@ -152,7 +152,9 @@ class AuditTrail:
     async def flush(self) -> None:
         """Return when what was recorded before is written, or given up."""
         async with self._writing:
-            self._arrived = trio.Event()
+            if self._arrived.is_set():
+                # Else `run` waits for it, and would not hear of what comes.
+                self._arrived = trio.Event()
             rows, self._waiting = self._waiting, []
             if rows:
                 await self._append(rows)

@@ -288,8 +288,8 @@ class FileLock:
             self._advance()
 
     def lapsed(self, reason: str) -> None:
-        """The lease can no longer be relied on. Harmless when it is not in hand any more."""
-        if not self.lease.in_hand:
+        """The lease can no longer be relied on. Harmless when it is neither in hand nor to be adopted."""
+        if not (self.lease.in_hand or self.lease.state is LeaseState.ADOPTING):
             return
         holders = set(self.holders)
         relied_on = self.lease.lapse()
@@ -312,6 +312,11 @@ class FileLock:
             del self._granted[call.request]
             self._undo(call.request)
             call.fail(error)
+        self._advance()
+
+    def refuse_hasty(self, error: MountfsError) -> None:
+        """Nobody is admitted for now: those who do not want to wait fail."""
+        self._fail_hasty(error)
         self._advance()
 
     def publish_failed(self, error: MountfsError, *, for_ever: bool) -> None:
@@ -363,14 +368,18 @@ class FileLock:
         if handing_over and self.table.is_held:
             assert self.turn is not None
             self.turn.hand_over()
+        if self._fail_hasty(WouldBlock(f"inode {self.ino} is locked by another process")):
+            self._admit()
+
+    def _fail_hasty(self, error: MountfsError) -> bool:
+        """Say whether there was one to fail."""
         refused = [call for call in self._hasty if call.request in self._queued]
         self._hasty.clear()
         for call in refused:
             del self._queued[call.request]
             self.table.withdraw(call.request)
-            call.fail(WouldBlock(f"inode {self.ino} is locked by another process"))
-        if refused:
-            self._admit()
+            call.fail(error)
+        return bool(refused)
 
     def _fall_idle(self) -> None:
         if self.lease.state is LeaseState.HELD:

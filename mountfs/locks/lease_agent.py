@@ -23,7 +23,7 @@ from mountfs.model.errors import (
 )
 from mountfs.model.ids import NodeId
 from mountfs.model.publishing import LeaseMemory, Publishing
-from mountfs.model.remote import KnownLease, Remote
+from mountfs.model.remote import KnownLease, Lease, Remote
 from mountfs.rules.backoff import Backoff
 from mountfs.rules.lease import TRY_MOST, LeaseEvent, LeaseState
 
@@ -97,9 +97,11 @@ class LeaseAgent:
 
     async def adopt(self, known: KnownLease) -> None:
         """Go on with a lease that an earlier run of this mount had: those who relied on it died with that, so
-        what was written under it is published, and it is given back. Where the remote keeps it no more, what
-        was written goes the way of every unsent change. `FileLocks.adopt` saw to it that nobody is admitted
-        meanwhile."""
+        what was written under it is published, and it is given back. Where the remote keeps it no more, that
+        needs another lease, as somebody may be in the middle of what they do under theirs; where another
+        mount has it, it is lost. `FileLocks.adopt` saw to it that nobody is admitted meanwhile.
+
+        Cancelled, it leaves what was written to the next run."""
         lock = self._lock
         lock.lease.node = known.node
         await self._recall(known)
@@ -112,21 +114,27 @@ class LeaseAgent:
         await self._keep_and_give_back()
 
     async def _recall(self, known: KnownLease) -> None:
-        lock, attempt, began = self._lock, 0, self._side.clock()
+        lock, side, attempt, is_over = self._lock, self._side, 0, False
         while self._state is LeaseState.ADOPTING:
-            sent_at = self._side.clock()
+            sent_at = side.clock()
             try:
-                answer = await self._side.remote.renew_lease(known.node, known.token)
-            except LATER:
-                if self._side.clock() > began + self._side.duration_s:
-                    lock.apply(LeaseEvent.ABANDONED)
-                await trio.sleep(ACQUIRING.delay_s(attempt, self._side.chance()))
+                answer = await (
+                    self._ask_for_lease() if is_over else side.remote.renew_lease(known.node, known.token)
+                )
+            except LATER as error:
+                lock.refuse_hasty(error)
+                await trio.sleep(ACQUIRING.delay_s(attempt, side.chance()))
                 attempt += 1
+            except LeaseHeld as error:
+                lock.lapsed(f"it ended before this mount started again, and {error.message}")
             except MountfsError as error:
                 logger.info("the lock on inode %d of an earlier run is gone: %s", lock.ino, error)
-                lock.apply(LeaseEvent.ABANDONED)
+                if is_over or not side.publishing.has_unpublished(lock.ino):
+                    lock.apply(LeaseEvent.ABANDONED)
+                is_over = True
             else:
-                logger.info("going on with the lock on inode %d of an earlier run", lock.ino)
+                done = "taking again" if is_over else "going on with"
+                logger.info("%s the lock on inode %d of an earlier run", done, lock.ino)
                 lock.acquired(answer, sent_at)
 
     async def _keep_and_give_back(self) -> None:
@@ -163,8 +171,7 @@ class LeaseAgent:
 
     async def _regain(self) -> bool:
         lock, side, sent_at = self._lock, self._side, self._side.clock()
-        answer = await side.remote.acquire_lease(self._node, duration_s=side.duration_s, holder=side.holder)
-        side.memory.record_lease(KnownLease(lock.ino, self._node, answer.token))
+        answer = await self._ask_for_lease()
         try:
             overtaken = await side.publishing.is_overtaken(lock.ino)
         except MountfsError as error:
@@ -250,11 +257,15 @@ class LeaseAgent:
         # only its answer tells how to give that back.
         sent_at = self._side.clock()
         with asked_by(lock.first_program):
-            answer = await self._side.remote.acquire_lease(
-                self._node, duration_s=self._side.duration_s, holder=self._side.holder
-            )
-        self._side.memory.record_lease(KnownLease(lock.ino, self._node, answer.token))
+            answer = await self._ask_for_lease()
         lock.acquired(answer, sent_at)
+
+    async def _ask_for_lease(self) -> Lease:
+        """Once. From the answer on a later run knows of it."""
+        side = self._side
+        answer = await side.remote.acquire_lease(self._node, duration_s=side.duration_s, holder=side.holder)
+        side.memory.record_lease(KnownLease(self._lock.ino, self._node, answer.token))
+        return answer
 
     def _take_over(self) -> bool:
         """Where another file here had the node when its lease was taken, that lease is this file's now."""

@@ -74,6 +74,7 @@ TRANSITIONS: Final[Mapping[LeaseState, Mapping[LeaseEvent, LeaseState]]] = {
     LeaseState.ADOPTING: {
         LeaseEvent.ABANDONED: LeaseState.NONE,
         LeaseEvent.GRANTED: LeaseState.PUBLISHING,
+        LeaseEvent.LAPSED: LeaseState.LOST,
     },
     LeaseState.ACQUIRING: {
         LeaseEvent.ABANDONED: LeaseState.NONE,

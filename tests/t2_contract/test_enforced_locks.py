@@ -124,19 +124,37 @@ async def test_override_needs_an_administrator(enforcing_server: Embedded, holde
     await holder.renew_lease(node, lease.token)
 
 
+def _locked_by(host: str, since: str) -> dict[str, object]:
+    info = {"client_info": {"device_name": host}, "acquired": f"2026-01-02 {since} UTC"}
+    return {"result": True, "locked": True, "lock_info": info}
+
+
 @pytest.mark.parametrize(
     "answer",
     [
         (406, {"result": False, "error": {"code": 205516, "text": "lock_token is missing"}}),
-        (200, {"result": True, "locked": True, "lock_info": {"client_info": {}}}),
+        (200, _locked_by("host-a", "09:00:00")),
     ],
     ids=["refused", "taken without effect"],
 )
 async def test_service_without_override_says_so(
     scripted: ScriptedServer, acts: Acts, answer: tuple[int, dict[str, object]]
 ) -> None:
-    scripted.plays(acts.reply(*answer))
+    scripted.plays(acts.reply(200, _locked_by("host-a", "09:00:00")), acts.reply(*answer))
     service = FastioService(scripted.url, "secret")
     with pytest.raises(LeaseNotOverridable):
+        await service.remote("4").override_lease(NodeId("2a"))
+    await service.aclose()
+
+
+async def test_broken_lock_may_be_that_of_another_at_once(scripted: ScriptedServer, acts: Acts) -> None:
+    """Who waited for it took it before it was looked at, on the same host or another one."""
+    service = FastioService(scripted.url, "secret")
+    for after in (_locked_by("host-b", "09:00:00"), _locked_by("host-a", "09:00:01")):
+        scripted.plays(
+            acts.reply(200, _locked_by("host-a", "09:00:00")),
+            acts.reply(200, {"result": True}),
+            acts.reply(200, after),
+        )
         await service.remote("4").override_lease(NodeId("2a"))
     await service.aclose()

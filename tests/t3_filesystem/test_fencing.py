@@ -3,14 +3,16 @@
 import os
 from collections.abc import AsyncIterator
 from functools import partial
+from typing import cast
 
 import pytest
 import trio
+from trio.testing import MockClock
 
-from mountfs.model.errors import AccessDenied, ContentSetAside, LeaseLost, RequestRefused
+from mountfs.model.errors import AccessDenied, ContentSetAside, LeaseLost, RemoteUnavailable, RequestRefused
 from mountfs.model.filesystem import LockKind, LockOwner
 from mountfs.model.ids import ROOT_INO, NodeId
-from mountfs.remotes.memory import MemoryWorkspace
+from mountfs.remotes.memory import MemoryRemote, MemoryWorkspace
 from mountfs.rules.happenings import Kind
 from mountfs.sync.cached_range import ContentChanged
 from tests.t3_filesystem.conftest import Mounting
@@ -444,6 +446,11 @@ async def crash_under_lock(mount: WorkspaceMount, workspace: MemoryWorkspace) ->
 
 async def start_again(mount: WorkspaceMount) -> None:
     await mount.start()
+    await until_settled(mount)
+
+
+async def until_settled(mount: WorkspaceMount) -> None:
+    """Return when nothing is left of the locks of an earlier run."""
     await mount.wait_live()
     await eventually(lambda: not mount.parts.locks.statistics().files, limit_s=PATIENCE_S)
 
@@ -476,6 +483,51 @@ async def test_a_lease_that_ended_after_a_crash_leaves_it_to_the_version(
     await compare(patient, workspace)
     assert workspace.files()["a"] == (then or b"ours")
     assert aside(workspace) == ([b"ours"] if then else [])
+
+
+async def test_what_was_written_under_a_lease_that_ended_needs_another(
+    patient: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    node = await crash_under_lock(patient, workspace)
+    workspace.drop_leases()
+    patient.remote.hang("commit")
+    await patient.start()
+    await patient.remote.wait_hanging("commit")
+    assert workspace.lease_holder(node, trio.current_time()) == patient.parts.holder
+    patient.remote.release()
+    await eventually(lambda: not workspace.lease_holder(node, trio.current_time()), limit_s=PATIENCE_S)
+    assert workspace.files() == {"a": b"ours"}
+
+
+@pytest.mark.parametrize("is_away", [False, True], ids=["there", "away at first"])
+async def test_a_lease_that_another_has_after_a_crash_is_lost(
+    patient: WorkspaceMount, workspace: MemoryWorkspace, is_away: bool
+) -> None:
+    """What they write under their lock is based on what they read under it."""
+    node = await crash_under_lock(patient, workspace)
+    workspace.drop_leases()
+    other = MemoryRemote(workspace)
+    theirs = await other.acquire_lease(node, duration_s=10**6, holder="there")
+    if is_away:
+        patient.remote.hang("renew_lease")
+        patient.remote.fail("renew_lease", RemoteUnavailable("the network is down"))
+    await patient.start()
+    if is_away:
+        await patient.remote.wait_hanging("renew_lease")
+        cast("MockClock", trio.lowlevel.current_clock()).jump(2 * patient.options.lease_s)
+        patient.remote.release()
+        patient.remote.hang("renew_lease")
+        await patient.remote.wait_hanging("renew_lease")
+        patient.remote.release()
+    await until_settled(patient)
+    await patient.settle()
+    assert (workspace.files()["a"], aside(workspace)) == (b"old", [b"ours"])
+    assert patient.parts.locks.statistics().leases_lost == 1
+    assert patient.tree.happenings.counts[Kind.LOCK_LOST] == 1
+    workspace.put("a", b"theirs")
+    await other.release_lease(node, theirs.token)
+    await compare(patient, workspace)
+    assert workspace.files()["a"] == b"theirs"
 
 
 async def test_a_lock_can_be_taken_at_once_after_the_restart(

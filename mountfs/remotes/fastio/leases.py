@@ -81,11 +81,13 @@ class Leases(WorkspaceCalls):
         its token, by an administrator. A service that has another way says that the token is missing."""
         path = self._node_path(node, "lock")
         ask = Ask("DELETE", path, {"override": "true"}, refusals=OF_OVERRIDING)
+        before = await self.lease_holder(node)
         try:
             await self._http.payload(ask)
         except LeaseNotOverridable as error:
             raise LeaseNotOverridable("the service has no way to end the lock of somebody else") from error
-        if await self.lease_holder(node) is not None:
+        after = await self.lease_holder(node)
+        if before and after and (after.holder, after.since_ns) == (before.holder, before.since_ns):
             raise LeaseNotOverridable("the service took the request, but the file is still locked")
 
 
