@@ -153,7 +153,7 @@ async def test_broken_lock_may_be_that_of_another_at_once(scripted: ScriptedServ
     for after in (_locked_by("host-b", "09:00:00"), _locked_by("host-a", "09:00:01")):
         scripted.plays(
             acts.reply(200, _locked_by("host-a", "09:00:00")),
-            acts.reply(200, {"result": True}),
+            acts.reply(200, after),
             acts.reply(200, after),
         )
         await service.remote("4").override_lease(NodeId("2a"))
