@@ -55,19 +55,19 @@ class Program:
         await mount.read(path)
         return cls(mount, await mount.open(path, os.O_RDWR))
 
-    async def lock(self) -> None:
-        await self._flock(LockKind.EXCLUSIVE)
+    async def lock(self, *, wait: bool = True) -> None:
+        await self._flock(LockKind.EXCLUSIVE, wait=wait)
 
     async def unlock(self) -> None:
         await self._flock(None)
 
-    async def _flock(self, kind: LockKind | None) -> None:
+    async def _flock(self, kind: LockKind | None, *, wait: bool = True) -> None:
         with trio.fail_after(PATIENCE_S):
             await done(
                 partial(
                     self.mount.filesystem.flock,
                     *(self.file.ino, self.file.handle, OWNER, kind),
-                    wait=True,
+                    wait=wait,
                     granted=lambda: None,
                 )
             )
@@ -528,6 +528,23 @@ async def test_a_lease_that_another_has_after_a_crash_is_lost(
     await other.release_lease(node, theirs.token)
     await compare(patient, workspace)
     assert workspace.files()["a"] == b"theirs"
+
+
+async def test_who_does_not_want_to_wait_is_told_that_nobody_knows_of_the_lease_before(
+    patient: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    await crash_under_lock(patient, workspace)
+    patient.remote.fail("renew_lease", RemoteUnavailable("the network is down"), times=None)
+    await patient.start()
+    await patient.wait_live()
+    program = await Program.opened(patient, "a")
+    # Not only when the time for that is over, which is told in other words.
+    with pytest.raises(RemoteUnavailable, match="the network is down"):
+        await program.lock(wait=False)
+    patient.remote.heal()
+    await program.lock()
+    await program.unlock()
+    await program.close()
 
 
 async def test_a_lock_can_be_taken_at_once_after_the_restart(

@@ -16,6 +16,7 @@ from mountfs.model.filesystem import LockKind, LockOwner
 from mountfs.model.ids import NodeId
 from mountfs.remotes.memory import MemoryRemote, MemoryWorkspace
 from mountfs.rules.backoff import Backoff
+from mountfs.sync.follower import PUSHED_PAUSE_S
 from tests.t3_filesystem.lock_world import done
 from tests.t3_filesystem.workspace_mount import PATIENCE_S, MountOptions, WorkspaceMount
 
@@ -210,3 +211,20 @@ async def test_whoever_waits_for_a_lock_is_not_told_by_the_feed_what_is_pushed(
         assert mount.memory.calls["acquire_lease"] - tries >= 6
         assert mount.memory.calls["changes"] - polls <= 3
         await give_back()
+
+
+async def test_changes_of_a_file_that_is_locked_here_are_polled_for_seldom_where_they_are_pushed(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("a", b"a")
+    await shows(mount, {"a": b"a"})
+    async with mount.opened("a") as file:
+        flock = partial(mount.parts.locks.flock, file.ino, file.handle, LockOwner(1), wait=True)
+        await done(partial(flock, LockKind.EXCLUSIVE))
+        began, polls = trio.current_time(), mount.memory.calls["changes"]
+        for number in range(20):
+            workspace.put("a", b"%d" % number)
+            await trio.sleep(0.2)  # the mount's clock: how often it asks is what is counted
+        passed_s = trio.current_time() - began
+        assert mount.memory.calls["changes"] - polls <= passed_s / PUSHED_PAUSE_S + 3
+        await done(partial(flock, None))
