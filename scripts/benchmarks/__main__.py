@@ -8,18 +8,23 @@ import signal
 import subprocess
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from scripts.benchmarks import inputs, machine, report, runner
+from scripts.benchmarks import machine, report, runner
 from scripts.benchmarks.results import Results
+from scripts.benchmarks.stages import STAGES, Choice, stages
 from scripts.benchmarks.systems import SYSTEMS
 from scripts.benchmarks.workloads import WORKLOADS
-from scripts.benchmarks.workloads.base import DEFAULT, FULL, QUICK, Sizes, Workload
+from scripts.benchmarks.workloads.base import Workload
 
 ROOT = Path(__file__).parents[2]
 INTERRUPTED = 130
+STAGES_HELP = (
+    "near: everything, with servers on this machine; far: everything, small, through a delay proxy with 0 ms "
+    "and with --delay; large: transfers and listings at full size in the same way, only mountfs and bare "
+    "loops; default: %(default)s"
+)
 
 
 def main() -> int:
@@ -31,18 +36,16 @@ def main() -> int:
     complete = False
     try:
         plan = _plan(given, folder)
-        if not plan.workloads:
-            print(f"no workload matches {given.only}", file=sys.stderr)
+        if not plan.stages:
+            print(f"no workload of {given.stages} matches {given.only}", file=sys.stderr)
             return 2
-        _tell("inputs")
-        (folder / "inputs").mkdir()
-        inputs.prepare(folder / "inputs", plan.sizes)
         runner.run(plan, results, _tell)
         complete = True
     except KeyboardInterrupt:
         _tell("interrupted; every process and mount has ended")
     finally:
-        shutil.rmtree(folder)
+        # What a mount that could not be unmounted leaves here must not cost the results.
+        shutil.rmtree(folder, ignore_errors=True)
     if not complete:
         results.command += " (interrupted)"
     target = ROOT / "docs" if given.write_docs and complete else given.work / "results"
@@ -65,14 +68,17 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", default="", metavar="REGEX", help="of the names of workloads and metrics")
     parser.add_argument("--systems", default=",".join(SYSTEMS), metavar="A,B", help="default: %(default)s")
     parser.add_argument("--repeats", type=int, metavar="N", help="default: 3; 1 with --quick")
-    parser.add_argument("--delay", type=int, default=40, metavar="MS", help="of the far runs; default: 40")
+    parser.add_argument("--delay", type=int, default=40, metavar="MS", help="of the far stage; default: 40")
+    parser.add_argument("--stages", default=",".join(STAGES), metavar="A,B", help=STAGES_HELP)
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="everything tiny: tries the benchmark itself")
-    size.add_argument("--full", action="store_true", help="the large sizes, too")
+    size.add_argument("--full", action="store_true", help="the large sizes on every system that has a server")
     parser.add_argument("--write-docs", action="store_true", help="write to docs/ instead of the work folder")
     given = parser.parse_args()
     if unknown := set(given.systems.split(",")) - set(SYSTEMS):
         parser.error(f"no such system: {', '.join(sorted(unknown))}")
+    if unknown := set(given.stages.split(",")) - set(STAGES):
+        parser.error(f"no such stage: {', '.join(sorted(unknown))}")
     if given.repeats is not None and given.repeats < 1:
         parser.error("--repeats must be at least 1")
     return given
@@ -80,15 +86,16 @@ def _arguments() -> argparse.Namespace:
 
 def _plan(given: argparse.Namespace, folder: Path) -> runner.Plan:
     wanted = re.compile(given.only)
-    sizes: Sizes = QUICK if given.quick else FULL if given.full else DEFAULT
-    return runner.Plan(
+    choice = Choice(
         systems=tuple(given.systems.split(",")),
-        workloads=tuple(workload for workload in WORKLOADS if _matches(wanted, workload)),
+        stages=tuple(given.stages.split(",")),
+        delay_ms=given.delay,
+        quick=given.quick,
+        full=given.full,
+    )
+    return runner.Plan(
+        stages=stages(choice, [workload for workload in WORKLOADS if _matches(wanted, workload)]),
         repeats=given.repeats or (1 if given.quick else 3),
-        delays_ms=tuple(dict.fromkeys((0, given.delay))),
-        sizes=replace(sizes),
-        limit_s=60 if given.quick else 1800 if given.full else 300,
-        settle_s=900 if given.full else 120,
         folder=folder,
         programs=given.work / "venv" / "bin",
     )

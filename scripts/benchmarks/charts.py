@@ -4,6 +4,7 @@ Usage: python -m scripts.benchmarks.charts RESULT.json FOLDER
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 from statistics import median
@@ -15,15 +16,24 @@ mpl.use("svg")
 from matplotlib import pyplot as plt
 
 CHARTS = {
-    "small-files": ("Small files, one process: µs each (lower is better)", "small."),
-    "open-file": ("A cached open file: MiB/s (higher is better)", "file."),
-    "programs": ("Programs: seconds (lower is better)", ("git.", "tar.", "grep.", "pip.")),
+    "small-files": ("Small files, one process: µs each (lower is better)", r"small\.\w+"),
+    "open-file": ("A cached open file: MiB/s (higher is better)", r"file\.\w+"),
+    "programs": ("Programs: seconds (lower is better)", r"(git|tar|grep|pip)\.\w+"),
     "uploads": (
         "Until confirmed, and cold reads (higher is better)",
-        ("upload.large", "upload.small", "read."),
+        r"(upload\.(large|small|small_single)|read\.\w+)",
     ),
-    "delay": ("Round-trip delay of the server: µs each (lower is better)", "delayed."),
+    "delay": ("Round-trip delay of the server: µs each (lower is better)", r"delayed\.\w+@\d+ms"),
+    "far-small-files": (
+        "Small files, the server far away: µs each (lower is better)",
+        r"small\.\w+@[1-9]\d*ms",
+    ),
+    "far-programs": (
+        "Programs, the server far away: seconds (lower is better)",
+        r"(git|tar|grep|pip)\.\w+@[1-9]\d*ms",
+    ),
 }
+"""By name: the title, and which metrics are in it."""
 
 
 def draw(result: dict[str, Any], folder: Path) -> list[Path]:
@@ -31,8 +41,8 @@ def draw(result: dict[str, Any], folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     mpl.rcParams["svg.hashsalt"] = "bench"
     drawn = []
-    for name, (title, prefixes) in CHARTS.items():
-        metrics = [metric for metric in sorted(result["samples"]) if metric.startswith(prefixes)]
+    for name, (title, wanted) in CHARTS.items():
+        metrics = [metric for metric in sorted(result["samples"]) if re.fullmatch(wanted, metric)]
         if metrics:
             drawn.append(folder / f"bench-{name}.svg")
             _bars(result["samples"], title, metrics, drawn[-1])

@@ -62,7 +62,7 @@ GOALS: tuple[Goal | Ceiling, ...] = (
     Goal("upload.small", 5.0, (BARE,), "upload.small_single"),
     Goal("upload.small", 0.8, (BARE,)),
     Goal("read.cold", 0.8, (BARE,)),
-    Ceiling("far.transferred", 4.0),
+    Ceiling("far.transferred@large-0ms", 4.0),
     *(
         Goal(f"delayed.{step}@{FAR_MS}ms", 1 / 1.1, (), f"delayed.{step}@0ms")
         for step in ("create", "write", "rename", "stat", "list")

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tarfile
+from contextlib import suppress
 from pathlib import Path
 
 from scripts.benchmarks.workloads.base import Sizes
@@ -50,10 +51,11 @@ def _fetch_wheels(folder: Path, names: tuple[str, ...]) -> None:
     pinned = (ROOT / "requirements" / "runtime.txt").read_text()
     wanted = [match for name in names if (match := re.search(rf"^{name}==[\w.]+", pinned, re.MULTILINE))]
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:"]
-    subprocess.run(
-        [*command, "-d", str(folder), *(match.group() for match in wanted)],
-        env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
-        capture_output=True,
-        check=False,
-        timeout=180,
-    )
+    with suppress(subprocess.TimeoutExpired):
+        subprocess.run(
+            [*command, "-d", str(folder), *(match.group() for match in wanted)],
+            env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
+            capture_output=True,
+            check=False,
+            timeout=180,
+        )

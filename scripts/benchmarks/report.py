@@ -1,10 +1,12 @@
 """The report: Markdown tables for `docs/performance.md`, and the JSON beside them."""
 
 import json
+import re
 from pathlib import Path
 
 from scripts.benchmarks.goals import Verdict, evaluate
 from scripts.benchmarks.results import BARE, Results, Summary, times_as_fast
+from scripts.benchmarks.stages import FAR_AWAY, LARGE_SIZES
 from scripts.benchmarks.systems import OURS, PEERS, SYSTEMS
 from scripts.benchmarks.workloads import WORKLOADS, unit_of
 
@@ -16,9 +18,13 @@ GROUPS = {
     "An open file": ("file.", "mmap."),
     "Programs": ("git.", "tar.", "grep.", "pip.", "sqlite."),
     "Locks": ("lock.",),
-    "Transfers": ("upload.", "read.", "far."),
-    "Round-trip delay": ("delayed.",),
+    "Transfers": ("upload.", "read."),
 }
+DELAYED = {
+    FAR_AWAY: ("Round-trip delay", re.compile(r"@(\d+)ms")),
+    LARGE_SIZES: ("Large sizes", re.compile(r"@large-(\d+)ms")),
+}
+"""By stage: the title, and the tag of its metrics with the delay."""
 
 
 def write(results: Results, folder: Path) -> Path:
@@ -46,9 +52,12 @@ def render(results: Results) -> str:
     shown = [name for name in OURS if any(name in found for found in results.samples.values())]
     parts += [_goal_table(evaluate(results, name), name) for name in shown]
     for title, prefixes in GROUPS.items():
-        metrics = [metric for metric in _ordered(results) if metric.startswith(prefixes)]
+        metrics = [
+            metric for metric in _ordered(results) if metric.startswith(prefixes) and "@" not in metric
+        ]
         if metrics:
             parts.append(_metric_table(results, title, metrics))
+    parts += _delay_tables(results)
     return "\n\n".join([*parts, *_gaps(results)])
 
 
@@ -104,6 +113,55 @@ def _metric_table(results: Results, title: str, metrics: list[str]) -> str:
     return "\n".join(lines)
 
 
+def _delay_tables(results: Results) -> list[str]:
+    """A section for each stage behind delay proxies, with a table for all that was measured at its delays."""
+    parts = []
+    for stage, (title, tag) in DELAYED.items():
+        found = [match for metric in _ordered(results) if (match := tag.search(metric))]
+        if not found:
+            continue
+        delays = sorted({int(match[1]) for match in found})
+        metrics = list(dict.fromkeys(match.string.partition("@")[0] for match in found))
+        tags = [found[0][0].replace(f"{found[0][1]}ms", f"{delay}ms") for delay in delays]
+        heading = f"### {title}: {' and '.join(map(str, delays))} ms"
+        sizes = results.sizes.get(stage, {})
+        told = ", ".join(f"{name.replace('_', ' ')} {_size(value)}" for name, value in sizes.items())
+        rows = _delay_table(results, metrics, tags, delays[-1])
+        parts.append("\n".join([heading, "", *([f"Sizes: {told}", ""] if told else []), *rows]))
+    return parts
+
+
+def _size(value: object) -> str:
+    return " ".join(map(str, value)) or "none" if isinstance(value, list | tuple) else str(value)
+
+
+def _delay_table(results: Results, metrics: list[str], tags: list[str], most_ms: int) -> list[str]:
+    """Each cell shows the value at every delay; the ratios are those at the longest."""
+    systems = [
+        name
+        for name in (*SYSTEMS, BARE)
+        if any(name in results.samples.get(metric + tag, {}) for metric in metrics for tag in tags)
+    ]
+    far, near = tags[-1], tags[0]
+    lines = [
+        f"| | {' | '.join(systems)} | mountfs, {most_ms} ms : {near.strip('@')} "
+        f"| mountfs : best peer, {most_ms} ms | mountfs : {BARE}, {most_ms} ms |",
+        "|---" * (len(systems) + 4) + "|",
+    ]
+    for metric in metrics:
+        cells = [
+            " → ".join(_cell(results.summary(metric + tag, system)) for tag in tags) for system in systems
+        ]
+        ours = results.median(metric + far, OURS[0])
+        ratios = (
+            _ratio_of(metric, ours, results.median(metric + near, OURS[0]) if near != far else None),
+            _ratio(results, metric + far, best_peer(results, metric + far)),
+            _ratio_of(metric, ours, results.median(metric + far, BARE)),
+        )
+        lines.append(f"| {metric}, {unit_of(metric).value} | {' | '.join((*cells, *ratios))} |")
+    return lines
+
+
 def best_peer(results: Results, metric: str) -> str | None:
     """The fastest of the peers."""
     medians = {peer: value for peer in PEERS if (value := results.median(metric, peer)) is not None}
@@ -114,12 +172,15 @@ def best_peer(results: Results, metric: str) -> str | None:
 
 
 def _ratio(results: Results, metric: str, other: str | None) -> str:
-    ours = results.median(metric, OURS[0])
     theirs = results.median(metric, other) if other else None
+    ratio = _ratio_of(metric, results.median(metric, OURS[0]), theirs)
+    return f"{ratio} {other}" if ratio and other in PEERS else ratio
+
+
+def _ratio_of(metric: str, ours: float | None, theirs: float | None) -> str:
     if ours is None or theirs is None:
         return ""
-    ratio = times_as_fast(ours, theirs, more_is_better=unit_of(metric).more_is_better)
-    return f"{ratio:.2f} x" + (f" {other}" if other in PEERS else "")
+    return f"{times_as_fast(ours, theirs, more_is_better=unit_of(metric).more_is_better):.2f} x"
 
 
 def _cell(summary: Summary | None) -> str:
@@ -137,10 +198,15 @@ def _number(value: float) -> str:
 
 
 def _gaps(results: Results) -> list[str]:
-    lines = [
-        f"- {workload}, {system}: {reason}"
-        for workload, found in results.missing.items()
-        for system, reason in found.items()
-        if system not in results.absent
-    ]
+    """What was not measured, those with the same reason in one line."""
+    tags: dict[tuple[str, str, str], list[str]] = {}
+    for workload, found in results.missing.items():
+        name, at, tag = workload.partition("@")
+        for system, reason in found.items():
+            if system not in results.absent:
+                tags.setdefault((name, reason, system), []).append(at + tag)
+    systems: dict[tuple[str, str], list[str]] = {}
+    for (name, reason, system), places in tags.items():
+        systems.setdefault((", ".join(name + tag for tag in places), reason), []).append(system)
+    lines = [f"- {places}, {', '.join(names)}: {reason}" for (places, reason), names in systems.items()]
     return ["\n".join(["### Not measured", "", *lines])] if lines else []

@@ -1,4 +1,7 @@
-"""What a run has found, as plain data: filled by the runner, read by goals, report and charts."""
+"""What a run has found, as plain data: filled by the runner, read by goals, report and charts.
+
+The metrics of runs behind a delay proxy end in a tag: `@40ms`, or `@large-40ms` at the large sizes.
+"""
 
 from dataclasses import asdict, dataclass, field
 from statistics import median
@@ -32,6 +35,8 @@ class Results:
     samples: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     missing: dict[str, dict[str, str]] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
+    sizes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """How much the workloads did, by stage."""
 
     def add(self, metric: str, system: str, value: float) -> None:
         self.samples.setdefault(metric, {}).setdefault(system, []).append(value)

@@ -1,7 +1,8 @@
 """A TCP proxy in a process of its own: delays, drops, cuts and counts; and `Relay`, the handle on it.
 
 The delay is of the round trip: half of it is added to each direction, to every piece of data by itself, so
-that the throughput of a connection stays as it is.
+that the throughput of a connection stays as it is. A new connection costs a round trip before its first
+byte sets out, as the handshake of TCP does.
 """
 
 import asyncio
@@ -11,10 +12,13 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Self
+from typing import Final, Self
 
-PIECE = 256 * 1024
-IN_FLIGHT = 256
+PIECE: Final = 256 * 1024
+
+IN_FLIGHT: Final = 64 * 1024 * 1024
+"""Bytes of one direction that may be on their way: at 40 ms more than any network of this speed holds, so
+that it never is what limits a connection, and bounded where the receiver does not read."""
 
 
 class RelayProxy:
@@ -30,9 +34,9 @@ class RelayProxy:
         self._target_port = target_port
         self._open: set[asyncio.StreamWriter] = set()
 
-    async def listen(self, host: str = "127.0.0.1") -> tuple[asyncio.Server, int]:
-        """Return the server and its port."""
-        server = await asyncio.start_server(self._serve, host, 0, limit=PIECE)
+    async def listen(self, host: str = "127.0.0.1", port: int = 0) -> tuple[asyncio.Server, int]:
+        """Return the server and its port; port 0 is any that is free."""
+        server = await asyncio.start_server(self._serve, host, port, limit=PIECE)
         return server, int(server.sockets[0].getsockname()[1])
 
     def cut(self) -> None:
@@ -53,13 +57,19 @@ class RelayProxy:
             writer.close()
             return
         self._open |= {writer, back}
+        connected = time.monotonic() + self.delay_ms / 1000
         try:
-            await asyncio.gather(self._pass(reader, back, sends=True), self._pass(there, writer, sends=False))
+            await asyncio.gather(
+                self._pass(reader, back, connected, sends=True),
+                self._pass(there, writer, connected, sends=False),
+            )
         finally:
             self._open -= {writer, back}
 
-    async def _pass(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, sends: bool) -> None:
-        pending: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(IN_FLIGHT)
+    async def _pass(
+        self, source: asyncio.StreamReader, target: asyncio.StreamWriter, connected: float, *, sends: bool
+    ) -> None:
+        pending = InFlight()
         delivery = asyncio.create_task(self._deliver(pending, target))
         with suppress(OSError):
             while piece := await source.read(PIECE):
@@ -68,13 +78,12 @@ class RelayProxy:
                 else:
                     self.received_bytes += len(piece)
                 if not self.dropping:
-                    await pending.put((time.monotonic() + self.delay_ms / 2000, piece))
-        await pending.put((0.0, b""))
+                    begin = max(connected, time.monotonic())
+                    await pending.put(begin + self.delay_ms / 2000, piece)
+        await pending.put(0.0, b"")
         await delivery
 
-    async def _deliver(
-        self, pending: asyncio.Queue[tuple[float, bytes]], target: asyncio.StreamWriter
-    ) -> None:
+    async def _deliver(self, pending: "InFlight", target: asyncio.StreamWriter) -> None:
         broken = False
         while True:
             due, piece = await pending.get()
@@ -93,6 +102,34 @@ class RelayProxy:
             target.close()
 
 
+class InFlight:
+    """What is on its way in one direction, each piece with when it is due; bounded by bytes, not by pieces:
+    small ones that follow each other quickly must not be slower than large ones."""
+
+    def __init__(self) -> None:
+        self._pieces: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        self._bytes = 0
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+
+    async def put(self, due: float, piece: bytes) -> None:
+        await self._has_room.wait()
+        self._pieces.put_nowait((due, piece))
+        self._count(len(piece))
+
+    async def get(self) -> tuple[float, bytes]:
+        due, piece = await self._pieces.get()
+        self._count(-len(piece))
+        return due, piece
+
+    def _count(self, change: int) -> None:
+        self._bytes += change
+        if self._bytes < IN_FLIGHT:
+            self._has_room.set()
+        else:
+            self._has_room.clear()
+
+
 class Relay:
     """A proxy as a child process, ruled by lines: `delay MS`, `cut`, `drop`, `pass` and `count`."""
 
@@ -101,10 +138,12 @@ class Relay:
         self.port = port
 
     @classmethod
-    def started(cls, target_port: int, host: str = "127.0.0.1", prefix: Sequence[str] = ()) -> Self:
+    def started(
+        cls, target_port: int, host: str = "127.0.0.1", prefix: Sequence[str] = (), port: int = 0
+    ) -> Self:
         """Start it; `prefix` is a command that runs it elsewhere, for example in a network of its own."""
         process = subprocess.Popen(  # noqa: S603 - our own program
-            [*prefix, sys.executable, "-m", "scripts.lib.relay", str(target_port), host],
+            [*prefix, sys.executable, "-m", "scripts.lib.relay", str(target_port), host, str(port)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -146,10 +185,10 @@ class Relay:
         return self._process.stdout.readline()
 
 
-async def _main(target_port: int, host: str) -> None:
+async def _main(target_port: int, host: str, port: int) -> None:
     proxy = RelayProxy(target_port)
-    _server, port = await proxy.listen(host)
-    print(port, flush=True)
+    _server, listened = await proxy.listen(host, port)
+    print(listened, flush=True)
     orders = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), os.fdopen(0, "rb"))
@@ -165,4 +204,4 @@ async def _main(target_port: int, host: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(int(sys.argv[1]), sys.argv[2]))
+    asyncio.run(_main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3])))

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -13,11 +14,12 @@ from scripts.benchmarks.goals import GOALS, Ceiling, Goal, evaluate
 from scripts.benchmarks.isolation import Failed, isolated
 from scripts.benchmarks.report import BEGIN, END, best_peer, render, with_section, write
 from scripts.benchmarks.results import BARE, Results, summarize, times_as_fast
-from scripts.benchmarks.runner import rotated
+from scripts.benchmarks.runner import Plan, rotated, run
+from scripts.benchmarks.stages import FAR_AWAY, LARGE_SIZES, NEAR, Choice, Stage, stages
 from scripts.benchmarks.systems import PEERS, SYSTEMS
 from scripts.benchmarks.workloads import WORKLOADS, unit_of
-from scripts.benchmarks.workloads.base import NotMeasured
-from scripts.lib.relay import Relay, RelayProxy
+from scripts.benchmarks.workloads.base import NotMeasured, Place, Readings, Sizes, Unit, Workload
+from scripts.lib.relay import IN_FLIGHT, InFlight, Relay, RelayProxy
 
 
 def results_of(samples: dict[str, dict[str, float]]) -> Results:
@@ -51,6 +53,86 @@ def test_metrics_are_unique_and_goals_name_existing_ones() -> None:
         if isinstance(goal, Goal):
             assert set(goal.than) <= {*SYSTEMS, BARE}
             assert unit_of(goal.their_metric or goal.metric) == unit_of(goal.metric)
+
+
+def named(choice: Choice) -> dict[str, Stage]:
+    return {stage.name: stage for stage in stages(choice, WORKLOADS)}
+
+
+def test_every_workload_runs_far_away_and_near_where_it_can() -> None:
+    found = named(Choice())
+    assert list(found) == [NEAR, FAR_AWAY, LARGE_SIZES]
+    assert found[FAR_AWAY].workloads == WORKLOADS
+    assert [w.name for w in WORKLOADS if w not in found[NEAR].workloads] == ["far_end", "delayed"]
+    assert found[NEAR].systems == found[FAR_AWAY].systems == tuple(SYSTEMS)
+    assert found[FAR_AWAY].delays_ms == (0, 40)
+
+
+def test_large_sizes_are_for_mountfs_and_for_all_when_asked() -> None:
+    large = named(Choice())[LARGE_SIZES]
+    assert large.systems == ("mountfs",)
+    assert {w.name for w in large.workloads} == {
+        "list",
+        "upload_large",
+        "upload_small",
+        "read_cold",
+        "far_end",
+    }
+    assert large.sizes.listed_files == 100_000
+    assert large.sizes.large_file_mib == 1024
+    assert named(Choice(full=True))[LARGE_SIZES].systems == tuple(SYSTEMS)
+
+
+def test_stage_with_nothing_to_do_is_left_out() -> None:
+    assert list(named(Choice(systems=("sshfs",)))) == [NEAR, FAR_AWAY]
+    assert list(named(Choice(stages=(LARGE_SIZES,)))) == [LARGE_SIZES]
+    delayed = [workload for workload in WORKLOADS if workload.name == "delayed"]
+    assert [stage.name for stage in stages(Choice(), delayed)] == [FAR_AWAY]
+
+
+def test_tags_tell_the_delay_and_what_only_reads_is_prepared_once() -> None:
+    found = named(Choice(delay_ms=100))
+    assert [found[name].tag(100) for name in found] == ["", "@100ms", "@large-100ms"]
+    for workload in WORKLOADS:
+        assert found[NEAR].turns(workload) == ((0,),)
+        assert found[FAR_AWAY].turns(workload) == (((0, 100),) if workload.cold else ((0,), (100,)))
+    assert named(Choice(delay_ms=0))[FAR_AWAY].delays_ms == (0,)
+
+
+def _one_reading(place: Place) -> Readings:
+    return {"pip.install": float(place.directory.is_dir())}
+
+
+def _broken(place: Place) -> Readings:
+    raise ValueError(place.directory.name)
+
+
+def _hanging(place: Place) -> Readings:
+    signal.pause()
+    return {}
+
+
+def test_workload_that_fails_or_hangs_is_noted_and_the_next_one_runs(tmp_path: Path) -> None:
+    seconds = {"pip.install": Unit.SECONDS}
+    workloads = tuple(
+        Workload(function.__name__, seconds, function) for function in (_broken, _hanging, _one_reading)
+    )
+    stage = Stage(NEAR, ("ext4",), workloads, Sizes(tree_files=1, wheels=()), limit_s=1, settle_s=1)
+    results = Results()
+    run(Plan((stage,), 1, tmp_path, tmp_path), results, lambda text: None)
+    assert results.missing == {
+        "_broken": {"ext4": "ValueError: _broken-0"},
+        "_hanging": {"ext4": "not done within 1 s"},
+    }
+    assert results.samples == {"pip.install": {"ext4": [1.0]}}
+    assert results.sizes[NEAR]["tree_files"] == 1
+
+
+def test_stage_that_cannot_begin_is_noted(tmp_path: Path) -> None:
+    (tmp_path / NEAR).touch()
+    results = Results()
+    run(Plan((named(Choice())[NEAR],), 1, tmp_path, tmp_path), results, lambda text: None)
+    assert list(results.missing) == ["the rest of stage near"]
 
 
 def verdict_of(samples: dict[str, dict[str, float]], metric: str, than: tuple[str, ...]) -> bool | None:
@@ -118,6 +200,36 @@ def test_report_shows_values_ratios_and_what_is_absent() -> None:
     assert "speed ≥ 2 x rclone" in text
 
 
+def test_report_shows_each_delay_beside_the_other_and_the_ratios_at_the_longest() -> None:
+    results = results_of(
+        {
+            "upload.small@0ms": {"mountfs": 100.0, "rclone": 90.0, BARE: 400.0},
+            "upload.small@40ms": {"mountfs": 50.0, "rclone": 10.0, "sshfs": 20.0, BARE: 200.0},
+            "upload.small@large-40ms": {"mountfs": 70.0},
+        }
+    )
+    results.sizes[FAR_AWAY] = {"uploaded_files": 50, "wheels": ("click",)}
+    text = render(results)
+    assert "### Round-trip delay: 0 and 40 ms\n\nSizes: uploaded files 50, wheels click\n" in text
+    ratios = "| 0.50 x | 2.50 x sshfs | 0.25 x |"
+    assert f"| upload.small, 1/s | 100 → 50 | 90 → 10 | - → 20 | 400 → 200 {ratios}" in text
+    assert "### Large sizes: 40 ms\n" in text
+    assert "| upload.small, 1/s | 70 |" in text
+    assert "### Transfers" not in text
+
+
+def test_gaps_with_one_reason_are_one_line() -> None:
+    results = Results()
+    for workload in ("locks", "locks@0ms", "locks@40ms"):
+        for system in ("rclone", "sshfs"):
+            results.lack(workload, system, "no locks")
+    results.lack("locks@40ms", "davfs2", "not done within 60 s")
+    assert render(results).partition("### Not measured\n\n")[2].splitlines() == [
+        "- locks, locks@0ms, locks@40ms, rclone, sshfs: no locks",
+        "- locks@40ms, davfs2: not done within 60 s",
+    ]
+
+
 def test_generated_section_replaces_only_itself() -> None:
     once = with_section("# Page\n\nabove\n", "first")
     assert once == f"# Page\n\nabove\n\n{BEGIN}\nfirst\n{END}\n"
@@ -127,7 +239,7 @@ def test_generated_section_replaces_only_itself() -> None:
 def test_report_is_written_beside_its_data(tmp_path: Path) -> None:
     results = results_of({"delayed.stat@40ms": {"mountfs": 3.0}})
     assert '"delayed.stat@40ms": "µs"' in write(results, tmp_path).read_text()
-    assert "delayed.stat@40ms, µs" in (tmp_path / "performance.md").read_text()
+    assert "| delayed.stat, µs | 3 |" in (tmp_path / "performance.md").read_text()
 
 
 def test_isolated_call_gives_its_result_or_its_reason() -> None:
@@ -181,8 +293,24 @@ def test_delay_proxy_adds_its_delay_and_counts_every_byte() -> None:
     content = bytes(range(256)) * 4096
     took_s, answer, received = asyncio.run(_round_trip(60, content))
     assert answer == content
-    assert took_s >= 0.06
+    assert took_s >= 0.12  # the connection costs a round trip, too
     assert received == len(content)
+
+
+def test_delay_proxy_holds_so_many_bytes_and_any_number_of_pieces() -> None:
+    async def fill() -> None:
+        way = InFlight()
+        for _ in range(10_000):
+            await way.put(0.0, b"x")
+        await way.put(0.0, bytes(IN_FLIGHT))
+        waiting = asyncio.create_task(way.put(0.0, b"last"))
+        for _ in range(10_000):
+            await way.get()
+            assert not waiting.done()
+        await way.get()
+        await waiting
+
+    asyncio.run(asyncio.wait_for(fill(), 30))
 
 
 def test_relay_swallows_and_then_ends_what_lost_something() -> None:

@@ -1,8 +1,8 @@
 """What every file system under comparison offers to the runner."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,14 +31,12 @@ class System(ABC):
 
     name: str
     has_server: bool = True
-    relays_content: bool = True
-    """Whether content, and not only metadata, would go through a delay proxy."""
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
         self.folder = setting.folder / self.name
         self.mountpoint = self.folder / "mnt"
-        self.relay: Relay | None = None
+        self.relays: list[Relay] = []
         self.version = ""
         self._server = ExitStack()
         self._client = ExitStack()
@@ -94,13 +92,29 @@ class System(ABC):
     def is_alive(self) -> bool:
         return is_mounted(self.mountpoint)
 
-    def through_relay(self, port: int) -> int:
-        """The port to connect to instead of the server's."""
+    def through_relay(self, port: int, at: int = 0) -> int:
+        """The port to connect to instead of the server's; `at` asks for one port."""
         if not self.setting.relayed:
             return port
-        self.relay = Relay.started(port)
-        self._server.callback(self.relay.stop)
-        return self.relay.port
+        relay = Relay.started(port, port=at)
+        self._server.callback(relay.stop)
+        self.relays.append(relay)
+        return relay.port
+
+    @contextmanager
+    def delayed(self, delay_ms: int) -> Iterator[None]:
+        """Within, each round trip to the server takes so much longer."""
+        try:
+            for relay in self.relays:
+                relay.set_delay_ms(delay_ms)
+            yield
+        finally:
+            for relay in self.relays:
+                relay.set_delay_ms(0)
+
+    def received_bytes(self) -> int:
+        """What has come from the server so far, where it comes through delay proxies."""
+        return sum(relay.received_bytes() for relay in self.relays)
 
     def _new_cache(self) -> Path:
         self._generation += 1

@@ -1,10 +1,14 @@
-"""JuiceFS with `--writeback`, its data in a local folder, its metadata in SQLite or Redis."""
+"""JuiceFS with `--writeback`, its data in a local folder, its metadata in SQLite or Redis.
+
+Behind delay proxies its data is on rclone's WebDAV server: a local folder is never far away.
+"""
 
 import os
 from pathlib import Path
 
 from scripts.benchmarks.processes import Program, answers, find_program, free_port, run_tool, wait_until
 from scripts.benchmarks.systems.base import Confirm, System
+from scripts.benchmarks.systems.rclone import start_webdav
 
 CONFIRM_S = 1800.0
 
@@ -14,11 +18,18 @@ class _JuiceFS(System):
         self._program = find_program("juicefs", [self.setting.programs])
         self.version = run_tool([self._program, "--version"]).strip()
         self._metadata = self.start_metadata()
+        self._environment = {"HOME": str(self.setting.folder)}
+        options = (*self._data_options(), "--trash-days", "0")
+        run_tool([self._program, "format", *options, self._metadata, "bench"], self._environment)
+
+    def _data_options(self) -> tuple[str, ...]:
+        if self.setting.relayed:
+            rclone = find_program("rclone", [self.setting.programs])
+            port = self.through_relay(start_webdav(rclone, self.folder, self._server))
+            return ("--storage", "webdav", "--bucket", f"http://127.0.0.1:{port}/")
         bucket = self.folder / "bucket"
         bucket.mkdir()
-        self._environment = {"HOME": str(self.setting.folder)}
-        where = ("--storage", "file", "--bucket", f"{bucket}/", "--trash-days", "0")
-        run_tool([self._program, "format", *where, self._metadata, "bench"], self._environment)
+        return ("--storage", "file", "--bucket", f"{bucket}/")
 
     def start_metadata(self) -> str:
         raise NotImplementedError
@@ -56,10 +67,7 @@ class JuiceFSOverSQLite(_JuiceFS):
 
 
 class JuiceFSOverRedis(_JuiceFS):
-    """Only the metadata goes through a delay proxy: the objects are in a local folder."""
-
     name = "juicefs-redis"
-    relays_content = False
 
     def start_metadata(self) -> str:
         redis = find_program("redis-server")
@@ -69,7 +77,7 @@ class JuiceFSOverRedis(_JuiceFS):
                 *(redis, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(self.folder)),
                 *("--appendonly", "yes", "--appendfsync", "everysec"),
             ],
-            self.folder / "server.log",
+            self.folder / "redis.log",
         )
         self._server.callback(server.stop)
         server.wait_until(lambda: answers(port), "redis-server")

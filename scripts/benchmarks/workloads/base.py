@@ -1,7 +1,7 @@
 """What a workload is given, and what it gives back."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
@@ -39,8 +39,8 @@ class Sizes:
     appends: int = 300
     large_file_mib: int = 256
     uploaded_files: int = 1_000
-    far_file_mib: int = 0
-    """Size of the file whose far end is read; 0 leaves that out."""
+    far_file_mib: int = 64
+    """Size of the file whose far end is read."""
     delayed_operations: int = 50
 
 
@@ -61,14 +61,42 @@ QUICK = Sizes(
     delayed_operations=5,
 )
 DEFAULT = Sizes()
-FULL = Sizes(
+FAR = Sizes(
+    small_files=20,
+    listed_files=200,
+    cached_file_mib=1,
+    random_operations=50,
+    tree_files=50,
+    wheels=("click",),
+    single_inserts=5,
+    bulk_inserts=1_000,
+    appends=20,
+    large_file_mib=32,
+    uploaded_files=50,
+)
+"""Small: with a round trip for each step, some systems take a second for a file."""
+FAR_QUICK = replace(
+    FAR,
+    small_files=4,
+    processes=2,
+    listed_files=20,
+    tree_files=5,
+    single_inserts=2,
+    appends=3,
+    large_file_mib=9,
+    uploaded_files=5,
+    far_file_mib=16,
+    delayed_operations=4,
+)
+LARGE = Sizes(
     listed_files=100_000,
-    cached_file_mib=256,
-    random_operations=20_000,
+    tree_files=1,
+    wheels=(),
     large_file_mib=1024,
     uploaded_files=10_000,
     far_file_mib=10_240,
 )
+LARGE_QUICK = replace(LARGE, listed_files=500, large_file_mib=17, uploaded_files=300, far_file_mib=64)
 
 
 @dataclass(frozen=True)
@@ -100,8 +128,9 @@ class NotMeasured(Exception):
 class Workload:
     """One named measurement with its metrics.
 
-    `prepare` is not timed. When `cold`, the system forgets what it has cached between the two. Both are
-    called in a process of their own.
+    `prepare` is not timed, and never delayed. When `cold`, the system forgets what it has cached between the
+    two, and `run` only reads, so that it runs at each delay after one preparation. Both are called in a
+    process of their own.
     """
 
     name: str
@@ -115,7 +144,9 @@ class Workload:
     bare: Callable[[Place, "Bare"], Readings] | None = None
     """The same bytes without a mount, beside it."""
     relayed: bool = False
-    """Whether it runs only on mounts behind a delay proxy, at each delay."""
+    """Whether it runs only on mounts behind a delay proxy."""
+    large: bool = False
+    """Whether it is of interest at the large sizes, too."""
     beside: bool = False
     """Whether it needs another mount of the same workspace."""
 

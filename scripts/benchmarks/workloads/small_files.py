@@ -114,5 +114,6 @@ WORKLOADS = (
         listing,
         _fill_listed,
         cold=True,
+        large=True,
     ),
 )
