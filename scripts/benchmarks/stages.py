@@ -79,7 +79,7 @@ def stages(choice: Choice, workloads: Sequence[Workload]) -> tuple[Stage, ...]:
         choice.systems,
         tuple(workloads),
         FAR_QUICK if choice.quick else FAR,
-        limit_s=20 if choice.quick else 60,
+        limit_s=20 if choice.quick else 40,
         settle_s=60,
         delays_ms=delays_ms,
     )

@@ -306,6 +306,7 @@ def test_delay_proxy_holds_so_many_bytes_and_any_number_of_pieces() -> None:
         waiting = asyncio.create_task(way.put(0.0, b"last"))
         for _ in range(10_000):
             await way.get()
+            await asyncio.sleep(0)  # its turn
             assert not waiting.done()
         await way.get()
         await waiting

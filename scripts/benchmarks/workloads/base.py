@@ -62,15 +62,15 @@ QUICK = Sizes(
 )
 DEFAULT = Sizes()
 FAR = Sizes(
-    small_files=20,
-    listed_files=200,
+    small_files=10,
+    listed_files=100,
     cached_file_mib=1,
     random_operations=50,
-    tree_files=50,
-    wheels=("click",),
-    single_inserts=5,
+    tree_files=20,
+    wheels=("sniffio",),
+    single_inserts=3,
     bulk_inserts=1_000,
-    appends=20,
+    appends=10,
     large_file_mib=32,
     uploaded_files=50,
 )
