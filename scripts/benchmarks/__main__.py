@@ -67,7 +67,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--only", default="", metavar="REGEX", help="of the names of workloads and metrics")
     parser.add_argument("--systems", default=",".join(SYSTEMS), metavar="A,B", help="default: %(default)s")
-    parser.add_argument("--repeats", type=int, metavar="N", help="default: 3; 1 with --quick")
+    parser.add_argument("--repeats", type=int, default=1, metavar="N", help="default: %(default)s")
     parser.add_argument("--delay", type=int, default=40, metavar="MS", help="of the far stage; default: 40")
     parser.add_argument("--stages", default=",".join(STAGES), metavar="A,B", help=STAGES_HELP)
     size = parser.add_mutually_exclusive_group()
@@ -79,7 +79,7 @@ def _arguments() -> argparse.Namespace:
         parser.error(f"no such system: {', '.join(sorted(unknown))}")
     if unknown := set(given.stages.split(",")) - set(STAGES):
         parser.error(f"no such stage: {', '.join(sorted(unknown))}")
-    if given.repeats is not None and given.repeats < 1:
+    if given.repeats < 1:
         parser.error("--repeats must be at least 1")
     return given
 
@@ -95,7 +95,7 @@ def _plan(given: argparse.Namespace, folder: Path) -> runner.Plan:
     )
     return runner.Plan(
         stages=stages(choice, [workload for workload in WORKLOADS if _matches(wanted, workload)]),
-        repeats=given.repeats or (1 if given.quick else 3),
+        repeats=given.repeats,
         folder=folder,
         programs=given.work / "venv" / "bin",
     )

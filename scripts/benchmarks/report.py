@@ -126,7 +126,7 @@ def _delay_tables(results: Results) -> list[str]:
         heading = f"### {title}: {' and '.join(map(str, delays))} ms"
         sizes = results.sizes.get(stage, {})
         told = ", ".join(f"{name.replace('_', ' ')} {_size(value)}" for name, value in sizes.items())
-        rows = _delay_table(results, metrics, tags, delays[-1])
+        rows = _delay_table(results, metrics, tags, delays)
         parts.append("\n".join([heading, "", *([f"Sizes: {told}", ""] if told else []), *rows]))
     return parts
 
@@ -135,8 +135,9 @@ def _size(value: object) -> str:
     return " ".join(map(str, value)) or "none" if isinstance(value, list | tuple) else str(value)
 
 
-def _delay_table(results: Results, metrics: list[str], tags: list[str], most_ms: int) -> list[str]:
+def _delay_table(results: Results, metrics: list[str], tags: list[str], delays: list[int]) -> list[str]:
     """Each cell shows the value at every delay; the ratios are those at the longest."""
+    least_ms, most_ms = delays[0], delays[-1]
     systems = [
         name
         for name in (*SYSTEMS, BARE)
@@ -144,14 +145,12 @@ def _delay_table(results: Results, metrics: list[str], tags: list[str], most_ms:
     ]
     far, near = tags[-1], tags[0]
     lines = [
-        f"| | {' | '.join(systems)} | mountfs, {most_ms} ms : {near.strip('@')} "
+        f"| | {' | '.join(systems)} | mountfs, {most_ms} : {least_ms} ms "
         f"| mountfs : best peer, {most_ms} ms | mountfs : {BARE}, {most_ms} ms |",
         "|---" * (len(systems) + 4) + "|",
     ]
     for metric in metrics:
-        cells = [
-            " → ".join(_cell(results.summary(metric + tag, system)) for tag in tags) for system in systems
-        ]
+        cells = [_cells([results.summary(metric + tag, system) for tag in tags]) for system in systems]
         ours = results.median(metric + far, OURS[0])
         ratios = (
             _ratio_of(metric, ours, results.median(metric + near, OURS[0]) if near != far else None),
@@ -189,6 +188,10 @@ def _cell(summary: Summary | None) -> str:
     if summary.count == 1:
         return _number(summary.median)
     return f"{_number(summary.median)} ({_number(summary.least)}-{_number(summary.most)})"
+
+
+def _cells(summaries: list[Summary | None]) -> str:
+    return " → ".join(map(_cell, summaries)) if any(summaries) else "-"
 
 
 def _number(value: float) -> str:

@@ -89,7 +89,7 @@ def stages(choice: Choice, workloads: Sequence[Workload]) -> tuple[Stage, ...]:
         tuple(workload for workload in workloads if workload.large),
         LARGE_QUICK if choice.quick else LARGE,
         limit_s=60 if choice.quick else 1800 if choice.full else 300,
-        settle_s=60 if choice.quick else 900,
+        settle_s=60 if choice.quick else 1800 if choice.full else 420,
         delays_ms=delays_ms,
         label="large-",
     )

@@ -72,7 +72,8 @@ FAR = Sizes(
     bulk_inserts=1_000,
     appends=10,
     large_file_mib=32,
-    uploaded_files=50,
+    uploaded_files=30,
+    delayed_operations=25,
 )
 """Small: with a round trip for each step, some systems take a second for a file."""
 FAR_QUICK = replace(
