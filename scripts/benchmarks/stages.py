@@ -88,7 +88,7 @@ def stages(choice: Choice, workloads: Sequence[Workload]) -> tuple[Stage, ...]:
         choice.systems if choice.full else tuple(name for name in choice.systems if name == OURS[0]),
         tuple(workload for workload in workloads if workload.large),
         LARGE_QUICK if choice.quick else LARGE,
-        limit_s=60 if choice.quick else 1800 if choice.full else 300,
+        limit_s=60 if choice.quick else 1800 if choice.full else 240,
         settle_s=60 if choice.quick else 1800 if choice.full else 420,
         delays_ms=delays_ms,
         label="large-",
