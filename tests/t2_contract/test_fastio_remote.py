@@ -12,6 +12,7 @@ import trio
 
 from mountfs.model.content_source import BytesSource
 from mountfs.model.errors import (
+    AccessDenied,
     InsecureAddress,
     LeaseHeld,
     LeaseNotHeld,
@@ -22,13 +23,16 @@ from mountfs.model.errors import (
     RemoteError,
     RemoteUnavailable,
     RequestRefused,
+    UploadFailed,
     VersionMismatch,
     WorkspaceUnknown,
 )
 from mountfs.model.ids import ROOT_NODE, ChangeCursor, LeaseToken, NodeId, UploadId, VersionId
+from mountfs.model.node import RemoteNode
 from mountfs.model.remote import BatchFile, NewFile, Remote, Service, Unplaced, UploadState, UploadStatus
 from mountfs.remotes.fastio import FastioRemote, FastioService, FastioSettings
 from mountfs.remotes.fastio.settings import base_address
+from mountfs.remotes.fastio.uploads import PROMPT_FROM
 
 CONTENT = bytes(range(256)) * 1024
 FILE = NodeId("2abcdefghijklmnopqrstuvwxyz01")
@@ -420,6 +424,103 @@ async def test_small_upload_that_waits_is_asked_about(scripted: Any, remote: Fas
     scripted.plays(acts.reply(200, ok(id=UPLOAD, new_file_id=None)), acts.reply(503))
     state = await remote.upload_small(NewFile(ROOT_NODE, "n"), b"", "0" * 64)
     assert (state.id, state.status) == (UPLOAD, UploadStatus.WORKING)
+
+
+def upload_acts(acts: Any, *states: str) -> tuple[Any, ...]:
+    """An upload in one call whose answer tells no state, and answers to questions for it."""
+    sessions = (acts.reply(200, ok(session={"id": UPLOAD, "status": state})) for state in states)
+    return acts.reply(200, ok(id=UPLOAD, new_file_id=None)), *sessions
+
+
+async def learn_that_uploads_are_assembled(scripted: Any, remote: FastioRemote, acts: Any) -> None:
+    """Send as many as it takes, and let the client find out that versions are compared."""
+    for _ in range(PROMPT_FROM):
+        scripted.plays(*upload_acts(acts, "complete"))
+        state = await remote.upload_small(Unplaced("f"), b"x", "0" * 64)
+        assert state.status is UploadStatus.ASSEMBLED
+    details, moved_on = acts.reply(200, ok(format="multi", nodes=[FULL])), acts.reply(409, MISMATCH)
+    scripted.plays(details, moved_on, acts.reply(200, ok(node=FULL)))
+    await remote.commit(FILE, UPLOAD, VERSION)
+    scripted.seen.clear()
+
+
+def asked(scripted: Any) -> list[str]:
+    """The last words of the requests since the last time."""
+    made = [f"{each.method} {each.target.partition('?')[0].split('/')[-2]}" for each in scripted.seen]
+    scripted.seen.clear()
+    return made
+
+
+async def upload_and_commit(remote: FastioRemote) -> RemoteNode:
+    state = await remote.upload_small(Unplaced("f"), b"x", "0" * 64)
+    assert state.status is UploadStatus.ASSEMBLED
+    return await remote.commit(FILE, state.id, VERSION)
+
+
+async def test_uploads_that_were_always_assembled_at_once_are_placed_unasked(
+    scripted: Any, remote: FastioRemote, acts: Any
+) -> None:
+    await learn_that_uploads_are_assembled(scripted, remote, acts)
+    scripted.plays(*upload_acts(acts), acts.reply(200, ok(node=FULL)))
+    await upload_and_commit(remote)
+    assert asked(scripted) == ["POST upload", "POST update"]
+    scripted.plays(*upload_acts(acts, "storing"))
+    await remote.upload_small(NewFile(ROOT_NODE, "f"), b"x", "0" * 64)
+    assert asked(scripted) == ["POST upload", "GET details"], "what is to be placed is another matter"
+
+
+@pytest.mark.parametrize(
+    "refusal", [(406, REFUSED), (404, GONE), (409, {"result": False, "error": {"code": 1660}})]
+)
+async def test_upload_that_was_not_assembled_after_all_is_waited_for_and_no_other_is_presumed(
+    scripted: Any, remote: FastioRemote, acts: Any, refusal: tuple[int, dict[str, Any]]
+) -> None:
+    await learn_that_uploads_are_assembled(scripted, remote, acts)
+    looks = [acts.reply(200, ok(format="multi", nodes=[FULL])), *upload_acts(acts, "assembling")[1:]]
+    is_conflict = refusal[0] == 409
+    scripted.plays(
+        *upload_acts(acts),
+        acts.reply(*refusal),
+        *(looks[:1] if is_conflict else looks),
+        *upload_acts(acts, "assembling", "assembling", "complete")[1:],
+        acts.reply(200, ok(node=FULL)),
+    )
+    assert (await upload_and_commit(remote)).id == FILE
+    calls = asked(scripted)
+    assert calls.count("POST upload") == 1
+    assert calls[-4:] == [*["GET details"] * 3, "POST update"]
+    for _ in range(PROMPT_FROM + 1):
+        scripted.plays(*upload_acts(acts, "complete"))
+        await remote.upload_small(Unplaced("f"), b"x", "0" * 64)
+        assert asked(scripted) == ["POST upload", "GET details"]
+
+
+async def test_refusal_of_an_assembled_upload_is_told_after_a_second_try(
+    scripted: Any, remote: FastioRemote, acts: Any
+) -> None:
+    await learn_that_uploads_are_assembled(scripted, remote, acts)
+    refused = acts.reply(403, {"result": False, "error": {"code": 1680, "text": "no"}})
+    scripted.plays(*upload_acts(acts), refused)
+    with pytest.raises(AccessDenied):
+        await upload_and_commit(remote)
+    assert asked(scripted) == ["POST upload", "POST update"]
+    looked, complete = acts.reply(200, ok(format="multi", nodes=[FULL])), upload_acts(acts, "complete")[1]
+    about = (acts.reply(406, REFUSED), looked, complete)
+    again = acts.reply(409, MISMATCH)
+    scripted.plays(*upload_acts(acts), *about, complete, *about, looked, again)
+    with pytest.raises(RequestRefused):
+        await upload_and_commit(remote)
+
+
+async def test_upload_that_failed_after_it_was_presumed_tells_why(
+    scripted: Any, remote: FastioRemote, acts: Any
+) -> None:
+    await learn_that_uploads_are_assembled(scripted, remote, acts)
+    failed = {"id": UPLOAD, "status": "assembly_failed", "status_message": "disk full"}
+    looked, told = acts.reply(200, ok(format="multi", nodes=[FULL])), acts.reply(200, ok(session=failed))
+    scripted.plays(*upload_acts(acts), acts.reply(406, REFUSED), looked, told)
+    with pytest.raises(UploadFailed, match="disk full"):
+        await upload_and_commit(remote)
 
 
 @pytest.mark.parametrize(("status", "done"), [("complete", True), ("storing", True), ("uploading", False)])

@@ -2,13 +2,15 @@
 
 import json
 
-from mountfs.model.errors import NodeNotFound, RequestRefused
+from mountfs.model.errors import LeaseHeld, NodeNotFound, RequestRefused, UploadFailed
 from mountfs.model.ids import NodeId, UploadId, VersionId
 from mountfs.model.node import RemoteNode
+from mountfs.model.remote import UploadStatus
 from mountfs.remotes.fastio import wire
+from mountfs.remotes.fastio.error_map import UnexplainedConflict
 from mountfs.remotes.fastio.guard import PRECONDITION, Guard, is_complete
 from mountfs.remotes.fastio.request import Ask
-from mountfs.remotes.fastio.uploads import Uploads
+from mountfs.remotes.fastio.uploads import STATE_WAIT_MAX_S, Uploads
 
 
 class _UnknownContent(Exception):
@@ -50,12 +52,33 @@ class Commits(Guard, Uploads):
     async def _place(self, ask: Ask, onto: NodeId, upload: UploadId) -> RemoteNode | None:
         """Return the node as the answer tells it, if it does."""
         try:
+            return await self._place_assembled(ask, onto, upload)
+        except (NodeNotFound, RequestRefused, LeaseHeld, UnexplainedConflict, UploadFailed):
+            if not self._promptness.is_presumed(upload):
+                raise
+            # The refusal may be about that, and may have been out of date by the time it came.
+            await self._wait_assembled(upload)
+            return await self._place_assembled(ask, onto, upload)
+        finally:
+            self._promptness.settle(upload)
+
+    async def _place_assembled(self, ask: Ask, onto: NodeId, upload: UploadId) -> RemoteNode | None:
+        try:
             return wire.changed_node(await self._changed(onto, ask))
         except (NodeNotFound, RequestRefused):
             # The refusal may be about either of the two: whichever is gone says so itself.
             await self._one(onto)
             await self.upload_state(upload)
             raise
+
+    async def _wait_assembled(self, upload: UploadId) -> None:
+        """Raises UploadFailed, UploadVanished."""
+        state = await self.upload_state(upload)
+        self._promptness.refused(assembled=state.status is UploadStatus.ASSEMBLED)
+        while state.status in (UploadStatus.RECEIVING, UploadStatus.WORKING):
+            state = await self.upload_state(upload, wait_s=STATE_WAIT_MAX_S)
+        if state.status is UploadStatus.FAILED:
+            raise UploadFailed(f"the service could not take the upload: {state.message or 'no reason given'}")
 
 
 def _source(upload: UploadId) -> str:

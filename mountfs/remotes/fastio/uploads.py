@@ -1,5 +1,6 @@
 """Upload sessions: in one call, or chunk by chunk."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from math import ceil
@@ -20,6 +21,8 @@ from mountfs.model.errors import (
 from mountfs.model.ids import UploadId
 from mountfs.model.remote import NewFile, Placement, UploadLimits, UploadState, UploadStatus
 from mountfs.remotes.fastio import wire
+from mountfs.remotes.fastio.capabilities import Capabilities
+from mountfs.remotes.fastio.http import Http
 from mountfs.remotes.fastio.request import Ask, FilePart, Refusals, Repeat, form, multipart, path_of
 from mountfs.remotes.fastio.workspace_calls import WorkspaceCalls
 
@@ -27,10 +30,54 @@ STATE_WAIT_MAX_S: Final = 60
 SPOILED_AGAIN: Final = 2
 """How often a chunk is sent again that did not arrive as it was sent, before the upload counts as failed."""
 
+PROMPT_FROM: Final = 3
+"""After so many uploads of one call that were found assembled, one after the other, the next is not asked for
+its state any more: it is placed at once, and only asked for where that is refused."""
+
 OF_SESSION: Final = Refusals(absent=UploadVanished)
 
 
+class Promptness:
+    """Whether this service has assembled an upload of one call when it answers that. It does not say so, and
+    need not be so each time: what was presumed is remembered, and never is again once it was wrong."""
+
+    def __init__(self) -> None:
+        self._in_a_row = 0
+        self._was_wrong = False
+        self._presumed: set[UploadId] = set()
+
+    def presume(self, upload: UploadId) -> bool:
+        """Return whether the upload counts as assembled; it is to be settled then."""
+        is_prompt = self._in_a_row >= PROMPT_FROM and not self._was_wrong
+        if is_prompt:
+            self._presumed.add(upload)
+        return is_prompt
+
+    def is_presumed(self, upload: UploadId) -> bool:
+        return upload in self._presumed
+
+    def settle(self, upload: UploadId) -> None:
+        """It was placed, or is of no use any more. Harmless for others."""
+        self._presumed.discard(upload)
+
+    def found(self, *, assembled: bool) -> None:
+        """What the first question after an upload told."""
+        self._in_a_row = self._in_a_row + 1 if assembled else 0
+
+    def refused(self, *, assembled: bool) -> None:
+        """One that was presumed could not be placed; what the question after that told. It may have become
+        so since: the next ones are asked for, at least."""
+        self._in_a_row = 0
+        self._was_wrong |= not assembled
+
+
 class Uploads(WorkspaceCalls):
+    def __init__(
+        self, http: Http, workspace_id: str, client_info: Mapping[str, str], capabilities: Capabilities
+    ) -> None:
+        super().__init__(http, workspace_id, client_info, capabilities)
+        self._promptness = Promptness()
+
     async def upload_limits(self) -> UploadLimits:
         query = {"action": "create", "instance_id": self._workspace_id}
         limits = wire.upload_limits(await self._http.payload(Ask("GET", path_of("upload", "limits"), query)))
@@ -52,7 +99,16 @@ class Uploads(WorkspaceCalls):
                 raise
             return await self._upload_empty(place, sha256)
         told = wire.upload_state(payload)
-        return told or await self._state_after(wire.upload_id(payload))
+        if told is not None:
+            return told
+        upload = wire.upload_id(payload)
+        if isinstance(place, NewFile):
+            return await self._state_after(upload)
+        if self._promptness.presume(upload):
+            return UploadState(upload, UploadStatus.ASSEMBLED, "", {}, None)
+        state = await self._state_after(upload)
+        self._promptness.found(assembled=state.status is UploadStatus.ASSEMBLED)
+        return state
 
     async def _upload_empty(self, place: Placement, sha256: str) -> UploadState:
         """Send a file without bytes by a session without chunks: not every service takes an empty chunk."""
@@ -90,6 +146,7 @@ class Uploads(WorkspaceCalls):
         return state
 
     async def cancel_upload(self, upload: UploadId) -> None:
+        self._promptness.settle(upload)
         try:
             await self._http.payload(Ask("DELETE", path_of("upload", upload), refusals=OF_SESSION))
         except UploadVanished:
