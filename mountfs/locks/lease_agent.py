@@ -22,7 +22,7 @@ from mountfs.model.errors import (
     RemoteUnavailable,
 )
 from mountfs.model.ids import NodeId
-from mountfs.model.publishing import LeaseMemory, Publishing
+from mountfs.model.publishing import Glance, LeaseMemory, Publishing
 from mountfs.model.remote import KnownLease, Lease, Remote
 from mountfs.rules.backoff import Backoff
 from mountfs.rules.lease import TRY_MOST, LeaseEvent, LeaseState
@@ -210,13 +210,25 @@ class LeaseAgent:
             lock.end_turn()
 
     async def _acquire(self) -> None:
-        """Try until the lease is in hand, the file turns out to be local, or nobody wants it."""
-        lock, attempt, gone = self._lock, 0, 0
+        """Try until the lease is in hand, the file turns out to be local, or nobody wants it.
+
+        At news of a file that another mount has locked the file is looked at first: mostly they tell of what
+        the holder publishes before it gives the lock back, which then comes here beside that. The news after
+        such a version tell most probably of the release.
+        """
+        lock, attempt, gone, is_published = self._lock, 0, 0, False
         while self._state is LeaseState.ACQUIRING:
             if not lock.wanted:
                 lock.apply(LeaseEvent.ABANDONED)
                 break
             told, lock.woken = lock.woken, False
+            if told and lock.refused and not is_published and not lock.in_a_hurry:
+                glance = await self._look_ahead()
+                if glance.locked:
+                    is_published = glance.newer
+                    attempt = await self._back_off(0, 0, self._side.release_news.backoff)
+                    continue
+            is_published = False
             try:
                 await self._try_acquire()
                 if lock.refused and lock.lease.in_hand:
@@ -239,6 +251,13 @@ class LeaseAgent:
             except MountfsError as error:
                 lock.refuse(error, patient_too=True)
         lock.refused = False
+
+    async def _look_ahead(self) -> Glance:
+        """Nobody is held up by it who does not want to wait; where it fails, trying tells more."""
+        lock, glance = self._lock, Glance(locked=False, newer=False)
+        with lock.until(lambda: lock.in_a_hurry or not lock.wanted), suppress(MountfsError):
+            glance = await self._side.publishing.look_ahead(lock.ino)
+        return glance
 
     async def _learn(self) -> None:
         """Let what the remote has of the file by now be known here, as far as it tells."""

@@ -1,9 +1,20 @@
 """The port between the locks and the traffic: what must be true of a file when its lock changes hands."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from mountfs.model.ids import Ino, NodeId
 from mountfs.model.remote import KnownLease
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What the remote shows of a file whose lock another mount has, or had."""
+
+    locked: bool
+    """Somebody has it still; False also where the remote does not tell."""
+    newer: bool
+    """There is a version that was not known here before, or not whole; what is wanted of it is on its way."""
 
 
 class LeaseMemory(Protocol):
@@ -32,6 +43,11 @@ class Publishing(Protocol):
         """On return, everything that the remote confirmed before this call is visible here, also through
         open descriptors and the kernel's caches. Raises RemoteUnavailable, ContentUnavailable, RequestRefused
         where what was changed here before hides it and cannot be sent."""
+        ...
+
+    async def look_ahead(self, ino: Ino) -> Glance:
+        """Ask the remote for the file, and begin to fetch what is newer, so that less is left to `refresh`
+        once the lock is here. Raises what the remote says."""
         ...
 
     async def collect(self, ino: Ino) -> None:

@@ -437,8 +437,10 @@ class FileContent:
             await trio.to_thread.run_sync(self._store.write_back, inode.ino, descriptor)
             self.notice(inode)
 
-    def supersede(self, inode: Inode, node: RemoteNode, arrived: Callable[[], None]) -> None:
-        self.superseding.begin(inode, node, arrived, hold=self.open, let_go=self._let_go)
+    def supersede(
+        self, inode: Inode, node: RemoteNode, arrived: Callable[[], None], *, anew: bool = False
+    ) -> None:
+        self.superseding.begin(inode, node, arrived, hold=self.open, let_go=self._let_go, anew=anew)
 
     def superseded(self, inode: Inode) -> None:
         inode.content_epoch += 1

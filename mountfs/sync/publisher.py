@@ -16,6 +16,7 @@ from mountfs.model.errors import (
 )
 from mountfs.model.filesystem import KernelNotifier
 from mountfs.model.ids import Ino, NodeId
+from mountfs.model.publishing import Glance
 from mountfs.rules.fence import Fence
 from mountfs.rules.happenings import Kind
 from mountfs.rules.remote_edits import is_edited
@@ -136,6 +137,16 @@ class Publisher:
         await self._content.superseding.ended(inode)
         await self._drop_old_pages(inode)
         self._note_conflicts(ino)
+
+    async def look_ahead(self, ino: Ino) -> Glance:
+        inode = self._tree.inodes.get(ino)
+        node = None if inode is None else inode.node
+        if inode is None or node is None:
+            return Glance(locked=False, newer=False)
+        known = inode.base
+        locked = await self._refresher.look_at([node])
+        is_other = known is None or inode.base is None or inode.base.version != known.version
+        return Glance(node in locked, is_other or self._content.superseding.is_under_way(inode))
 
     async def _drop_old_pages(self, inode: Inode) -> None:
         """Also those of mappings, which keep them when the file's time moves."""

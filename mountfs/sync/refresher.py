@@ -323,14 +323,16 @@ class Refresher:
         """Tell whether what the tree has of a node that was made here was asked for at that time or later."""
         return self._made.get(node, -inf) >= at
 
-    async def look_at(self, nodes: Iterable[NodeId]) -> None:
-        """Ask for the nodes by id and merge what the remote says; absent means deleted."""
-        wanted = list(dict.fromkeys(nodes))
+    async def look_at(self, nodes: Iterable[NodeId]) -> set[NodeId]:
+        """Ask for the nodes by id and merge what the remote says; absent means deleted. Return those that it
+        shows as locked."""
+        wanted, locked = list(dict.fromkeys(nodes)), set[NodeId]()
         while wanted:
             with self._asked() as asked:
                 answers = await self.lookup.nodes(wanted)
                 self._connection.note_success()
                 present = {node: answer for node, answer in answers.items() if not answer.trashed}
+                locked |= {node for node, answer in present.items() if answer.locked}
                 overtaken = [
                     node for node in wanted if node not in present and not await self._remove(node, asked)
                 ]
@@ -343,6 +345,7 @@ class Refresher:
                         else:
                             await self._adopt(present[node], asked)
             wanted = overtaken or list(self._no_longer_hidden())
+        return locked
 
     async def _remove(self, node: NodeId, asked: float) -> bool:
         """Merge that the node is gone; return False, with nothing done, where that answer is overtaken."""

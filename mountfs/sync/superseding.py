@@ -69,11 +69,15 @@ class Superseding:
         *,
         hold: Callable[[Inode], Awaitable[int]],
         let_go: Callable[[Inode], None],
+        anew: bool = False,
     ) -> None:
-        """Fetch this version; `arrived` is called in the stretch from which on the file has it, or from which
+        """Fetch this version, unless it is on its way; `anew`: also then. `arrived` is called in the stretch from which on the file has it, or from which
         on nobody has it open directly. What programs write meanwhile wins: then it is never called."""
         assert self._nursery is not None
         known = self._wanted.get(inode.ino)
+        is_known = known is not None and (known.node.id, known.node.version) == (node.id, node.version)
+        if is_known and not anew:
+            return
         self._wanted[inode.ino] = _Wanted(node, arrived)
         if known is None:
             self._attempts[inode.ino] = _Attempt()

@@ -39,8 +39,11 @@ class CachedContent(Protocol):
         """Take over into the tree what programs wrote past the daemon."""
         ...
 
-    def supersede(self, inode: Inode, node: RemoteNode, arrived: Callable[[], None]) -> None:
-        """Programs have the file open directly: bring this version into it in place, then call `arrived`."""
+    def supersede(
+        self, inode: Inode, node: RemoteNode, arrived: Callable[[], None], *, anew: bool = False
+    ) -> None:
+        """Programs have the file open directly: bring this version into it in place, then call `arrived`.
+        Nothing new is begun where it is on its way; `anew`: also then, as the file has other bytes since."""
         ...
 
     def superseded(self, inode: Inode) -> None:
@@ -439,7 +442,7 @@ class RemoteChanges:
         self._tree.set_base(inode, replace(inode.base, sha256=None))
         self._content.disowned(inode)
         self._tree.save(inode)
-        self._content.supersede(inode, node, lambda: self._take_content(inode, node))
+        self._content.supersede(inode, node, lambda: self._take_content(inode, node), anew=True)
 
     def _take_content(self, inode: Inode, node: RemoteNode) -> None:
         base = inode.base

@@ -13,6 +13,7 @@ from mountfs.model.errors import (
 )
 from mountfs.model.filesystem import Handle, LockFamily, LockHolder, LockKind, LockOwner, LockWait
 from mountfs.model.ids import Ino, LeaseToken, NodeId
+from mountfs.model.publishing import Glance
 from mountfs.model.remote import KnownLease, Lease
 from mountfs.remotes.faulty import FaultyRemote
 from mountfs.remotes.memory import MemoryRemote, MemoryWorkspace
@@ -89,6 +90,9 @@ class OneFile:
     def __init__(self, workspace: MemoryWorkspace, events: list[str], name: str) -> None:
         self.local = self.published = b""
         self.dirty = False
+        self.fetched = b""
+        """What is here for whoever gets the lock, before that."""
+        self.looks = 0
         self.gate: dict[str, Callable[[], Awaitable[None]]] = {}
         self._workspace = workspace
         self._events = events
@@ -104,6 +108,15 @@ class OneFile:
         content = self._workspace.files()["counter"]
         await self._step("refresh")
         self.local = self.published = content
+
+    async def look_ahead(self, ino: Ino) -> Glance:
+        self.looks += 1
+        content, here = self._workspace.files()["counter"], self._workspace.find("counter")
+        locked = self._workspace.lease_holder(here, trio.current_time()) is not None
+        await self._step("look ahead")
+        newer = content not in (self.fetched, self.published)
+        self.fetched = content
+        return Glance(locked, newer)
 
     async def collect(self, ino: Ino) -> None:
         pass

@@ -32,7 +32,7 @@ class NothingCached:
 
     def notice(self, inode: Inode) -> None: ...
 
-    def supersede(self, inode: Inode, node: RemoteNode, arrived: object) -> None:
+    def supersede(self, inode: Inode, node: RemoteNode, arrived: object, *, anew: bool = False) -> None:
         raise AssertionError("no program has a file open directly")
 
     superseded = disowned = replaced = relabelled = dropped = notice

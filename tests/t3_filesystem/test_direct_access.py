@@ -11,6 +11,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from mountfs.model.errors import RemoteUnavailable
 from mountfs.model.filesystem import AttributeChange, Caller
+from mountfs.model.publishing import Glance
 from mountfs.remotes.memory import MemoryWorkspace
 from tests.t3_filesystem.conftest import Mounting
 from tests.t3_filesystem.path_operations import OpenPath
@@ -109,6 +110,29 @@ async def test_file_stays_as_it_is_until_the_newer_version_is_here(
     mount.remote.release()
     await mount.parts.publisher.refresh(before.ino)
     assert await file.read() == b"newer"
+    await file.close()
+
+
+async def test_look_ahead_of_a_lock_brings_the_newer_version_and_the_lock_asks_for_it_no_more(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    node = workspace.put("a", b"old")
+    file = await opened_directly(mount, "a")
+    publisher, reads = mount.parts.publisher, mount.memory.calls["read"]
+    assert await publisher.look_ahead(file.ino) == Glance(locked=False, newer=False)
+    mount.remote.hang("read")
+    workspace.put("a", b"newer")
+    lease = await mount.memory.acquire_lease(node, duration_s=60, holder="other")
+    assert await publisher.look_ahead(file.ino) == Glance(locked=True, newer=True)
+    await mount.remote.wait_hanging("read")
+    await mount.memory.release_lease(node, lease.token)
+    assert await publisher.look_ahead(file.ino) == Glance(locked=False, newer=True), "not whole here"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(publisher.refresh, file.ino)
+        await wait_all_tasks_blocked(0.01)
+        mount.remote.release()
+    assert await file.read() == b"newer"
+    assert mount.memory.calls["read"] == reads + 1
     await file.close()
 
 

@@ -2,13 +2,19 @@
 
 from dataclasses import dataclass
 
+import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.t3_filesystem.lock_world import Mount, World, running
+from mountfs.model.errors import RemoteUnavailable, WouldBlock
+from mountfs.model.filesystem import LockKind
+from tests.t3_filesystem.lock_world import EXCLUSIVE, SHARED, Mount, World, running
+from tests.waiting import eventually
 
 LONG_S = 1.0
 SHORT_S = 0.05
+SETTLED_S = 0.05
+"""The first try is over by then, and the next is not due before another 0.15 s."""
 
 
 @dataclass(frozen=True)
@@ -17,6 +23,10 @@ class HandOver:
 
     tries: int
     took_s: float
+
+
+async def refused() -> None:
+    raise RemoteUnavailable("no answer")
 
 
 async def hand_over(holder: Mount, other: Mount, held_s: float) -> HandOver:
@@ -45,12 +55,108 @@ async def to_and_fro(world: World, times: int, held_s: float) -> list[HandOver]:
 
 
 async def test_whoever_is_told_of_releases_asks_little_before(autojump_clock: MockClock) -> None:
-    """Once at first, and at the news that the holder took it, of its new version and of its release. Each
-    mount learns from its first wait that news tell of that."""
+    """Once at first, and at the news of the release. Each mount learns from its first wait that news tell of
+    that."""
     async with running(feed=True) as (world, _):
         for made in (await to_and_fro(world, 6, LONG_S))[2:]:
             assert made.tries <= 4
             assert made.took_s <= 0.1
+
+
+@dataclass
+class Waiter:
+    """`looks` and `tries`: how often the mount looked at the file and asked for the lease since it waited for
+    a while; `has_it` when it has the lock."""
+
+    mount: Mount
+    has_it: trio.Event
+    kind: LockKind = EXCLUSIVE
+    _before: tuple[int, int] = (0, 0)
+
+    def _counts(self) -> tuple[int, int]:
+        return self.mount.file.looks, self.mount.memory.calls["acquire_lease"]
+
+    def note(self) -> None:
+        self._before = self._counts()
+
+    @property
+    def looks(self) -> int:
+        return self._counts()[0] - self._before[0]
+
+    @property
+    def tries(self) -> int:
+        return self._counts()[1] - self._before[1]
+
+    async def take(self) -> None:
+        await self.mount.take(1, self.kind)
+        self.has_it.set()
+
+
+async def waiting(mount: Mount, nursery: trio.Nursery, kind: LockKind = EXCLUSIVE) -> Waiter:
+    """Let the mount wait for a lock that the other one has, and ask for it seldom."""
+    waiter = Waiter(mount, trio.Event(), kind)
+    nursery.start_soon(waiter.take)
+    await eventually(lambda: mount.locks.awaiting_others, limit_s=1)
+    await trio.sleep(SETTLED_S)
+    waiter.note()
+    return waiter
+
+
+async def test_what_the_holder_published_is_here_before_its_lock(autojump_clock: MockClock) -> None:
+    """And the news after that are taken for those of the release."""
+    async with running(feed=True) as (world, nursery):
+        await to_and_fro(world, 2, LONG_S)
+        a = world.a
+        await a.take(1)
+        b = await waiting(world.b, nursery)
+        a.remote.hang("release_lease")
+        a.file.write(b"7")
+        nursery.start_soon(a.unlock, 1)
+        await a.remote.wait_hanging("release_lease")
+        await eventually(lambda: world.b.file.fetched == b"7", limit_s=0.1)
+        assert (b.looks, b.tries, b.has_it.is_set()) == (1, 0, False)
+        a.remote.release()
+        with trio.fail_after(0.1):
+            await b.has_it.wait()
+        assert (b.looks, b.tries, world.b.file.local) == (1, 1, b"7")
+
+
+async def test_news_of_a_file_that_is_not_locked_any_more_have_the_lock_taken(
+    autojump_clock: MockClock,
+) -> None:
+    """Nothing was written, so that the first news are those of the release."""
+    async with running(feed=True) as (world, nursery):
+        await to_and_fro(world, 2, LONG_S)
+        await world.a.take(1)
+        b = await waiting(world.b, nursery)
+        await world.a.unlock(1)
+        with trio.fail_after(0.1):
+            await b.has_it.wait()
+        assert (b.looks, b.tries) == (1, 1)
+
+
+async def test_look_that_fails_keeps_nobody_from_trying(autojump_clock: MockClock) -> None:
+    async with running(feed=True) as (world, nursery):
+        await to_and_fro(world, 2, LONG_S)
+        world.b.file.gate["look ahead"] = refused
+        await world.a.take(1)
+        b = await waiting(world.b, nursery)
+        await world.a.unlock(1)
+        with trio.fail_after(0.1):
+            await b.has_it.wait()
+        assert (b.looks, b.tries) == (1, 1)
+
+
+async def test_look_that_hangs_holds_up_nobody_who_does_not_want_to_wait(autojump_clock: MockClock) -> None:
+    async with running(feed=True) as (world, nursery):
+        await to_and_fro(world, 2, LONG_S)
+        world.b.file.gate["look ahead"] = trio.sleep_forever
+        await world.a.take(1)
+        b = await waiting(world.b, nursery, SHARED)
+        world.workspace.put("counter", b"7")
+        await eventually(lambda: b.looks, limit_s=0.1)
+        with pytest.raises(WouldBlock), trio.fail_after(0.1):
+            await world.b.take(2, SHARED, wait=False)
 
 
 async def test_whoever_is_not_told_of_releases_asks_often(autojump_clock: MockClock) -> None:
