@@ -71,8 +71,10 @@ class Superseding:
         let_go: Callable[[Inode], None],
         anew: bool = False,
     ) -> None:
-        """Fetch this version, unless it is on its way; `anew`: also then. `arrived` is called in the stretch from which on the file has it, or from which
-        on nobody has it open directly. What programs write meanwhile wins: then it is never called."""
+        """Fetch this version, unless it is on its way; `anew`: also then.
+
+        `arrived` is called in the stretch from which on the file has it, or from which on nobody has it open
+        directly. What programs write meanwhile wins: then it is never called."""
         assert self._nursery is not None
         known = self._wanted.get(inode.ino)
         is_known = known is not None and (known.node.id, known.node.version) == (node.id, node.version)
