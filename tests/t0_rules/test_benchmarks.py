@@ -208,9 +208,10 @@ def test_report_shows_each_delay_beside_the_other_and_the_ratios_at_the_longest(
             "upload.small@large-40ms": {"mountfs": 70.0},
         }
     )
-    results.sizes[FAR_AWAY] = {"uploaded_files": 50, "wheels": ("click",)}
+    results.sizes[FAR_AWAY] = {"processes": 8, "uploaded_files": 50, "wheels": ("click",)}
     text = render(results)
-    assert "### Round-trip delay: 0 and 40 ms\n\nSizes: uploaded files 50, wheels click\n" in text
+    heading = "### Round-trip delay: 0 and 40 ms\n\nOther sizes than without delay: "
+    assert f"{heading}uploaded files 50, wheels click\n" in text
     ratios = "| 0.50 x | 2.50 x sshfs | 0.25 x |"
     assert f"| upload.small, 1/s | 100 → 50 | 90 → 10 | - → 20 | 400 → 200 {ratios}" in text
     assert "### Large sizes: 40 ms\n" in text

@@ -89,14 +89,7 @@ FAR_QUICK = replace(
     far_file_mib=16,
     delayed_operations=4,
 )
-LARGE = Sizes(
-    listed_files=100_000,
-    tree_files=1,
-    wheels=(),
-    large_file_mib=1024,
-    uploaded_files=10_000,
-    far_file_mib=10_240,
-)
+LARGE = Sizes(listed_files=100_000, large_file_mib=1024, uploaded_files=10_000, far_file_mib=10_240)
 LARGE_QUICK = replace(LARGE, listed_files=500, large_file_mib=17, uploaded_files=300, far_file_mib=64)
 
 
