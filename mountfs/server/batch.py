@@ -1,6 +1,7 @@
 """`POST /upload/batch/`: many small files in one request, each of which may fail on its own."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +16,10 @@ from mountfs.server.database import Transaction
 from mountfs.server.endpoint import Call
 from mountfs.server.envelope import ApiError, JsonObject, invalid_field, not_found
 from mountfs.server.multipart import FileRules, ReceivedBody
-from mountfs.server.names import check_extension, check_name, check_relative_path
+from mountfs.server.names import NAME_KEYS, check_extension, check_name, check_relative_path, cut_name
+from mountfs.server.nodes import taken_keys
 from mountfs.server.opaque_ids import GENERAL, new_id, shown
-from mountfs.server.placing import LockCheck, create_folder
+from mountfs.server.placing import LockCheck, create_folder, has_limited_room
 from mountfs.server.schema import batches
 from mountfs.server.upload_fields import check_empty, read_target
 from mountfs.server.upload_routes import check_blob_hash
@@ -38,6 +40,10 @@ class _Row:
     filename: str
     folders: list[str]
     blob: Blob
+
+    @property
+    def content(self) -> NewContent:
+        return NewContent([self.blob], self.blob.size, self.blob.sha256)
 
 
 async def upload_batch(call: Call) -> Response:
@@ -111,11 +117,13 @@ def _store_all(
     tx: Transaction, target: Target, rows: "list[_Row | JsonObject]", lock: LockCheck, body: ReceivedBody
 ) -> JsonObject:
     target.check(tx.connection)
-    results = [row if isinstance(row, dict) else _store_one(tx, target, row, lock) for row in rows]
-    succeeded = {row["index"] for row in results if row["status"] == "ok"}
-    tx.orphans.extend(
-        blob.name for part, blob in body.files.items() if part not in {f"file_{i}" for i in succeeded}
-    )
+    stored = _store_new(tx, target, [row for row in rows if isinstance(row, _Row)])
+    results = [
+        row if isinstance(row, dict) else stored.get(row.index) or _store_one(tx, target, row, lock)
+        for row in rows
+    ]
+    succeeded = {f"file_{row['index']}" for row in results if row["status"] == "ok"}
+    tx.orphans.extend(blob.name for part, blob in body.files.items() if part not in succeeded)
     batch_id = new_id(GENERAL)
     answered: JsonObject = {
         "batch_id": shown(batch_id),
@@ -129,6 +137,42 @@ def _store_all(
     return answered
 
 
+def _store_new(tx: Transaction, target: Target, rows: Sequence[_Row]) -> dict[int, JsonObject]:
+    """Store together, with one statement for each table, what is a new file for sure; the results by index.
+
+    The others are left to `_store_one`: what meets a node of its name, or brings folders, whose making could
+    meet a file of another row.
+    """
+    if has_limited_room(tx) or any(row.folders for row in rows):
+        return {}
+    key_of = NAME_KEYS[tx.behaviour.names]
+    named: dict[str, _Row] = {}
+    for row in rows:
+        named.setdefault(key_of(cut_name(row.filename, tx.behaviour.name_cut)), row)
+    if not named:
+        return {}
+    taken = taken_keys(tx, target.workspace, target.folder_id, list(named))
+    new = [row for key, row in named.items() if key not in taken]
+    if not new:
+        return {}
+    specs = [_spec(row, target) for row in new]
+    stored = uploads.store_new_files(tx, target, specs, [row.content for row in new])
+    return {row.index: _stored(row, told) for row, told in zip(new, stored, strict=True)}
+
+
+def _spec(row: _Row, target: Target) -> UploadSpec:
+    return UploadSpec(
+        kind="batch",
+        name=row.filename,
+        size=row.blob.size,
+        max_size=None,
+        hash=None,
+        hash_algo=None,
+        target=target,
+        lock_token=None,
+    )
+
+
 def _store_one(tx: Transaction, target: Target, row: _Row, lock: LockCheck) -> JsonObject:
     savepoint = tx.connection.begin_nested()
     kept = len(tx.announcements)
@@ -136,28 +180,23 @@ def _store_one(tx: Transaction, target: Target, row: _Row, lock: LockCheck) -> J
         folder_id = target.folder_id
         for name in row.folders:
             folder_id = str(create_folder(tx, target.workspace, folder_id, name, force=False).id)
-        spec = UploadSpec(
-            kind="batch",
-            name=row.filename,
-            size=row.blob.size,
-            max_size=None,
-            hash=None,
-            hash_algo=None,
-            target=Target(target.workspace, "create", folder_id, ""),
-            lock_token=None,
-        )
-        stored = uploads.store_at_once(tx, spec, NewContent([row.blob], row.blob.size, row.blob.sha256), lock)
+        spec = _spec(row, Target(target.workspace, "create", folder_id, ""))
+        stored = uploads.store_at_once(tx, spec, row.content, lock)
     except ApiError as error:
         savepoint.rollback()
         del tx.announcements[kept:]
         return _failed(row.index, row.filename, error)
     savepoint.commit()
+    return _stored(row, stored)
+
+
+def _stored(row: _Row, told: JsonObject) -> JsonObject:
     return {
         "index": row.index,
         "filename": row.filename,
         "status": "ok",
-        "upload_id": stored["id"],
-        "node_id": stored["new_file_id"],
+        "upload_id": told["id"],
+        "node_id": told["new_file_id"],
         "error_code": None,
         "error_message": None,
     }

@@ -53,14 +53,27 @@ class BlobStore:
         """A descriptor to write the new blob with."""
         return os.open(self.path(name), os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
 
-    def settle_blocking(self, name: str, descriptor: int) -> None:
-        """Close; on return the blob survives a loss of power (unless fsync is switched off)."""
-        try:
-            if self._fsync:
-                os.fsync(descriptor)
-                _fsync_folder(self.path(name).parent)
-        finally:
-            os.close(descriptor)
+    async def finish(self, writers: Sequence["BlobWriter"]) -> list[Blob]:
+        """Write what is left of each, and settle all: they survive a loss of power on return (unless fsync
+        is switched off). After an error each is still to be abandoned."""
+        for writer in writers:
+            await writer.wait_written()
+        if writers:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self.threads, self._finish_blocking, writers)
+        return [writer.blob() for writer in writers]
+
+    def _finish_blocking(self, writers: Sequence["BlobWriter"]) -> None:
+        for writer in writers:
+            writer.write_rest_blocking()
+        if self._fsync:
+            # Together, as what one of them makes the file system write is mostly that of the others too.
+            for writer in writers:
+                os.fsync(writer.descriptor)
+            for folder in {self.path(writer.name).parent for writer in writers}:
+                _fsync_folder(folder)
+        for writer in writers:
+            writer.close()
 
     def delete_blocking(self, names: Iterable[str]) -> None:
         """Remove blobs that no row names any more; those already gone are fine."""
@@ -123,14 +136,15 @@ class BlobStore:
 class BlobWriter:
     """Writes one blob in pieces, in threads; while one piece is written the next one may be gathered.
 
-    It ends with `finish`, or with `abandon` when anything before that failed.
+    It ends with `finish`, or `BlobStore.finish`, or with `abandon` when anything before that failed.
     """
 
     def __init__(self, store: BlobStore, with_sha256: bool) -> None:
         self._store = store
-        self._name = new_id(BLOB)
+        self.name = new_id(BLOB)
         self._hash = hashlib.sha256() if with_sha256 else None
-        self._descriptor = -1
+        self.descriptor = -1
+        """Negative before the first bytes are written, and from `close` on."""
         self._created = False
         self._buffer = bytearray()
         self._writing: asyncio.Future[None] | None = None
@@ -144,47 +158,53 @@ class BlobWriter:
 
     async def flush(self) -> None:
         """Start writing what was gathered; waits only for the write before it."""
-        await self._wait_written()
+        await self.wait_written()
         pieces, self._buffer = self._buffer, bytearray()
         loop = asyncio.get_running_loop()
         self._writing = loop.run_in_executor(self._store.threads, self._write_blocking, pieces)
 
     async def finish(self) -> Blob:
         """Write the rest and settle it."""
-        await self._wait_written()
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._store.threads, self._settle_blocking)
-        return Blob(self._name, self.size, self._hash.hexdigest() if self._hash else "")
+        return (await self._store.finish([self]))[0]
 
     async def abandon(self) -> None:
         """Remove what was written."""
         with contextlib.suppress(OSError):
-            await self._wait_written()
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+            await self.wait_written()
+        self.close()
         if self._created:
-            await self._store.delete([self._name])
+            await self._store.delete([self.name])
 
-    async def _wait_written(self) -> None:
+    async def wait_written(self) -> None:
+        """Wait for the piece that is being written."""
         writing, self._writing = self._writing, None
         if writing is not None:
             await writing
 
+    def write_rest_blocking(self) -> None:
+        """Write what is gathered; where there is nothing at all the file is made all the same."""
+        rest, self._buffer = self._buffer, bytearray()
+        self._write_blocking(rest)
+
     def _write_blocking(self, pieces: bytearray) -> None:
-        if self._descriptor < 0:
-            self._descriptor = self._store.create_blocking(self._name)
+        if self.descriptor < 0:
+            self.descriptor = self._store.create_blocking(self.name)
             self._created = True
         if self._hash is not None:
             self._hash.update(pieces)
         view = memoryview(pieces)
         while view:
-            view = view[os.write(self._descriptor, view) :]
+            view = view[os.write(self.descriptor, view) :]
 
-    def _settle_blocking(self) -> None:
-        self._write_blocking(self._buffer)
-        descriptor, self._descriptor = self._descriptor, -1
-        self._store.settle_blocking(self._name, descriptor)
+    def close(self) -> None:
+        """Give the descriptor back, if there is one."""
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def blob(self) -> Blob:
+        """What was written, once it is finished."""
+        return Blob(self.name, self.size, self._hash.hexdigest() if self._hash else "")
 
 
 def _fsync_folder(folder: Path) -> None:

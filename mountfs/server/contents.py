@@ -53,19 +53,7 @@ class NewContent:
 
     def keep(self, tx: Transaction) -> str:
         """Make it a content; its id."""
-        content_id = make_id(CONTENT)
-        tx.execute(_insert_content, {"id": content_id, "size": self.size, "sha256": self.sha256})
-        start = 0
-        rows = []
-        for blob in self.blobs:
-            if blob.size:
-                rows.append({"content_id": content_id, "start": start, "size": blob.size, "blob": blob.name})
-            else:
-                tx.orphans.append(blob.name)
-            start += blob.size
-        if rows:
-            tx.execute(_insert_segment, rows)
-        return content_id
+        return keep_all(tx, [self])[0]
 
     def reject(self, tx: Transaction) -> None:
         """Not needed: its blobs go."""
@@ -91,6 +79,30 @@ class StoredContent:
 Content = NewContent | StoredContent
 
 
+def keep_all(tx: Transaction, kept: Sequence[Content]) -> list[str]:
+    """Make those of them contents that are new, with one statement for each table; the ids of all."""
+    ids = [content.id if isinstance(content, StoredContent) else make_id(CONTENT) for content in kept]
+    made, pieces = [], []
+    for content_id, content in zip(ids, kept, strict=True):
+        if isinstance(content, StoredContent):
+            continue
+        made.append({"id": content_id, "size": content.size, "sha256": content.sha256})
+        start = 0
+        for blob in content.blobs:
+            if blob.size:
+                pieces.append(
+                    {"content_id": content_id, "start": start, "size": blob.size, "blob": blob.name}
+                )
+            else:
+                tx.orphans.append(blob.name)
+            start += blob.size
+    if made:
+        tx.execute(_insert_content, made)
+    if pieces:
+        tx.execute(_insert_segment, pieces)
+    return ids
+
+
 def stored_content(connection: Connection, content_id: str) -> StoredContent:
     """The content with this id, which exists as long as a row refers to it."""
     row = connection.execute(_stored, {"id": content_id}).one()
@@ -111,9 +123,9 @@ def segments_between(connection: Connection, content_id: str, begin: int, end: i
     return connection.execute(_segments_between, {"content": content_id, "begin": begin, "end": end}).all()
 
 
-def add_version(tx: Transaction, node_id: str, version: JsonObject) -> None:
-    """Append a row to the history of the node; `version` holds id, content_id, name, size and sha256."""
-    tx.execute(_insert_version, {"node_id": node_id, "created_us": tx.now_us, **version})
+def add_versions(tx: Transaction, rows: Sequence[JsonObject]) -> None:
+    """Append to the history of nodes; each row holds id, node_id, content_id, name, size and sha256."""
+    tx.execute(_insert_version, [{"created_us": tx.now_us, **row} for row in rows])
 
 
 def get_version(connection: Connection, node_id: str, version_id: str | None) -> AnyRow:

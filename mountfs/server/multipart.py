@@ -13,6 +13,8 @@ from mountfs.server.envelope import ApiError, invalid_field
 
 MAX_FIELD_BYTES = 1024 * 1024
 _MAX_FIELDS = 1000
+_SETTLE_BYTES = 1024 * 1024  # file parts are settled together, when so much of them has come
+_SETTLE_PARTS = 200  # each is an open file meanwhile
 
 
 def too_large(text: str) -> ApiError:
@@ -100,7 +102,8 @@ class _MultipartReader:
         self._name = ""
         self._value: bytearray | None = None
         self._writer: BlobWriter | None = None
-        self._finished: list[tuple[str, BlobWriter]] = []
+        self._finished: dict[str, BlobWriter] = {}
+        self._unsettled = 0
         self._total = 0
         self._ended = False
         self._wants_flush = False
@@ -123,7 +126,7 @@ class _MultipartReader:
             self._parser.write(piece)
         except FormParserError as error:
             raise bad_body(f"not a valid multipart body: {error}") from error
-        if self._finished:
+        if self._unsettled >= _SETTLE_BYTES or len(self._finished) >= _SETTLE_PARTS:
             await self._settle()
         if self._wants_flush and self._writer is not None:
             self._wants_flush = False
@@ -132,21 +135,22 @@ class _MultipartReader:
     async def finish(self) -> ReceivedBody:
         if not self._ended:
             raise bad_body("the multipart body ends before its last boundary")
+        await self._settle()
         return self._body
 
     async def abandon(self) -> None:
         with contextlib.suppress(OSError):
             await self._body.discard(self._blobs)
-            for _, writer in self._finished:
+            for writer in self._finished.values():
                 await writer.abandon()
             if self._writer is not None:
                 await self._writer.abandon()
 
     async def _settle(self) -> None:
-        while self._finished:
-            name, writer = self._finished[0]
-            self._body.files[name] = await writer.finish()
-            self._finished.pop(0)
+        settled = await self._blobs.finish(list(self._finished.values()))
+        self._body.files.update(zip(self._finished, settled, strict=True))
+        self._finished.clear()
+        self._unsettled = 0
 
     def _on_part_begin(self) -> None:
         self._headers = {}
@@ -165,7 +169,8 @@ class _MultipartReader:
         _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
         self._name = _text(options.get(b"name", b""), "name")
         if b"filename" in options or self._rules.accepts(self._name):
-            if not self._rules.accepts(self._name) or self._name in self._body.files:
+            is_known = self._name in self._finished or self._name in self._body.files
+            if is_known or not self._rules.accepts(self._name):
                 raise invalid_field(self._name or "file", "this route does not take such a file part")
             self._writer = self._blobs.new_writer(self._rules.with_sha256)
         else:
@@ -187,7 +192,8 @@ class _MultipartReader:
 
     def _on_part_end(self) -> None:
         if self._writer is not None:
-            self._finished.append((self._name, self._writer))
+            self._finished[self._name] = self._writer
+            self._unsettled += self._writer.size
             self._writer = None
         elif self._value is not None:
             if len(self._body.fields) >= _MAX_FIELDS:

@@ -16,6 +16,7 @@ from mountfs.server.clock import lock_clock_us, now_us, wire_time
 from mountfs.server.database import Transaction
 from mountfs.server.envelope import JsonObject, invalid_field, not_found
 from mountfs.server.locks import lock_info
+from mountfs.server.names import NAME_KEYS
 from mountfs.server.opaque_ids import canonical, shown
 from mountfs.server.schema import ROOT, locks, nodes
 from mountfs.server.workspaces import Workspace
@@ -57,6 +58,13 @@ _sibling = _with_lock.where(
     nodes.c.trash_root.is_(None),
 )
 _child = _sibling.where(nodes.c.name == bindparam("name"))
+_names_of = select(nodes.c.name).where(
+    nodes.c.workspace_id == bindparam("workspace"),
+    nodes.c.parent_id == bindparam("parent"),
+    nodes.c.trash_root.is_(None),
+)
+_taken_names = _names_of.where(nodes.c.name.in_(bindparam("keys", expanding=True)))
+_taken_keys = _names_of.where(func.name_key(nodes.c.name).in_(bindparam("keys", expanding=True)))
 _child_by_key = _sibling.where(func.name_key(nodes.c.name) == func.name_key(bindparam("name")))
 
 _SORTS: dict[str, ColumnElement[Any]] = {
@@ -102,6 +110,13 @@ def find_child(tx: Transaction, workspace: Workspace, parent_id: str, name: str)
     parameters = {"workspace": workspace.id, "parent": parent_id, "name": name, "now": lock_clock_us()}
     statement = _child if tx.behaviour.names == "exact" else _child_by_key
     return tx.connection.execute(statement, parameters).first()
+
+
+def taken_keys(tx: Transaction, workspace: Workspace, parent_id: str, keys: Sequence[str]) -> set[str]:
+    """Which of these (`NAME_KEYS` of names) live nodes in the folder have."""
+    parameters = {"workspace": workspace.id, "parent": parent_id, "keys": list(keys)}
+    statement = _taken_names if tx.behaviour.names == "exact" else _taken_keys
+    return set(map(NAME_KEYS[tx.behaviour.names], tx.execute(statement, parameters).scalars()))
 
 
 def check_folder(connection: Connection, workspace: Workspace, parent_id: str, field: str = "parent") -> None:

@@ -1,11 +1,11 @@
 """How nodes come into being and get new content or a new name: collisions, versions, compare-and-swap."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam, func, insert, select, update
 
-from mountfs.server.contents import Content, StoredContent, add_version
+from mountfs.server.contents import Content, StoredContent, add_versions, keep_all
 from mountfs.server.database import Transaction
 from mountfs.server.envelope import ApiError, JsonObject, conflict, invalid_field, refused
 from mountfs.server.locks import check_not_locked, end_by_change
@@ -47,6 +47,14 @@ _touch_folder = (
 )
 
 
+class NewFile(NamedTuple):
+    """What becomes a node of its own."""
+
+    name: str
+    content: Content
+    upload_id: str
+
+
 class LockCheck:
     """Decides whether a change with this lock token passes the locks on what it touches."""
 
@@ -77,7 +85,13 @@ def free_name(tx: Transaction, workspace: Workspace, parent_id: str, name: str, 
 
 def insert_node(tx: Transaction, values: dict[str, Any]) -> None:
     """A node row with everything that is not given at its default."""
-    row: dict[str, Any] = {
+    check_room(tx, values["workspace_id"], values["parent_id"])
+    tx.execute(_insert_node, _node_row(tx, values))
+    touch_folder(tx, values["parent_id"])
+
+
+def _node_row(tx: Transaction, values: dict[str, Any]) -> dict[str, Any]:
+    return {
         "trash_root": None,
         "deleted_us": None,
         "version_id": None,
@@ -90,10 +104,8 @@ def insert_node(tx: Transaction, values: dict[str, Any]) -> None:
         "created_us": tx.now_us,
         "modified_us": tx.now_us,
         "changed_us": tx.now_us,
+        **values,
     }
-    check_room(tx, values["workspace_id"], values["parent_id"])
-    tx.execute(_insert_node, {**row, **values})
-    touch_folder(tx, values["parent_id"])
 
 
 def check_room(tx: Transaction, workspace_id: str, folder_id: str) -> None:
@@ -207,13 +219,39 @@ def insert_file(
     node_type: str = "file",
 ) -> str:
     """A new file (or note) node with its first version; nothing of that name is there."""
-    node_id, version_id, content_id = new_id(NODE), new_id(VERSION), content.keep(tx)
-    kept = {"content_id": content_id, "size": content.size, "sha256": content.sha256, "name": place[1]}
-    values = {"id": node_id, "workspace_id": workspace.id, "parent_id": place[0], "type": node_type}
-    insert_node(tx, {**values, **kept, "version_id": version_id, "upload_id": upload_id})
-    add_version(tx, node_id, {"id": version_id, **kept})
-    announce_node(tx, workspace, node_id, "file_added")
-    return node_id
+    check_room(tx, workspace.id, place[0])
+    return insert_files(tx, workspace, place[0], [NewFile(place[1], content, upload_id)], node_type)[0]
+
+
+def has_limited_room(tx: Transaction) -> bool:
+    """Whether a folder may refuse one more child."""
+    return bool(tx.behaviour.max_children or tx.behaviour.max_depth)
+
+
+def insert_files(
+    tx: Transaction, workspace: Workspace, folder_id: str, files: Sequence[NewFile], node_type: str = "file"
+) -> list[str]:
+    """New nodes in a folder that has room for them, and none of their names: however many they are, one
+    statement for each table. Their ids."""
+    ids, nodes_made, versions_made = [], [], []
+    shared = {"workspace_id": workspace.id, "parent_id": folder_id, "type": node_type}
+    for file, content_id in zip(files, keep_all(tx, [file.content for file in files]), strict=True):
+        node_id, version_id = new_id(NODE), new_id(VERSION)
+        kept = {
+            "content_id": content_id,
+            "size": file.content.size,
+            "sha256": file.content.sha256,
+            "name": file.name,
+        }
+        told = {"id": node_id, "version_id": version_id, "upload_id": file.upload_id}
+        nodes_made.append(_node_row(tx, {**shared, **kept, **told}))
+        versions_made.append({"id": version_id, "node_id": node_id, **kept})
+        announce_node(tx, workspace, node_id, "file_added")
+        ids.append(node_id)
+    tx.execute(_insert_node, nodes_made)
+    touch_folder(tx, folder_id)
+    add_versions(tx, versions_made)
+    return ids
 
 
 def replace_content(
@@ -325,5 +363,5 @@ def _new_version(tx: Transaction, node: NodeRow, content: Content, name: str, up
         },
     )
     kept = {"content_id": content_id, "size": content.size, "sha256": content.sha256, "name": name}
-    add_version(tx, node.id, {"id": version_id, **kept})
+    add_versions(tx, [{"id": version_id, "node_id": node.id, **kept}])
     end_by_change(tx, node, "version")

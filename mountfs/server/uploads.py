@@ -18,9 +18,17 @@ from mountfs.server.clock import wire_time
 from mountfs.server.contents import Content, NewContent, StoredContent, release_contents, stored_content
 from mountfs.server.database import Transaction
 from mountfs.server.envelope import ApiError, JsonObject, invalid_field, not_found, refused
+from mountfs.server.names import cut_name
 from mountfs.server.nodes import check_folder, get_live_node
 from mountfs.server.opaque_ids import UPLOAD, new_id, shown
-from mountfs.server.placing import LockCheck, check_rename, place_file, replace_content
+from mountfs.server.placing import (
+    LockCheck,
+    NewFile,
+    check_rename,
+    insert_files,
+    place_file,
+    replace_content,
+)
 from mountfs.server.schema import AnyRow, chunks, uploads
 from mountfs.server.workspaces import Workspace
 
@@ -106,10 +114,15 @@ def check_size(size: int) -> int:
 
 def insert_session(tx: Transaction, spec: UploadSpec, **more: Any) -> str:
     """Record an upload; its id."""
-    upload_id = new_id(UPLOAD)
+    row = _session_row(tx, spec, **more)
+    tx.execute(_insert_upload, row)
+    return str(row["id"])
+
+
+def _session_row(tx: Transaction, spec: UploadSpec, **more: Any) -> dict[str, Any]:
     target = spec.target
-    row: dict[str, Any] = {
-        "id": upload_id,
+    return {
+        "id": more.get("id") or new_id(UPLOAD),
         "kind": spec.kind,
         "status": "ready",
         "status_message": "",
@@ -127,9 +140,8 @@ def insert_session(tx: Transaction, spec: UploadSpec, **more: Any) -> str:
         "content_id": None,
         "created_us": tx.now_us,
         "updated_us": tx.now_us,
+        **more,
     }
-    tx.execute(_insert_upload, {**row, **more})
-    return upload_id
 
 
 def store_at_once(tx: Transaction, spec: UploadSpec, content: NewContent, lock: LockCheck) -> JsonObject:
@@ -141,8 +153,31 @@ def store_at_once(tx: Transaction, spec: UploadSpec, content: NewContent, lock: 
         file_id = spec.target.place(tx, spec.name, content, upload_id, lock)
         done = {"status": "stored", "new_file_id": file_id}
     insert_session(tx, spec, **{**done, "id": upload_id, "size": content.size})
-    is_told = spec.target is not None and tx.behaviour.single_call == "at-once"
-    return {"id": shown(upload_id), "new_file_id": shown(done["new_file_id"]) if is_told else None}
+    return _answer_at_once(tx, upload_id, done["new_file_id"])
+
+
+def store_new_files(
+    tx: Transaction, target: Target, specs: Sequence[UploadSpec], contents: Sequence[NewContent]
+) -> list[JsonObject]:
+    """Whole uploads of new files of one folder, which has room for them and none of their names; what
+    `store_at_once` answers to each."""
+    ids = [new_id(UPLOAD) for _ in specs]
+    files = [
+        NewFile(cut_name(spec.name, tx.behaviour.name_cut), content, upload_id)
+        for spec, content, upload_id in zip(specs, contents, ids, strict=True)
+    ]
+    node_ids = insert_files(tx, target.workspace, target.folder_id, files)
+    sessions = [
+        _session_row(tx, spec, id=upload_id, status="stored", new_file_id=node_id)
+        for spec, upload_id, node_id in zip(specs, ids, node_ids, strict=True)
+    ]
+    tx.execute(_insert_upload, sessions)
+    return [_answer_at_once(tx, *each) for each in zip(ids, node_ids, strict=True)]
+
+
+def _answer_at_once(tx: Transaction, upload_id: str, node_id: str | None) -> JsonObject:
+    is_told = node_id is not None and tx.behaviour.single_call == "at-once"
+    return {"id": shown(upload_id), "new_file_id": shown(node_id) if node_id and is_told else None}
 
 
 def receive_at_once(tx: Transaction, spec: UploadSpec, blob: Blob) -> str:
