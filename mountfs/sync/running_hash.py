@@ -10,7 +10,7 @@ import trio
 from mountfs.model.errors import StorageError
 from mountfs.tree.inode import Inode
 
-PIECE_BYTES: Final = 1024 * 1024
+PIECE_BYTES: Final = 512 * 1024
 
 BEHIND_BYTES: Final = 4 * 1024 * 1024
 """A thread is worth its start for so much."""
@@ -28,9 +28,11 @@ def digest_of(descriptor: int, size: int) -> str:
 
 def _add(digest: "hashlib._Hash", descriptor: int, start: int, end: int) -> int:
     """Hash [start, end) as well; return where the file ended, or `end`."""
-    while piece := os.pread(descriptor, min(PIECE_BYTES, end - start), start):
-        digest.update(piece)
-        start += len(piece)
+    # One piece of memory for all: each of its own would be cleared before it is used.
+    buffer = memoryview(bytearray(min(PIECE_BYTES, end - start)))
+    while count := os.preadv(descriptor, [buffer[: end - start]], start):
+        digest.update(buffer[:count])
+        start += count
     return start
 
 

@@ -1,5 +1,6 @@
 """Connections that are used again: which, for how long, how many, and what goes over them."""
 
+import json
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -28,6 +29,7 @@ from mountfs.remotes.fastio.settings import FastioSettings
 
 IDLE_S: Final = 4.0
 ANSWER: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+LARGE: Final = {"text": "a" * 200_000}
 TIMEOUTS: Final = {"connect": 5.0, "read": 5.0, "write": 5.0, "pool": 5.0}
 
 
@@ -275,23 +277,23 @@ async def secured_port(nursery: trio.Nursery, certificate: Path) -> int:
     async def serve(stream: trio.SocketStream) -> None:
         secured = trio.SSLStream(stream, tls, server_side=True, https_compatible=True)
         with suppress(trio.BrokenResourceError):  # whoever does not trust it goes
-            while await secured.receive_some(65536):
+            while came := await secured.receive_some(65536):
                 assert secured.selected_alpn_protocol() == "http/1.1"
-                await secured.send_all(
-                    b'HTTP/1.1 200 OK\r\nContent-Length: 27\r\n\r\n{"result": true, "id": "7"}'
-                )
+                told = LARGE if b"/large/" in came else {"id": "7"}
+                body = json.dumps({"result": True, **told}).encode()
+                await secured.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
 
     listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
     port: int = listeners[0].socket.getsockname()[1]
     return port
 
 
-async def asked_by_tls(host: str, port: int) -> dict[str, Any]:
+async def asked_by_tls(host: str, port: int, path: str = "check/") -> dict[str, Any]:
     settings = FastioSettings(attempts=1, patience_s=5)
     http = Http(httpx.URL(f"https://{host}:{port}/current/"), "token", settings)
     try:
         for _ in range(2):
-            answer = await http.payload(Ask("POST", "check/", body=form({"a": "b"})))
+            answer = await http.payload(Ask("POST", path, body=form({"a": "b"})))
         return answer
     finally:
         await http.aclose()
@@ -302,6 +304,13 @@ async def test_a_service_that_shows_its_certificate_is_asked_by_tls(
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     assert await asked_by_tls("localhost", secured_port) == {"id": "7"}
+
+
+async def test_a_large_answer_comes_by_tls(
+    secured_port: int, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    assert await asked_by_tls("localhost", secured_port, "large/") == LARGE
 
 
 @pytest.mark.parametrize(("host", "trusted"), [("localhost", False), ("127.0.0.1", True)])
