@@ -42,6 +42,7 @@ class Sizes:
     far_file_mib: int = 64
     """Size of the file whose far end is read."""
     delayed_operations: int = 50
+    lock_operations: int = 50
 
 
 QUICK = Sizes(
@@ -59,6 +60,7 @@ QUICK = Sizes(
     uploaded_files=20,
     far_file_mib=16,
     delayed_operations=5,
+    lock_operations=5,
 )
 DEFAULT = Sizes()
 FAR = Sizes(
@@ -72,8 +74,9 @@ FAR = Sizes(
     bulk_inserts=1_000,
     appends=10,
     large_file_mib=32,
-    uploaded_files=30,
+    uploaded_files=20,
     delayed_operations=25,
+    lock_operations=12,
 )
 """Small: with a round trip for each step, some systems take a second for a file."""
 FAR_QUICK = replace(
@@ -88,6 +91,7 @@ FAR_QUICK = replace(
     uploaded_files=5,
     far_file_mib=16,
     delayed_operations=4,
+    lock_operations=4,
 )
 LARGE = Sizes(listed_files=100_000, large_file_mib=1024, uploaded_files=10_000, far_file_mib=10_240)
 LARGE_QUICK = replace(LARGE, listed_files=500, large_file_mib=17, uploaded_files=300, far_file_mib=64)

@@ -71,7 +71,7 @@ def _there_and_back(first: int, other: int) -> float:
 
 def locks(place: Place) -> Readings:
     """`lock.request` takes a lock again that is held: one request that needs no one else."""
-    count = place.sizes.delayed_operations
+    count = place.sizes.lock_operations
     fresh = [place.directory / f"lock{number}" for number in range(max(3, count // 5))]
     with ExitStack() as ends:
         for path in fresh:
@@ -100,7 +100,7 @@ def remote_locks(place: Place) -> Readings:
         holder, other = (_descriptor(file, ends) for file in (path, place.beside / "lock"))
         fcntl.flock(holder, fcntl.LOCK_EX)
         taken = []
-        for number in range(max(4, place.sizes.delayed_operations // 2)):
+        for number in range(max(4, place.sizes.lock_operations // 2)):
             content = number.to_bytes(4, "big") * (BLOCK // 4)
             os.pwrite(holder, content, 0)
             taken.append(_hand_over(holder, other, REMOTE_SETTLE_S))
@@ -157,7 +157,7 @@ def bare_locks(place: Place, server: Bare) -> Readings:
             client.unlock()
             return took
 
-        return {"lock.first": _median_us(take, place.sizes.delayed_operations)}
+        return {"lock.first": _median_us(take, place.sizes.lock_operations)}
 
 
 def bare_remote_locks(place: Place, server: Bare) -> Readings:
@@ -171,7 +171,7 @@ def bare_remote_locks(place: Place, server: Bare) -> Readings:
         if not holder.try_to_lock():
             raise NotMeasured("the lock was not granted")
         taken = []
-        for number in range(max(4, place.sizes.delayed_operations // 2)):
+        for number in range(max(4, place.sizes.lock_operations // 2)):
             cursor = bare.poll(waits, "", 0)
             waiter = threading.Thread(target=other.wait_for_lock, args=(cursor,))
             waiter.start()
