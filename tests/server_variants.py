@@ -37,6 +37,26 @@ VARIANTS: Final[dict[str, tuple[str, ...]]] = {
     "a poll of times": ("poll_cursor=time", "activity=map", "org_feed=absent"),
     "news twice and out of order": ("news_twice=true", "news_reversed=true", "news_late_s=0.2"),
     "limits told otherwise": ("rate_headers=older", "rate_expires=text", "rate_limit=100000"),
+    "limits that nobody tells": ("rate_headers=none", "rate_limit=100000", "polls_count=false"),
+    "locks that end with the move": ("lock_end=move",),
+    "names in one composition": ("names=composed", "rename_taken=broken"),
+    "news of all that is below, none of purges": (
+        *("tree_news=each", "purges_told=false", "org_feed=forbidden"),
+    ),
+    "preconditions that are refused": ("if_version_id=refused",),
+    "what meets is numbered": (
+        *("file_onto_file=numbered", "folder_onto_folder=numbered", "moved_onto_file=numbered"),
+    ),
+    "what meets keeps its name": (
+        *("file_onto_file=numbered", "folder_onto_folder=numbered", "moved_onto_file=numbered"),
+        "twins=true",
+    ),
+    "what meets is refused": (
+        *("file_onto_file=refused", "folder_onto_folder=refused", "moved_onto_file=refused"),
+        *("moved_folder=refused", "restore_gone=refused"),
+    ),
+    "small chunks, and notes that tell little": (*("chunk_mib=1", "note_sizes=absent", "note_reads=false"),),
+    "a token that may not administer": ("token_mode=rw",),
 }
 """What a mount is to work on."""
 
