@@ -18,7 +18,7 @@ from mountfs.model.errors import (
     VersionMismatch,
 )
 from mountfs.model.ids import NodeId, VersionId
-from mountfs.model.node import RemoteNode
+from mountfs.model.node import NodeKind, RemoteNode
 from mountfs.model.remote import NewFile, Remote
 from mountfs.rules import names
 from mountfs.rules.fence import Fence
@@ -94,9 +94,12 @@ class ContentSteps:
         if sent.node is None:
             return await self._place(inode, sent)
         with self._refresher.confirming(sent.node):
-            return await self._confirm_new(inode, sent.node, parent, sent)
+            return await self._confirm_new(inode, sent.node, (parent, name), sent)
 
-    async def _confirm_new(self, inode: Inode, made: NodeId, parent: NodeId, sent: Sent) -> Outcome:
+    async def _confirm_new(
+        self, inode: Inode, made: NodeId, place: tuple[NodeId, str], sent: Sent
+    ) -> Outcome:
+        parent, name = place
         lookup = self._refresher.lookup
         if sent.together and self._refresher.live_since is not None:
             await lookup.wait_heard(made)
@@ -105,10 +108,22 @@ class ContentSteps:
         if node is None or not _has(node, sent):
             # What the folder lists may be older than the node.
             node = await lookup.node(made)
+        if node is not None and node.name != name and _has(node, sent):
+            node = await self._one_of_two(node, name, sent)
         outcome = self._confirm(inode, node, sent)
         if inode.node == made:
             self._refresher.note_made(made, asked)
         return outcome
+
+    async def _one_of_two(self, made: RemoteNode, name: str, sent: Sent) -> RemoteNode:
+        """The service gave ours another name, as others have this one: with the same bytes, as of a file to
+        lock, theirs is the file that both mean."""
+        rows = await self._remote.list_folder(made.parent)
+        theirs = next((row for row in rows if row.name == name and row.kind is NodeKind.FILE), None)
+        if theirs is None or not _has(theirs, sent):
+            return made
+        await self._remote.trash(made.id)
+        return theirs
 
     async def upload_version(self, inode: Inode) -> Outcome | WaitFor:
         if self._fence.is_condemned(inode.ino):

@@ -312,7 +312,16 @@ class StepExecutor:
         blocker = self._places.blocker(inode, parent, situation.name)
         if blocker is not None:
             return WaitFor(blocker)
-        return await self._contents.upload_new(inode, parent, situation.name)
+        try:
+            return await self._contents.upload_new(inode, parent, situation.name)
+        except NameTaken:
+            # Where that makes no version: what others created there first is a rival to be settled with.
+            folder = self._tree.by_node.get(parent)
+            if folder is not None:
+                await self._refresher.compare(folder)
+            if inode.ino not in self._changes.rivals:
+                raise
+            return Outcome.AGAIN
 
     async def _upload_version(self, inode: Inode, _: Situation) -> Outcome | WaitFor:
         return await self._contents.upload_version(inode)

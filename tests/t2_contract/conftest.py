@@ -5,14 +5,14 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from subprocess import PIPE, Popen
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 import trio
@@ -21,8 +21,12 @@ from mountfs.model.ids import NodeId
 from mountfs.model.remote import NewFile, Remote, UploadState, UploadStatus
 from mountfs.remotes.fastio import FastioService, FastioSettings
 from mountfs.remotes.memory import MemoryRemote, MemoryWorkspace
+from mountfs.server import read_behaviour
+from mountfs.server.behaviour import Behaviour
+from tests.server_variants import VARIANTS
 from tests.t2_contract import real_service
 from tests.t2_contract.real_service import RealWorkspace
+from tests.t2_server.serving import ServerThread
 
 GOLDEN = Path(__file__).parent / "golden"
 SERVER_START_S = 20
@@ -177,27 +181,7 @@ def nap(naps: list[float]) -> Callable[[float], Awaitable[None]]:
 
 # The remotes under contract
 
-VARIANTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "fastio": (),
-    "older": ("generation=older",),
-    "strict": (
-        *("single_call=later", "chunk_again=ignored", "ranges=false", "change_answer=nothing", "ids=upper"),
-        *("dead_token=409", "rename_taken=broken", "tree_news=each", "news_reversed=true"),
-        *("read_redirect=same", "poll_cursor=time", "failed_commit=spent"),
-    ),
-    "in steps": ("upload_state_s=0.02", "next_cursor=top", "listing=items", "reasons=absent"),
-    "loose": ("lock_end=move", "locks=enforced", "times=iso"),
-    "elsewhere": (
-        *("read_redirect=other", "rename_taken=conflict", "reasons=absent", "locks=enforced"),
-        *("heartbeat=default", "if_version_id=ignored", "activity=map", "org_feed=absent"),
-        *("websocket=bare", "websocket_auth=false", "news_twice=true", "single_call=later"),
-        *("rate_headers=older", "rate_expires=text"),
-    ),
-    "of other hashes": ("ids=bare", "error_codes=class", "validation_status=400", "scope_status=401"),
-}
-"""How the embedded server behaves under the contract."""
-
-SHORT: Final = ("fastio", "older")
+SHORT: Final = ("newer", "older")
 TRIED: Final = [
     name if name in SHORT else pytest.param(name, marks=pytest.mark.long, id=name) for name in VARIANTS
 ]
@@ -230,7 +214,7 @@ def enforcing_server(
 def _running(folder: Path, *switches: str) -> Iterator[Embedded]:
     data, log = folder / "data", folder / "log"
     command = [sys.executable, "-m", "mountfs.server", "--data", str(data), *switches]
-    command += ["--listen", "127.0.0.1:0", "--workspace", "main", "--min-lock-seconds", "2"]
+    command += ["--listen", "127.0.0.1:0", "--workspace", "main", "--min-lock-seconds", "1"]
     with log.open("wb") as errors:
         server = Popen(command, stdout=PIPE, stderr=errors)
     try:
@@ -254,6 +238,15 @@ def _base_url(server: "Popen[bytes]", log: Path) -> str:
 Connect = Callable[[], AbstractAsyncContextManager[Remote]]
 
 
+SHOWN_AFTER_S: Final = 0.2
+"""How long what is new is missing in listings here, where a variant has that take any time."""
+
+
+def _switches(variant: str) -> tuple[str, ...]:
+    lags = read_behaviour(VARIANTS[variant]).visible_after_s > 0
+    return (*VARIANTS[variant], *([f"visible_after_s={SHOWN_AFTER_S}"] if lags else []))
+
+
 class VariantServers:
     """Embedded servers by how they behave, each started when it is first asked for."""
 
@@ -264,9 +257,16 @@ class VariantServers:
 
     def get(self, name: str) -> Embedded:
         if name not in self._running:
-            switches = [word for switch in VARIANTS[name] for word in ("--behave", switch)]
-            self._running[name] = self._stack.enter_context(_running(self._folder(), *switches))
+            self._running[name] = self._start(_switches(name), apart=name in SHORT)
         return self._running[name]
+
+    def _start(self, switches: tuple[str, ...], *, apart: bool) -> Embedded:
+        """Start one as a program of its own, or in a thread, which is faster where there are many."""
+        if apart:
+            options = [word for switch in switches for word in ("--behave", switch)]
+            return self._stack.enter_context(_running(self._folder(), *options))
+        server = self._stack.enter_context(ServerThread(self._folder() / "data", *switches))
+        return Embedded(server.url, server.token())
 
 
 @pytest.fixture(scope="session")
@@ -284,12 +284,24 @@ def real_workspace() -> Iterator[RealWorkspace]:
 
 
 @pytest.fixture(params=["memory", *TRIED, *(["real"] if real_service.is_asked_for() else [])])
-def connect(request: pytest.FixtureRequest) -> Connect:
+def under_contract(request: pytest.FixtureRequest) -> str:
+    """Return the name of what the test is about."""
+    return str(request.param)
+
+
+@pytest.fixture
+def promised(under_contract: str) -> Behaviour:
+    """Return what the service promises, where services differ: of the real one, all that is hoped for."""
+    return read_behaviour(_switches(under_contract) if under_contract in VARIANTS else ())
+
+
+@pytest.fixture
+def connect(under_contract: str, promised: Behaviour, request: pytest.FixtureRequest) -> Connect:
     """Return how to connect one more client to the workspace of this test."""
-    if request.param == "real":
+    if under_contract == "real":
         real: RealWorkspace = request.getfixturevalue("real_workspace")
         return partial(_over_a_socket, real.url, real.token, real.folder_name)
-    if request.param == "memory":
+    if under_contract == "memory":
         workspace = MemoryWorkspace()
 
         @asynccontextmanager
@@ -300,13 +312,38 @@ def connect(request: pytest.FixtureRequest) -> Connect:
 
         return in_memory
     servers: VariantServers = request.getfixturevalue("variant_servers")
-    server = servers.get(request.param)
-    return partial(_over_a_socket, server.url, server.token)
+    server = servers.get(under_contract)
+    connected = partial(_over_a_socket, server.url, server.token)
+    if not promised.visible_after_s:
+        return connected
+
+    @asynccontextmanager
+    async def patient() -> AsyncIterator[Remote]:
+        async with connected() as remote:
+            yield cast("Remote", PatientRemote(remote, promised.visible_after_s))
+
+    return patient
+
+
+class PatientRemote:
+    """Lists when what was done before is to be seen in listings."""
+
+    def __init__(self, remote: Remote, shown_after_s: float) -> None:
+        self._remote = remote
+        self._shown_after_s = shown_after_s
+
+    def __getattr__(self, name: str) -> object:
+        listing = name in {"list_folder", "newest", "inventory", "survey"}
+        return partial(self._later, name) if listing else getattr(self._remote, name)
+
+    async def _later(self, name: str, *arguments: object) -> object:
+        await trio.sleep(self._shown_after_s)
+        return await getattr(self._remote, name)(*arguments)
 
 
 @asynccontextmanager
 async def _over_a_socket(url: str, token: str, workspace: str = "main") -> AsyncIterator[Remote]:
-    lease_min_s = 2 if workspace == "main" else FastioSettings().lease_min_s
+    lease_min_s = 1 if workspace == "main" else FastioSettings().lease_min_s
     service = FastioService(url, token, settings=FastioSettings(patience_s=20, lease_min_s=lease_min_s))
     try:
         found = await service.find_workspace(workspace)
@@ -352,7 +389,8 @@ async def _stored(remote: Remote, place: NewFile, content: bytes) -> NodeId:
 
 
 async def settled(remote: Remote, state: UploadState) -> UploadState:
+    """Wait for a file to be in its folder: what is complete, but nowhere yet, is on its way there."""
     with trio.fail_after(20):
-        while state.status is UploadStatus.WORKING:
+        while state.status in {UploadStatus.WORKING, UploadStatus.ASSEMBLED}:
             state = await remote.upload_state(state.id, wait_s=5)
     return state

@@ -258,6 +258,26 @@ async def test_two_hosts_that_create_one_name_lose_nothing(tmp_path: Path, onto:
         assert on_the_mounts | await trio.to_thread.run_sync(history) == {b"here", b"there"}
 
 
+@pytest.mark.parametrize("onto", ["numbered", "refused"])
+async def test_file_that_others_created_first_is_one_with_ours_or_a_conflict(
+    tmp_path: Path, onto: str
+) -> None:
+    async with served(tmp_path, [f"file_onto_file={onto}", "news_late_s=600"]) as service:
+        here, there = await service.mount("here"), await service.mount("there")
+        assert not await here.contents(), "from now on it is told what changes, but late"
+        for mount, content in ((there, b"theirs"), (here, b"ours")):
+            await mount.write("lock", b"")
+            await mount.write("f", content)
+            await mount.settle()
+            assert not mount.failures()
+        found = await here.contents()
+        assert (len(found), found["f"], found["lock"]) == (3, b"theirs", b"")
+        assert b"ours" in found.values()
+        assert here.node("lock") == there.node("lock")
+        kept = await trio.to_thread.run_sync(contents_in_workspace, service.api)
+        assert kept == found
+
+
 @pytest.mark.parametrize("upload", ["kept", "spent"])
 async def test_content_whose_precondition_failed_is_sent_again_if_need_be(
     tmp_path: Path, upload: str

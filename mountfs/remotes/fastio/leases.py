@@ -28,6 +28,8 @@ class Leases(WorkspaceCalls):
     ) -> None:
         super().__init__(http, workspace_id, client_info, capabilities)
         self._durations_s: dict[LeaseToken, float] = {}
+        self._renews_those_of_others = False
+        """To ask for a lock that another mount of the account has makes it last longer."""
 
     async def acquire_lease(self, node: NodeId, *, duration_s: float, holder: str) -> Lease:
         """As the port says; the duration is bounded to what the service takes. The lock of an attempt that
@@ -40,11 +42,17 @@ class Leases(WorkspaceCalls):
         }
         path = self._node_path(node, "lock")
         ask = Ask("POST", path, body=form(fields), repeat=Repeat.UNSENT, refusals=OF_ACQUIRING)
+        if self._renews_those_of_others:
+            # Whoever waits for the lock of a mount that died would keep it alive.
+            there = await self.lease_holder(node)
+            if there is not None and there.holder not in {"", holder}:
+                raise LeaseHeld(f"{ask}: the lock is that of {there.holder}")
         answer = await self._http.call(ask)
         payload = accepted(answer, ask)
         told = wire.lease_holder(payload)
         if told is not None and told.holder and told.holder != holder and _names_a_device(payload):
             # The service takes a second mount of one account for the same holder, and gave it the same lock.
+            self._renews_those_of_others = True
             raise LeaseHeld(f"{ask}: the lock is that of {told.holder}")
         lease = Lease(wire.lease_token(payload), granted_s(asked_s, payload, answer))
         self._durations_s[lease.token] = lease.duration_s

@@ -69,9 +69,13 @@ class Tree(WorkspaceCalls):
         ask = Ask("POST", self._node_path(parent, "createfolder"), body=body)
         try:
             made = wire.changed_node(await self._http.payload(ask))
-        except (NameRefused, RequestRefused, UnexplainedConflict) as refused:
-            await self._raise_if_taken(parent, name, refused)
-            raise
+        except (NameTaken, NameRefused, RequestRefused, UnexplainedConflict) as refused:
+            # Not every service answers with the folder that is there.
+            made = await self._child(parent, name)
+            if made is None:
+                raise
+            if made.kind is not NodeKind.FOLDER:
+                raise NameTaken(f"{name!r}: a {made.kind.value} in that folder has it") from refused
         if made is None:
             made = await self._found_after(ask, parent, name)
         if made.kind is not NodeKind.FOLDER:
@@ -170,13 +174,15 @@ class Tree(WorkspaceCalls):
     async def _found_after(self, ask: Ask, parent: NodeId, name: str) -> RemoteNode:
         """Return the child after a change whose answer did not say which node it made."""
         try:
-            children = await self.list_folder(parent)
+            child = await self._child(parent, name)
         except (NodeNotFound, RemoteUnavailable) as error:
             raise OutcomeUnknown(f"{ask}: done, but the outcome could not be read") from error
-        for child in children:
-            if child.name == name:
-                return child
-        raise OutcomeUnknown(f"{ask}: done, but the folder does not show it")
+        if child is None:
+            raise OutcomeUnknown(f"{ask}: done, but the folder does not show it")
+        return child
+
+    async def _child(self, parent: NodeId, name: str) -> RemoteNode | None:
+        return next((child for child in await self.list_folder(parent) if child.name == name), None)
 
     async def _raise_if_taken(
         self, parent: NodeId, name: str, refused: Exception, *, but_for: NodeId | None = None

@@ -127,9 +127,9 @@ class Uploads(WorkspaceCalls):
         ask = Ask("POST", path_of("upload", upload, "chunk"), query, body=body, refusals=OF_SESSION)
         for _ in range(SPOILED_AGAIN):
             with suppress(ArrivedSpoiled):
-                await self._send_or_find_done(ask, upload)
+                await self._send_or_find_done(ask, upload, {order: content.size})
                 return
-        await self._send_or_find_done(ask, upload)
+        await self._send_or_find_done(ask, upload, {order: content.size})
 
     async def complete_upload(self, upload: UploadId) -> None:
         ask = Ask("POST", path_of("upload", upload, "complete"), body=form({}), refusals=OF_SESSION)
@@ -168,14 +168,18 @@ class Uploads(WorkspaceCalls):
             }
         return fields
 
-    async def _send_or_find_done(self, ask: Ask, upload: UploadId) -> None:
-        """Send what moves a session on. A refusal by one that is past it already is success: the service
-        may assemble on its own, and a repeat may follow an answer that was lost."""
+    async def _send_or_find_done(
+        self, ask: Ask, upload: UploadId, chunk: Mapping[int, int] | None = None
+    ) -> None:
+        """Send what moves a session on. A refusal by one that is past it already, or has this chunk (its
+        order with its size), is success: the service may assemble on its own, and a repeat may follow an
+        answer that was lost. That the bytes are the same too, the hash of the whole holds."""
         try:
             await self._http.payload(ask)
         except RequestRefused:
             state = await self.upload_state(upload)
-            if state.status in {UploadStatus.RECEIVING, UploadStatus.FAILED}:
+            has_it = chunk is not None and chunk.items() <= state.chunks.items()
+            if state.status is UploadStatus.FAILED or (state.status is UploadStatus.RECEIVING and not has_it):
                 raise
 
     async def _state_after(self, upload: UploadId) -> UploadState:
