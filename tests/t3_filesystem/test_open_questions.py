@@ -231,10 +231,7 @@ async def test_chunk_that_is_sent_twice(tmp_path: Path, again: str) -> None:
         remote = await service.remote()
         upload = await remote.open_upload(Unplaced("f"), len(PART), digest(PART))
         for _ in range(2):
-            try:
-                await remote.send_chunk(upload, 1, BytesSource(PART), digest(PART))
-            except RequestRefused:
-                assert again == "refused"
+            await remote.send_chunk(upload, 1, BytesSource(PART), digest(PART))
         await remote.complete_upload(upload)
         assert (await remote.upload_state(upload)).status is UploadStatus.ASSEMBLED
 
