@@ -37,6 +37,7 @@ from mountfs.sync.conflict_resolution import ConflictResolution
 from mountfs.sync.connection import Connection
 from mountfs.sync.content import FileContent
 from mountfs.sync.content_steps import ContentSteps
+from mountfs.sync.folder_walk import FolderWalk
 from mountfs.sync.follower import Follower
 from mountfs.sync.giving_up import GivingUp
 from mountfs.sync.open_files import OpenFiles
@@ -174,6 +175,7 @@ class Parts:
             self.refresher,
             self.connection,
             Reconciler(self.tree, remote, self.refresher),
+            FolderWalk(self.tree, self.refresher, self.connection),
             noticed=self._noticed,
             locked_here=lambda node: self.locks.uses(node),
             kept_here=lambda node: self.locks.keeps(node),

@@ -13,6 +13,7 @@ from mountfs.model.ids import ChangeCursor, NodeId
 from mountfs.model.remote import Remote
 from mountfs.rules.twice_told import Source, TwiceTold
 from mountfs.sync.connection import Connection
+from mountfs.sync.folder_walk import FolderWalk
 from mountfs.sync.own_news import DELAY_S, OwnNews
 from mountfs.sync.push_channel import PushChannel
 from mountfs.sync.reconciler import Reconciler
@@ -41,8 +42,8 @@ RECONCILE_S: Final = 3600.0
 """How often what is in memory is compared with the list of the whole workspace, whatever the sources tell."""
 
 COMPARE_S: Final = 24 * 3600.0
-"""How often every folder is compared again at its next use: that list does not tell all. Where there is none,
-each time that it is wanted."""
+"""How often every folder is compared again: that list does not tell all. Where there is none, each time
+that it is wanted."""
 
 POLL_S: Final = 60.0
 """How long one poll waits for news; reference/fastio-api 7.1 allows up to 95."""
@@ -54,7 +55,8 @@ class Follower:
     `noticed` is told of every node that changed, before the tree knows how. `locked_here` tells of a node
     whether programs of this mount lock it or did so just now, `kept_here` whether a lease of this mount keeps
     it as it is known here, `in_a_hurry` whether some of them wait for another host; `hurry`
-    has to be called when they begin to. What `reconciler` finds out is asked for when it is due.
+    has to be called when they begin to. What `reconciler` finds out is asked for when it is due;
+    where it cannot tell, `walk` begins.
 
     Changes are told twice where the remote pushes them: by the channel at once, which may lose some, and by
     the feed, which loses none as far as a cursor goes. Whatever comes second is asked for a little later,
@@ -67,6 +69,7 @@ class Follower:
         refresher: Refresher,
         connection: Connection,
         reconciler: Reconciler,
+        walk: FolderWalk,
         *,
         noticed: Callable[[NodeId], None],
         locked_here: Callable[[NodeId], bool],
@@ -83,6 +86,7 @@ class Follower:
         self._own = OwnNews(refresher, connection)
         self._made = OwnNews(refresher, connection, delay_s=MADE_DELAY_S)
         self._reconciler = reconciler
+        self._walk = walk
         self._channel = PushChannel(remote, connection, told=self._hear)
         self._heard: set[NodeId] = set()
         self._hearing = trio.Event()
@@ -107,6 +111,7 @@ class Follower:
             nursery.start_soon(self._keep_following)
             nursery.start_soon(self._keep_asking)
             nursery.start_soon(self._channel.run)
+            nursery.start_soon(self._walk.run)
             task_status.started()
 
     async def _keep_following(self) -> None:
@@ -183,13 +188,14 @@ class Follower:
         self._survey_cursor = told.cursor
 
     async def _reconcile(self) -> None:
-        """Find out what no source told, or have every folder compared at its next use."""
+        """Find out what no source told, or have every folder compared: one by one, or at its next use."""
         now = trio.current_time()
         self._reconcile_at = now + RECONCILE_S
         if now < self._compare_at and await self._reconciler.reconcile():
             return
         self._compare_at = now + COMPARE_S
         self._refresher.distrust()
+        self._walk.begin()
 
     def _hear(self, nodes: frozenset[NodeId]) -> None:
         """Take what the channel tells; the news is asked for beside the listening."""

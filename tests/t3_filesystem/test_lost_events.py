@@ -12,7 +12,7 @@ from mountfs.model.ids import ChangeCursor
 from mountfs.model.remote import Changes
 from mountfs.remotes import memory
 from mountfs.remotes.memory import MemoryWorkspace
-from mountfs.sync import follower, reconciler, refresher
+from mountfs.sync import folder_walk, follower, reconciler, refresher
 from mountfs.sync.follower import COMPARE_S, RECONCILE_S, SURVEY_S
 from tests.t3_filesystem.workspace_mount import PATIENCE_S, WorkspaceMount
 
@@ -100,6 +100,37 @@ async def test_comparison_of_folders_shows_what_every_source_lost(without_survey
     mount.memory.has_inventory = False
     _jump(RECONCILE_S)
     await _until(lambda: _has_it_all(mount))
+
+
+async def test_folders_are_compared_one_by_one_though_nobody_uses_them(
+    without_survey: WorkspaceMount,
+) -> None:
+    mount = without_survey
+    mount.memory.has_inventory = False
+    assert in_memory(mount) == {"a": 7, "b": 13, "d": 0, "d/x": 0, "moved": 5}
+    _jump(RECONCILE_S)
+    await _until(lambda: _is(in_memory(mount) == {"a": 5, "c": 7, "d": 0, "d/moved": 5}))
+
+
+async def test_walk_through_folders_is_bounded(
+    without_survey: WorkspaceMount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mount = without_survey
+    mount.memory.has_inventory = False
+    monkeypatch.setattr(folder_walk, "FOLDERS_MOST", 1)
+    listed = mount.memory.calls["list_folder"]
+    _jump(RECONCILE_S)
+    await _until(lambda: _is(mount.memory.calls["list_folder"] > listed))
+    await trio.sleep(20 * folder_walk.PAUSE_S)
+    assert mount.memory.calls["list_folder"] == listed + 1
+    assert await mount.listdir("d") == ["moved"], "the others are compared at their next use"
+    assert mount.memory.calls["list_folder"] == listed + 2
+
+
+def in_memory(mount: WorkspaceMount) -> dict[str, int]:
+    """Return the size of all that has a path, as the tree knows it without asking."""
+    entries = (inode for inode in mount.tree.inodes.values() if inode.is_linked and inode.parent is not None)
+    return {inode.path().decode(): inode.size for inode in entries}
 
 
 @pytest.mark.parametrize("limit", ["ROWS_MOST", "DOUBTED_MOST"])
