@@ -18,7 +18,8 @@ class RemoteNode:
     """One answer about one node; every field is what the remote said, nothing is guessed.
 
     `size` is in bytes and 0 for folders. `sha256` is lower-case hex, or None where the remote did not
-    tell or used another algorithm. `modified_ns` is the remote's clock, in nanoseconds since the epoch.
+    tell or used another algorithm. `modified_ns` and `created_ns` are by the remote's clock, in nanoseconds
+    since the epoch, 0 where they are not told.
     `text` is what people may write to a node; see `rules/shared_attributes.py`.
     `trashed` nodes still answer by id and must be treated as deleted.
     """
@@ -34,3 +35,4 @@ class RemoteNode:
     locked: bool = False
     trashed: bool = False
     text: str = ""
+    created_ns: int = 0

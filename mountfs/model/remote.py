@@ -15,6 +15,7 @@ from typing import Protocol
 
 from mountfs.model.content_source import ContentSource
 from mountfs.model.errors import RemoteError
+from mountfs.model.history import Version
 from mountfs.model.ids import ChangeCursor, Ino, LeaseToken, NodeId, UploadId, VersionId
 from mountfs.model.node import RemoteNode
 
@@ -167,6 +168,15 @@ class Remote(Protocol):
         """
         ...
 
+    async def lists_at_once(self, made: RemoteNode) -> bool:
+        """Tell whether listings show a node as soon as it is made; false as well where one ever turned out
+        not to. Where that is not known it is found out by this node, which was made just now."""
+        ...
+
+    def listing_lacked(self) -> None:
+        """A listing did not show what was there already: see `lists_at_once`."""
+        ...
+
     async def nodes(self, ids: Sequence[NodeId]) -> dict[NodeId, RemoteNode]:
         """Return what the remote knows of each id, sha256 included; ids that it does not know are absent.
 
@@ -271,6 +281,14 @@ class Remote(Protocol):
         """
         ...
 
+    async def versions(self, node: NodeId) -> list[Version]:
+        """Return the versions of a file, the newest first. Raises NodeNotFound."""
+        ...
+
+    async def restore_version(self, node: NodeId, version: VersionId) -> RemoteNode:
+        """Make an old content the present one; it is a new version. Raises NodeNotFound."""
+        ...
+
     async def acquire_lease(self, node: NodeId, *, duration_s: float, holder: str) -> Lease:
         """Take the exclusive lock on a file. `holder` is shown to others. Raises LeaseHeld, NodeNotFound."""
         ...
@@ -307,6 +325,13 @@ class Remote(Protocol):
 
         Without a cursor the answer is the present cursor and no node. With `everything` the source cannot
         tell. Deletions may be missing, and what changed just now.
+        """
+        ...
+
+    async def changed_lately(self) -> frozenset[NodeId]:
+        """Name what changed in the last minutes, as far as listings may not show it yet; may name more.
+
+        Raises as every call where the remote tells of nothing that was before.
         """
         ...
 

@@ -46,6 +46,8 @@ class AuditedRemote:
         self.upload_limits = inner.upload_limits
         self.list_folder = inner.list_folder
         self.newest = inner.newest
+        self.lists_at_once = inner.lists_at_once
+        self.listing_lacked = inner.listing_lacked
         self.nodes = inner.nodes
         self.read = inner.read
         self.open_upload = inner.open_upload
@@ -53,10 +55,12 @@ class AuditedRemote:
         self.complete_upload = inner.complete_upload
         self.upload_state = inner.upload_state
         self.cancel_upload = inner.cancel_upload
+        self.versions = inner.versions
         self.renew_lease = inner.renew_lease
         self.lease_holder = inner.lease_holder
         self.changes = inner.changes
         self.survey = inner.survey
+        self.changed_lately = inner.changed_lately
         self.pushed = inner.pushed
         self.inventory = inner.inventory
         self.ask_again = inner.ask_again
@@ -150,6 +154,10 @@ class AuditedRemote:
     async def add_file(self, parent: NodeId, name: str, upload: UploadId) -> RemoteNode:
         async with self.effect(Change("create file", parent=parent, name=name)) as outcome:
             return outcome.of_node(await self._inner.add_file(parent, name, upload))
+
+    async def restore_version(self, node: NodeId, version: VersionId) -> RemoteNode:
+        async with self.effect(Change("restore version", node=node)) as outcome:
+            return outcome.of_node(await self._inner.restore_version(node, version))
 
     async def acquire_lease(self, node: NodeId, *, duration_s: float, holder: str) -> Lease:
         async with self.effect(Change("lock", node=node)):

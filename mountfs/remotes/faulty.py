@@ -10,6 +10,7 @@ import trio
 
 from mountfs.model.content_source import ContentSource
 from mountfs.model.errors import RemoteError, RemoteUnavailable
+from mountfs.model.history import Version
 from mountfs.model.ids import ChangeCursor, LeaseToken, NodeId, UploadId, VersionId
 from mountfs.model.node import RemoteNode
 from mountfs.model.remote import (
@@ -119,6 +120,12 @@ class FaultyRemote:
     async def newest(self, folder: NodeId, most: int) -> list[RemoteNode]:
         return await self._pass("newest", lambda: self.inner.newest(folder, most))
 
+    async def lists_at_once(self, made: RemoteNode) -> bool:
+        return await self._pass("lists_at_once", lambda: self.inner.lists_at_once(made))
+
+    def listing_lacked(self) -> None:
+        self.inner.listing_lacked()
+
     async def nodes(self, ids: Sequence[NodeId]) -> dict[NodeId, RemoteNode]:
         return await self._pass("nodes", lambda: self.inner.nodes(ids))
 
@@ -184,6 +191,12 @@ class FaultyRemote:
     async def add_file(self, parent: NodeId, name: str, upload: UploadId) -> RemoteNode:
         return await self._pass("add_file", lambda: self.inner.add_file(parent, name, upload))
 
+    async def versions(self, node: NodeId) -> list[Version]:
+        return await self._pass("versions", lambda: self.inner.versions(node))
+
+    async def restore_version(self, node: NodeId, version: VersionId) -> RemoteNode:
+        return await self._pass("restore_version", lambda: self.inner.restore_version(node, version))
+
     async def acquire_lease(self, node: NodeId, *, duration_s: float, holder: str) -> Lease:
         return await self._pass(
             "acquire_lease", lambda: self.inner.acquire_lease(node, duration_s=duration_s, holder=holder)
@@ -209,6 +222,9 @@ class FaultyRemote:
 
     async def survey(self, cursor: ChangeCursor | None) -> Changes:
         return await self._pass("survey", lambda: self.inner.survey(cursor))
+
+    async def changed_lately(self) -> frozenset[NodeId]:
+        return await self._pass("changed_lately", lambda: self.inner.changed_lately())
 
     async def inventory(self, following: str | None) -> InventoryPage:
         return await self._pass("inventory", lambda: self.inner.inventory(following))

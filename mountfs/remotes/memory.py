@@ -75,6 +75,13 @@ class MemoryRemote:
         children = [child for child in told if child is not None]
         return sorted(children, key=lambda child: (child.modified_ns, child.id), reverse=True)[:most]
 
+    async def lists_at_once(self, made: RemoteNode) -> bool:
+        await trio.lowlevel.checkpoint()
+        return True
+
+    def listing_lacked(self) -> None:
+        """It never does."""
+
     async def nodes(self, ids: Sequence[NodeId]) -> dict[NodeId, RemoteNode]:
         await self._enter("nodes")
         now = trio.current_time()
@@ -219,6 +226,10 @@ class MemoryRemote:
         if cursor is None:
             return Changes(self.workspace.cursor(), frozenset())
         return self.workspace.changes_since(cursor)
+
+    async def changed_lately(self) -> frozenset[NodeId]:
+        await trio.lowlevel.checkpoint()
+        return frozenset()
 
     @asynccontextmanager
     async def pushed(self) -> AsyncIterator[AsyncIterator[frozenset[NodeId]]]:

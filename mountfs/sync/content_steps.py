@@ -1,5 +1,6 @@
 """Sending the content of a file, and settling what the remote has instead."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
@@ -20,12 +21,13 @@ from mountfs.model.errors import (
 from mountfs.model.ids import NodeId, VersionId
 from mountfs.model.node import NodeKind, RemoteNode
 from mountfs.model.remote import NewFile, Remote
-from mountfs.rules import names
+from mountfs.rules import creation, names
 from mountfs.rules.fence import Fence
 from mountfs.rules.happenings import Detail, Kind
 from mountfs.rules.steps import Step, next_step
 from mountfs.sync.cached_range import ContentChanged
 from mountfs.sync.content import FileContent
+from mountfs.sync.created_files import CreatedFiles
 from mountfs.sync.places import Places
 from mountfs.sync.refresher import Refresher
 from mountfs.sync.setting_aside import SettingAside
@@ -36,6 +38,8 @@ from mountfs.tree.conflicts import base_of
 from mountfs.tree.inode import Inode
 from mountfs.tree.remote_changes import RemoteChanges
 from mountfs.tree.tree import Tree
+
+log = logging.getLogger(__name__)
 
 ConflictPolicy = Literal["keep-both", "last-writer-wins"]
 
@@ -65,6 +69,7 @@ class ContentSteps:
         self._uploads = uploads
         self._aside = aside
         self._fence = fence
+        self._created = CreatedFiles(tree, remote, refresher)
         self.places = Places(tree)
         self.conflict = conflict
         self._lease_clock = lease_clock
@@ -75,8 +80,7 @@ class ContentSteps:
         if folder is not None and not self._refresher.is_fresh(folder):
             # The API cannot create exclusively: look before, as well as it can be done.
             await self._refresher.compare(folder)
-        rival = self._changes.rivals.pop(inode.ino, None)
-        if rival is not None and await self._settle_rival(inode, rival):
+        if await self._settle_known_rival(inode):
             return Outcome.AGAIN
         blocker = self.places.blocker(inode, parent, name)
         if blocker is not None:
@@ -110,7 +114,7 @@ class ContentSteps:
             node = await lookup.node(made)
         if node is not None and node.name != name and _has(node, sent):
             node = await self._one_of_two(node, name, sent)
-        outcome = self._confirm(inode, node, sent)
+        outcome = await self._confirm_created(inode, node, sent)
         if inode.node == made:
             self._refresher.note_made(made, asked)
         return outcome
@@ -224,6 +228,9 @@ class ContentSteps:
             blocker = self.places.blocker(inode, *place)
             if blocker is not None:
                 return WaitFor(blocker)
+            if inode.ino in self._changes.rivals:
+                # It came while this was sent.
+                return Outcome.AGAIN
             self._tree.unanswered[place] = inode
             try:
                 node = await self._remote.add_file(*place, sent.upload)
@@ -232,7 +239,7 @@ class ContentSteps:
             except MountfsError:
                 self.answered(inode)
                 raise
-            return self._confirm(inode, node, sent)
+            return await self._confirm_created(inode, node, sent)
         if step is Step.UPLOAD_VERSION and base is not None and base.version is not None:
             window_s = self._fence.commit_window_s(inode.ino, self._lease_clock())
             if window_s:
@@ -383,13 +390,53 @@ class ContentSteps:
             await self._aside.keep_both(inode, theirs)
         return Outcome.AGAIN
 
+    async def _confirm_created(self, inode: Inode, node: RemoteNode | None, sent: Sent) -> Outcome:
+        """Like `_confirm`, of a node that was created, or so it seemed: where others had made it before, with
+        nothing showing that here, theirs becomes the present content again, and is a rival of ours."""
+        made = await self._created.look(inode, node, sent) if node is not None else None
+        if node is None or made is None or (made.over is None and made.is_present):
+            return self._confirm(inode, node, sent)
+        if made.over is None:
+            # Others changed it since.
+            ours = replace(node, version=made.ours.id, size=sent.size, sha256=sent.sha256)
+            self._record_content(inode, ours, sent)
+            await self._refresher.look_at([node.id])
+            return Outcome.AGAIN
+        if made.is_present and self.conflict == "last-writer-wins" and _is_to_be_created(inode):
+            theirs = replace(node, version=made.over.id, size=made.over.size or 0, sha256=made.over.sha256)
+            self._changes.conflicts.note(inode, ConflictKind.CREATE_CREATE, theirs)
+            return self._confirm(inode, node, sent)
+        log.warning("%r: others had created it before, which nothing showed", inode.path())
+        if made.is_present:
+            node = await self._created.bring_back(node, made.over)
+        self._uploads.ended(inode)
+        self.answered(inode)
+        if _is_to_be_created(inode):
+            self._changes.rivals[inode.ino] = node
+        else:
+            await self._refresher.look_at([node.id])
+        return Outcome.AGAIN
+
+    async def _settle_known_rival(self, inode: Inode) -> bool:
+        """Return whether there was one and that changed what is to do. If it raises, that is still to be
+        done."""
+        rival = self._changes.rivals.get(inode.ino)
+        if rival is None:
+            return False
+        is_changed = await self._settle_rival(inode, rival)
+        if self._changes.rivals.get(inode.ino) is rival:
+            del self._changes.rivals[inode.ino]
+        return is_changed
+
     async def _settle_rival(self, inode: Inode, rival: RemoteNode) -> bool:
         """The remote has a file where ours is to be created. Return whether that changed what is to do."""
         theirs = await self._refresher.lookup.node(rival.id)
         if theirs is None or theirs.trashed or not _is_to_be_created(inode):
             return False
         sent = await self._sent_before(inode, theirs)
-        if _has(theirs, sent):
+        if _has(theirs, sent) and self._uploads.earlier_attempt(inode, theirs.size, theirs.sha256):
+            await self._confirm_created(inode, theirs, sent)
+        elif _has(theirs, sent):
             self._record_content(inode, theirs, sent)
         elif not _is_to_be_created(inode):
             # What a program did meanwhile is looked at anew.
@@ -438,7 +485,7 @@ class ContentSteps:
         sent = self._uploads.earlier_attempt(inode, theirs.size, theirs.sha256)
         owner = self._tree.by_node.get(theirs.id)
         if sent is not None and (owner is None or owner.pending is None):
-            self._record_content(inode, theirs, sent)
+            await self._confirm_created(inode, theirs, sent)
         else:
             self.answered(inode)
             await self._refresher.look_at([theirs.id])
@@ -451,7 +498,7 @@ class ContentSteps:
 
 
 def _has(node: RemoteNode, sent: Sent) -> bool:
-    return node.size == sent.size and node.sha256 in (None, sent.sha256)
+    return creation.has_content(node, sent.size, sent.sha256)
 
 
 def _is_as_sealed(inode: Inode, generation: int) -> bool:

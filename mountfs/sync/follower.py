@@ -92,6 +92,7 @@ class Follower:
         self._hearing = trio.Event()
         self._twice_told = TwiceTold(DELAY_S)
         self._cursor: ChangeCursor | None = None
+        self._is_blind_to_before = True
         self._pause = trio.CancelScope()
         self._survey_cursor: ChangeCursor | None = None
         self._survey_at = -inf
@@ -140,6 +141,8 @@ class Follower:
                 await self._advance(wait_s=0)
                 if resumed:
                     await self._survey()
+                if self._is_blind_to_before:
+                    await self._look_back()
                 self._refresher.feed_is_live(began if resumed else trio.current_time())
             if trio.current_time() >= self._reconcile_at:
                 await self._reconcile()
@@ -169,6 +172,19 @@ class Follower:
         await self._merge(news.nodes, everything=news.everything)
         self._cursor = news.cursor
         return news.nodes
+
+    async def _look_back(self) -> None:
+        """Look at what changed before there was a cursor: listings that lag do not show it yet, and nothing
+        will tell of it."""
+        try:
+            nodes = await self._remote.changed_lately()
+        except RemoteUnavailable:
+            raise
+        except RemoteError as error:
+            log.info("nothing tells of what was before: %s", error.message)
+            nodes = frozenset()
+        await self._refresher.look_at(nodes)
+        self._is_blind_to_before = False
 
     async def _survey(self) -> None:
         """Look for what the feed did not tell. A source that refuses is asked again at the next survey."""
@@ -233,6 +249,7 @@ class Follower:
         if everything:
             log.info("the change feed has a gap: every folder is compared again at its next use")
             self._refresher.distrust()
+            self._is_blind_to_before = True
         await self._refresher.look_at(self._first_told(nodes, Source.FEED))
 
     async def catch_up(self, node: NodeId | None = None) -> None:
@@ -241,14 +258,16 @@ class Follower:
         Raises what the remote says.
         """
         told: frozenset[NodeId] = frozenset()
+        # What the poll under way gathers from now on is told again.
+        cursor = self._cursor
         asked = self._own.gathered | self._made.gathered
         if node is not None:
             asked |= {node}
 
         async def ask_feed() -> None:
             nonlocal told
-            if self._cursor is not None:
-                news = await self._remote.changes(self._cursor)
+            if cursor is not None:
+                news = await self._remote.changes(cursor)
                 if news.everything:
                     self._refresher.distrust()
                 told = news.nodes

@@ -215,7 +215,7 @@ class Refresher:
             self._connection.note_success()
             doubtful = await self._merge_rows(folder, rows, asked)
         listed = {row.id for row in rows}
-        doubtful += [
+        unlisted = [
             child.node
             for child in folder.children.values()
             if child.base is not None
@@ -224,11 +224,18 @@ class Refresher:
             and child.touched_at < began
             and child.node is not None
         ]
+        doubtful += unlisted
         doubtful += self._told_early.missing(node, listed, trio.current_time())
         await self.look_at(doubtful)
+        if any(self._is_known_in(node, missing) for missing in unlisted):
+            self._remote.listing_lacked()
         folder.listed = True
         folder.listed_at = began
         self._tree.save(folder)
+
+    def _is_known_in(self, folder: NodeId, node: NodeId) -> bool:
+        known = self._tree.by_node.get(node)
+        return known is not None and known.base is not None and known.base.parent == folder
 
     async def _merge_rows(self, folder: Inode, rows: list[RemoteNode], asked: float) -> list[NodeId]:
         """Merge what rows alone can tell; return the nodes of which more must be known."""

@@ -39,7 +39,9 @@ _ROUTES: Final[Sequence[tuple[str, str, str, bytes]]] = (
     ("move", "POST", _NODE + r"move/", b""),
     ("add_file", "POST", _NODE + r"addfile/", b""),
     ("trash", "DELETE", _NODE + r"delete/", b""),
+    ("versions", "GET", _NODE + r"versions/", b""),
     ("changes", "GET", r"activity/poll/[^/]+/", b""),
+    ("changed_lately", "GET", r"events/search/", b""),
     ("pushed", "GET", r"websocket/auth/[^/]+", b""),
     ("pushed", "GET", r"/api/websocket/", b""),
 )

@@ -63,6 +63,7 @@ async def test_each_effect_is_recorded_once(remote: AuditedRemote, recorder: Rec
     assert version is not None
     assert await remote.commit_known(node, DIGEST, version) is not None
     assert await remote.commit_known(node, "0" * 64, version) is None
+    await remote.restore_version(node, version)
     await remote.trash(node)
     await remote.restore(node)
     await remote.list_folder(ROOT_NODE)
@@ -70,7 +71,7 @@ async def test_each_effect_is_recorded_once(remote: AuditedRemote, recorder: Rec
         (kind, True)
         for kind in (
             *("create folder", "create file", "create file", "create file", "rename", "move", "describe"),
-            *("lock", "unlock", "new version", "trash", "restore"),
+            *("lock", "unlock", "new version", "restore version", "trash", "restore"),
         )
     ]
 

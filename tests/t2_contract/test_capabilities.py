@@ -1,17 +1,20 @@
 """What is found out of a service is remembered for a day, and doubted when it is contradicted."""
 
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from mountfs.model.errors import RequestRefused
 from mountfs.model.ids import NodeId, UploadId, VersionId
-from mountfs.remotes.fastio import FastioService, FastioSettings
+from mountfs.remotes.fastio import FastioService, FastioSettings, wire
 from mountfs.remotes.fastio.capabilities import DOUBTED_AFTER_S, Capabilities, Capability
 from mountfs.remotes.fastio.remote import FastioRemote
 
 FILE = NodeId("2aaaaaaaaaaaaaaaaaaaaaaaaaaaa")
+UNCHANGED = NodeId("2bbbbbbbbbbbbbbbbbbbbbbbbbbbb")
 UPLOAD = UploadId("u1")
 OLD, NEW = VersionId("3aaaaaaaaaaaaaaaaaaaaaaaaaaaa"), VersionId("3bbbbbbbbbbbbbbbbbbbbbbbbbbbb")
 BY_SERVICE = {"x-ve-reqid": "1"}
@@ -166,3 +169,52 @@ async def test_page_of_somebody_on_the_way_tells_nothing_of_the_feed(
     scripted.plays(workspace, acts.reply(200, b"<html>sign in</html>"), recent)
     await service.remote("4", capabilities=known).survey(None)
     assert known.told() == {}
+
+
+@pytest.mark.parametrize("shown", [True, False])
+async def test_whether_listings_lag_is_found_out_by_what_was_made(
+    scripted: Any, service: FastioService, acts: Any, clock: Clock, shown: bool
+) -> None:
+    known = Capabilities(clock=clock)
+    made = wire.node(_node(NEW))
+    scripted.plays(acts.reply(200, {"result": True, "nodes": [_node(NEW)] if shown else []}))
+    assert await service.remote("4", capabilities=known).lists_at_once(made) is shown
+    remote = service.remote("4", capabilities=_again(known, clock))
+    assert await remote.lists_at_once(made) is shown
+    assert len(scripted.seen) == 1
+    remote.listing_lacked()
+    assert await remote.lists_at_once(made) is False
+
+
+async def test_page_of_what_is_newer_does_not_tell_whether_listings_lag(
+    scripted: Any, service: FastioService, acts: Any
+) -> None:
+    made = replace(wire.node(_node(NEW)), modified_ns=5)
+    others = [
+        {**_node(OLD), "id": f"2{number:028}", "modified": "2026-05-18T19:26:25Z"} for number in range(100)
+    ]
+    scripted.plays(acts.reply(200, {"result": True, "nodes": others}))
+    known = Capabilities()
+    assert await service.remote("4", capabilities=known).lists_at_once(made)
+    assert known.get(Capability.LISTS_AT_ONCE) is None
+
+
+async def test_without_events_the_latest_nodes_tell_what_was_before(
+    scripted: Any, service: FastioService, acts: Any, clock: Clock
+) -> None:
+    known = Capabilities(clock=clock)
+    now = datetime.now(UTC).isoformat()
+    rows = [
+        {**_node(NEW), "modified": now},
+        {**_node(OLD), "id": UNCHANGED, "modified": "2020-01-01T00:00:00Z"},
+    ]
+    latest = acts.reply(200, {"result": True, "nodes": rows})
+    refused = acts.reply(403, {"result": False, "error": {"code": 10767, "text": "not for you"}})
+    scripted.plays(refused, latest, latest)
+    assert await service.remote("4", capabilities=known).changed_lately() == {FILE}
+    # That it may not read events is remembered.
+    assert await service.remote("4", capabilities=_again(known, clock)).changed_lately() == {FILE}
+    assert ["/recent/" in request.target for request in scripted.seen] == [False, True, True]
+    known.found(Capability.LISTS_AT_ONCE, True)
+    assert await service.remote("4", capabilities=known).changed_lately() == frozenset()
+    assert len(scripted.seen) == 3

@@ -19,6 +19,8 @@ from tests.t3_filesystem.workspace_mount import PATIENCE_S, MountOptions, Remote
 SETTINGS: Final = FastioSettings(patience_s=400, read_s=100, socket_quiet_s=300, socket_answer_s=200)
 """By the fast clock."""
 
+ORDINARY: Final = MountOptions()
+
 
 class Served:
     """One server and its workspace `main`: its routes, clients of it, and any number of mounts."""
@@ -42,9 +44,8 @@ class Served:
         workspace = await service.find_workspace("main")
         return service.remote(workspace.id), workspace.id
 
-    async def mount(self, name: str = "here") -> RemoteMount:
+    async def mount(self, name: str = "here", options: MountOptions = ORDINARY) -> RemoteMount:
         """Mount once more, with a cache of its own; it is stopped at the end."""
-        options = MountOptions()
         remote, workspace_id = await self._connected()
         mount = RemoteMount(
             self._nursery,

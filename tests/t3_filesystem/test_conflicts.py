@@ -7,6 +7,7 @@ from mountfs.model.errors import RemoteUnavailable
 from mountfs.model.ids import ROOT_NODE, Ino
 from mountfs.remotes.memory import MemoryWorkspace
 from mountfs.rules.happenings import Kind
+from mountfs.sync.sender import LARGE_BYTES
 from tests.t3_filesystem.conftest import Mounting
 from tests.t3_filesystem.workspace_mount import MountOptions, WorkspaceMount, workspace_contents
 
@@ -54,6 +55,25 @@ async def test_edit_on_both_sides_keeps_both(
     assert copy.startswith("a (conflict here ")
     assert copy.endswith(").txt")
     assert mount.parts.conflicts.noticed == 1
+
+
+@pytest.mark.parametrize("call", ["send_chunk", "complete_upload"])
+async def test_what_others_create_while_a_large_file_is_sent_is_not_covered(
+    mount: WorkspaceMount, workspace: MemoryWorkspace, call: str
+) -> None:
+    large = bytes(LARGE_BYTES + 1)
+    mount.remote.hang(call)
+    await mount.write("a.bin", large)
+    mount.parts.sender.expedite(list(mount.tree.pending.values()))
+    await mount.remote.wait_hanging(call)
+    theirs = workspace.put("a.bin", b"theirs")
+    await mount.catch_up()
+    assert mount.inode("a.bin").ino in mount.parts.changes.rivals
+    mount.remote.release()
+    await settle_and_compare(mount, workspace)
+    assert workspace.files()["a.bin"] == b"theirs"
+    assert len(workspace.versions(theirs)) == 1
+    assert len(copies(workspace, large)) == 1
 
 
 async def test_edit_on_both_sides_with_equal_bytes_is_no_conflict(

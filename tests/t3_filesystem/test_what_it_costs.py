@@ -134,6 +134,11 @@ async def test_opening_what_others_changed_takes_a_look_and_a_read(counted: Coun
 
 
 async def test_saving_1_kib_takes_two_or_three_calls(counted: Counted) -> None:
+    # The first new file of a mount also finds out whether listings show new nodes at once.
+    with counted.cost() as first:
+        await counted.mount.write("first", os.urandom(KIBIBYTE))
+        await counted.mount.settle()
+    assert first.calls == Counter(upload_small=1, list_folder=1)
     with counted.cost() as new:
         await counted.mount.write("f", os.urandom(KIBIBYTE))
         await counted.mount.settle()
@@ -151,8 +156,27 @@ async def test_saving_1_kib_takes_two_or_three_calls(counted: Counted) -> None:
     assert again.up <= 3 * KIBIBYTE
 
 
+async def test_start_asks_once_what_was_before_unless_listings_are_known_to_show_it(counted: Counted) -> None:
+    assert counted.proxy.seen["changed_lately"] == 1
+    await counted.mount.write("f", b"1")
+    await counted.mount.settle()
+    await counted.mount.restart()
+    await counted.mount.wait_live()
+    assert counted.proxy.seen["changed_lately"] == 1
+
+
+async def test_new_files_cost_a_question_each_where_listings_lag(counted: Counted) -> None:
+    counted.mount.parts.remote.listing_lacked()
+    with counted.cost() as cost:
+        await counted.mount.write("f", b"1")
+        await counted.mount.settle()
+    assert cost.calls == Counter(upload_small=1, versions=1)
+
+
 async def test_saving_in_chunks_takes_four_calls_and_one_for_each(counted: Counted) -> None:
     size = 6 * MEBIBYTE
+    await counted.mount.write("first", b"of the mount")
+    await counted.mount.settle()
     with counted.cost() as cost:
         await counted.mount.write("f", os.urandom(size))
         await counted.mount.settle()

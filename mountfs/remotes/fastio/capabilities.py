@@ -25,6 +25,10 @@ class Capability(Enum):
     """It tells of changes by a WebSocket."""
     INVENTORY = "inventory"
     """A workspace can be listed as a whole."""
+    LISTS_AT_ONCE = "lists_at_once"
+    """A listing shows what was made right before it."""
+    EVENTS = "events"
+    """This credential may read what happened in a workspace."""
 
 
 class Capabilities:

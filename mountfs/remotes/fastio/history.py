@@ -1,18 +1,24 @@
 """Versions, trash, events and search of one workspace."""
 
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Final
 
-from mountfs.model.errors import NodeNotFound, ProtocolViolation
+from mountfs.model.errors import AccessDenied, NodeNotFound, ProtocolViolation, RequestRefused
 from mountfs.model.history import Hit, Hits, RemoteEvent, SearchIn, Trashed, Version
 from mountfs.model.ids import NodeId, VersionId
 from mountfs.model.node import RemoteNode
 from mountfs.remotes.fastio import wire, wire_history
+from mountfs.remotes.fastio.capabilities import Capability
 from mountfs.remotes.fastio.request import Ask, Repeat, path_of
 from mountfs.remotes.fastio.tree import Tree
 
 EVENTS_PAGE: Final = 250
+LATELY_NS: Final = 300 * 10**9
+"""For so long a listing may lack what was made, with some time for clocks that differ."""
+RECENT: Final = MappingProxyType({"page_size": "100", "output": "standard"})
 HITS_PAGE: Final = 500
 SEARCH_PLACES: Final = {SearchIn.NAMES: "filename", SearchIn.CONTENT: "content", SearchIn.BOTH: "both"}
 
@@ -70,6 +76,23 @@ class FastioHistory(Tree):
             if not more or not fresh:
                 break
         return Hits(tuple(hits.values()), total, complete)
+
+    async def changed_lately(self) -> frozenset[NodeId]:
+        """As the port says: by the events of the workspace, or the nodes that changed last where this
+        credential may not read events. `LATELY_NS` counts by the clock of this host."""
+        if self._capabilities.get(Capability.LISTS_AT_ONCE):
+            return frozenset()
+        since_ns = time.time_ns() - LATELY_NS
+        if self._capabilities.get(Capability.EVENTS) is not False:
+            try:
+                told = await self.events(since_ns=since_ns, limit=EVENTS_PAGE)
+            except (AccessDenied, NodeNotFound, RequestRefused):
+                self._capabilities.found(Capability.EVENTS, False)
+            else:
+                self._capabilities.found(Capability.EVENTS, True)
+                return frozenset(event.node for event in told if event.node is not None)
+        page = wire.page(await self._http.payload(Ask("GET", self._node_path("recent"), RECENT)))
+        return frozenset(node.id for node in page.nodes if node.modified_ns >= since_ns)
 
     async def events(
         self, *, node: NodeId | None = None, since_ns: int = 0, limit: int = EVENTS_PAGE

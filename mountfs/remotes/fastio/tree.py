@@ -14,12 +14,14 @@ from mountfs.model.errors import (
     NodeNotFound,
     OutcomeUnknown,
     ProtocolViolation,
+    RemoteError,
     RemoteUnavailable,
     RequestRefused,
 )
 from mountfs.model.ids import ROOT_NODE, NodeId
 from mountfs.model.node import NodeKind, RemoteNode
 from mountfs.remotes.fastio import wire
+from mountfs.remotes.fastio.capabilities import Capability
 from mountfs.remotes.fastio.details import DETAILS_MAX, details_of
 from mountfs.remotes.fastio.error_map import UnexplainedConflict
 from mountfs.remotes.fastio.request import Ask, Repeat, form
@@ -56,6 +58,31 @@ class Tree(WorkspaceCalls):
         query = {"sort_by": "updated", "sort_dir": "desc", "page_size": str(size), "output": "full"}
         ask = Ask("GET", self._node_path(folder, "list"), query)
         return [node for node in wire.page(await self._http.payload(ask)).nodes if not node.trashed]
+
+    async def lists_at_once(self, made: RemoteNode) -> bool:
+        async with self._probing:
+            known = self._capabilities.get(Capability.LISTS_AT_ONCE)
+            if known is None:
+                known = await self._is_listed(made)
+                if known is not None:
+                    self._capabilities.found(Capability.LISTS_AT_ONCE, known)
+        return known is not False
+
+    def listing_lacked(self) -> None:
+        self._capabilities.found(Capability.LISTS_AT_ONCE, False)
+
+    async def _is_listed(self, made: RemoteNode) -> bool | None:
+        """Return None where the newest of the folder do not tell."""
+        try:
+            rows = await self.newest(made.parent, PAGE_SIZES[0])
+        except RemoteUnavailable:
+            raise
+        except RemoteError:
+            return None
+        if any(row.id == made.id for row in rows):
+            return True
+        is_all = len(rows) < PAGE_SIZES[0]
+        return False if is_all or any(row.modified_ns < made.modified_ns for row in rows) else None
 
     async def nodes(self, ids: Sequence[NodeId]) -> dict[NodeId, RemoteNode]:
         found: dict[NodeId, RemoteNode] = {}

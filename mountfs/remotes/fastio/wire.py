@@ -188,6 +188,7 @@ def node(row: Wire) -> RemoteNode:
         locked=truth(row.get("locked")),
         trashed=_is_trashed(row),
         text=_text(row),
+        created_ns=moment_ns(row.get("created")),
     )
 
 

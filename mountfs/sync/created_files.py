@@ -1,0 +1,54 @@
+"""Finding out whether a file that was created on the remote lies over one that others had made."""
+
+from functools import partial
+
+from mountfs.model.errors import VersionMismatch
+from mountfs.model.history import Version
+from mountfs.model.node import RemoteNode
+from mountfs.model.remote import Remote
+from mountfs.rules import creation
+from mountfs.rules.creation import Created
+from mountfs.sync.refresher import Refresher
+from mountfs.sync.uploads import Sent
+from mountfs.tree.inode import Inode
+from mountfs.tree.tree import Tree
+
+
+class CreatedFiles:
+    """Looks at histories only where there is a reason to. Raises what the remote says."""
+
+    def __init__(self, tree: Tree, remote: Remote, refresher: Refresher) -> None:
+        self._tree = tree
+        self._remote = remote
+        self._refresher = refresher
+
+    async def look(self, inode: Inode, node: RemoteNode, sent: Sent) -> Created | None:
+        """Tell how this node, as it is now, came by what was sent; None where nothing speaks against that it
+        was created by that, or its history does not show it."""
+        if creation.has_content(node, sent.size, sent.sha256):
+            at_once = await self._remote.lists_at_once(node)
+            if not creation.may_lie_over_others(node, lists_at_once=at_once):
+                return None
+        versions = await self._remote.versions(node.id)
+        is_own = partial(self._may_have_sent, inode)
+        return creation.found(versions, node, sent.size, sent.sha256, is_own=is_own)
+
+    async def bring_back(self, node: RemoteNode, theirs: Version) -> RemoteNode:
+        """Make this version the present one again, where nothing came since; return the node."""
+        if theirs.sha256 is not None and node.version is not None:
+            try:
+                restored = await self._remote.commit_known(node.id, theirs.sha256, node.version)
+            except VersionMismatch:
+                return await self._refresher.lookup.node(node.id) or node
+            if restored is not None:
+                return restored
+        return await self._remote.restore_version(node.id, theirs.id)
+
+    def _may_have_sent(self, inode: Inode, version: Version) -> bool:
+        """Tell whether an earlier try to create this file may have made the version. What is being sent of
+        other files may have the same bytes, and tells nothing."""
+        return any(
+            (sent.size, sent.sha256) == (version.size, version.sha256)
+            for sent in self._tree.open_uploads.values()
+            if sent.ino == inode.ino or sent.ino not in self._tree.inodes
+        )
