@@ -14,12 +14,14 @@ from mountfs.model.errors import (
     NameTaken,
     NodeNotFound,
     ProtocolViolation,
+    RemoteError,
     RemoteUnavailable,
 )
+from mountfs.model.history import Version
 from mountfs.model.ids import NodeId
 from mountfs.model.node import RemoteNode
 from mountfs.model.remote import Remote
-from mountfs.rules import names
+from mountfs.rules import names, remote_edits
 from mountfs.rules.fence import Fence
 from mountfs.rules.relocation import MoveTo, RenameTo, next_call, spare_name
 from mountfs.rules.steps import Situation, Step, next_step
@@ -145,7 +147,7 @@ class StepExecutor:
         if answer is None or answer.trashed:
             self._changes.remove(inode)
             return
-        self._record_place(inode, answer)
+        await self._record_place(inode, answer)
         await self._contents.settle_answer(inode, answer)
 
     # Places.
@@ -209,7 +211,7 @@ class StepExecutor:
                 raise NameRefused(f"the workspace keeps {call.name!r} as {node.name!r}")
         else:
             node = await self._ask(inode, base, call)
-        self._record_place(inode, node)
+        await self._record_place(inode, node)
         return Outcome.AGAIN
 
     async def _make_way(self, inode: Inode, hindrance: Inode) -> Outcome | None:
@@ -219,7 +221,7 @@ class StepExecutor:
             return None
         if self._places.mover_of(base.node) is not None:
             return Outcome.LATER
-        self._record_place(inode, await self._ask(inode, base, RenameTo(spare_name(base))))
+        await self._record_place(inode, await self._ask(inode, base, RenameTo(spare_name(base))))
         return Outcome.AGAIN
 
     async def _ask(self, inode: Inode, base: Base, call: RenameTo | MoveTo) -> RemoteNode:
@@ -239,16 +241,27 @@ class StepExecutor:
                 self._tree.end_request(base.node)
                 raise
 
-    def _record_place(self, inode: Inode, node: RemoteNode) -> None:
+    async def _record_place(self, inode: Inode, node: RemoteNode) -> None:
+        """Raises RemoteUnavailable, with nothing recorded, where the history of a node has to tell whether
+        it has the content that is known here and cannot be asked: then it is doubtful."""
+        known = self._tree.by_node.get(node.id, inode)
+        versions: Sequence[Version] = ()
+        renamed = known.base is not None and known.base.name != node.name
+        if (
+            not known.is_directory
+            and known.base is not None
+            and remote_edits.has_content_of(known.base, node) is None
+        ):
+            versions = await self._history(node.id)
         self._tree.end_request(node.id)
         self._fence.has_changed(node.id, locked=node.locked)
         owner = self._tree.by_node.get(node.id, inode)
         base = owner.base
         if base is None or base.node != node.id:
             return
-        same_content = owner.is_directory or (
-            base.size == node.size and (None in (base.sha256, node.sha256) or base.sha256 == node.sha256)
-        )
+        same_content = owner.is_directory or remote_edits.has_content_of(base, node)
+        if same_content is None:
+            same_content = remote_edits.is_only_renamed(base, node, versions, renamed=renamed)
         moved = replace(base, parent=node.parent, name=node.name, modified_ns=max(node.modified_ns, 0))
         if same_content and not owner.is_directory:
             # A rename makes a new version of the same bytes.
@@ -261,6 +274,16 @@ class StepExecutor:
             self._content.relabelled(owner)
         self._tree.save(owner)
 
+    async def _history(self, node: NodeId) -> Sequence[Version]:
+        """Return nothing where the remote tells no history. Raises RemoteUnavailable."""
+        try:
+            return await self._remote.versions(node)
+        except RemoteUnavailable:
+            raise
+        except RemoteError as error:
+            log.info("%s: its history cannot be looked at: %s", node, error.message)
+            return ()
+
     async def _settle_name_taken(
         self, inode: Inode, situation: Situation, parent: NodeId, name: str
     ) -> Outcome | WaitFor:
@@ -272,7 +295,7 @@ class StepExecutor:
             return Outcome.LATER
         known = self._tree.by_node.get(theirs.id)
         if known is inode:
-            self._record_place(inode, theirs)
+            await self._record_place(inode, theirs)
             return Outcome.AGAIN
         if known is not None and known.pending is not None:
             return WaitFor(known)
