@@ -1,4 +1,5 @@
-"""Sending the content of a file, and settling what the remote has instead."""
+"""Sending the content of a file, and settling what the remote has instead; long, as each settling leads to
+the others."""
 
 import logging
 from collections.abc import Callable
@@ -114,6 +115,8 @@ class ContentSteps:
             node = await lookup.node(made)
         if node is not None and node.name != name and _has(node, sent):
             node = await self._one_of_two(node, name, sent)
+        if node is not None and node.id != made:
+            return self._confirm(inode, node, sent)
         outcome = await self._confirm_created(inode, node, sent)
         if inode.node == made:
             self._refresher.note_made(made, asked)
