@@ -208,7 +208,8 @@ async def test_whoever_waits_for_a_lock_is_not_told_by_the_feed_what_is_pushed(
         for number in range(6):
             workspace.put("a", b"%d" % number)
             await wait_all_tasks_blocked()
-        assert mount.memory.calls["acquire_lease"] - tries >= 6
+        # At every other version the file is looked at, and the news after that are taken for the release.
+        assert mount.memory.calls["acquire_lease"] - tries >= 3
         assert mount.memory.calls["changes"] - polls <= 3
         await give_back()
 
