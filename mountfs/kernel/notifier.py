@@ -3,6 +3,8 @@ about the same directory has been answered, so no handler and no lock may ever w
 
 import logging
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +19,12 @@ _log = logging.getLogger(__name__)
 
 DRAIN_LIMIT_S: Final = 5.0
 """How long `drained` and `hold` wait for notices that the kernel holds up."""
+
+UNKNOWN_AGAIN_S: Final = 0.2
+"""How much later the kernel is told again of an inode that it did not have: a program may have had the answer
+that the notice made stale, and not run yet to make the inode of it."""
+
+UNKNOWN_MOST: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +69,16 @@ class _FolderChanged:
         channel.attributes_changed(self.ino)
 
 
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """For the second and last time."""
+
+    notice: _AttributesChanged | _ContentChanged
+
+    def send(self, channel: NoticeChannel) -> None:
+        self.notice.send(channel)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Barrier:
     """Not a notice: tells a waiter that all before it is done."""
@@ -72,7 +90,13 @@ class _Barrier:
 
 
 _Notice = (
-    _AttributesChanged | _ContentChanged | _EntryChanged | _FolderChanged | _EverythingChanged | _Barrier
+    _AttributesChanged
+    | _ContentChanged
+    | _EntryChanged
+    | _FolderChanged
+    | _EverythingChanged
+    | _Again
+    | _Barrier
 )
 
 
@@ -89,6 +113,8 @@ class Notifier:
         self._thread: threading.Thread | None = None
         self._can_expire_everything = False
         self._busy: Container[Ino] = ()
+        self._unknown: deque[tuple[float, _Again]] = deque(maxlen=UNKNOWN_MOST)
+        """What the kernel did not have, and when to tell it again: the thread's own."""
 
     def attributes_changed(self, ino: Ino) -> None:
         self._enqueue(_AttributesChanged(ino))
@@ -183,7 +209,10 @@ class Notifier:
             self._sending = False
             if self._held:
                 self._condition.notify_all()
-            self._condition.wait_for(lambda: (self._queue and not self._held) or not self._armed)
+            while not self._condition.wait_for(
+                lambda: (self._queue and not self._held) or not self._armed, self._until_unknown_s()
+            ):
+                self._queue_unknown()
             if not self._armed:
                 return None
             notice = next(iter(self._queue))
@@ -191,12 +220,21 @@ class Notifier:
             self._sending = True
             return notice
 
+    def _until_unknown_s(self) -> float | None:
+        return max(0.0, self._unknown[0][0] - time.monotonic()) if self._unknown else None
+
+    def _queue_unknown(self) -> None:
+        while self._unknown and self._unknown[0][0] <= time.monotonic():
+            self._queue.setdefault(self._unknown.popleft()[1])
+
     def _send_all(self, channel: NoticeChannel) -> None:
         while notice := self._next():
             try:
                 self._unhindered(notice).send(channel)
             except FileNotFoundError:
-                pass  # the kernel had nothing of it cached
+                # The kernel has nothing of it, or not yet.
+                if isinstance(notice, _AttributesChanged | _ContentChanged):
+                    self._unknown.append((time.monotonic() + UNKNOWN_AGAIN_S, _Again(notice)))
             except (OSError, trio.RunFinishedError) as error:
                 _log.warning("could not tell the kernel %s: %s", notice, error)
         channel.close()

@@ -135,6 +135,9 @@ class Publisher:
         await self._follower.catch_up(inode.node)
         await self._settle_own_changes(inode)
         await self._content.superseding.ended(inode)
+        # Also where nothing changed just now: what the kernel was told before, while it was still making the
+        # inode of an older answer, it has lost, and it would go by the old size.
+        self._kernel.attributes_changed(ino)
         await self._drop_old_pages(inode)
         self._note_conflicts(ino)
 

@@ -61,6 +61,20 @@ async def test_remote_rename_of_a_file_that_is_locked_here_is_seen(
         await done(partial(lock, None, wait=True))
 
 
+async def test_kernel_asks_for_the_size_after_a_lock_was_granted_also_where_nothing_changed(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    """A notice that came while it was making the inode of an older answer did not reach it."""
+    workspace.put("a", b"content")
+    await mount.catch_up()
+    async with mount.opened("a") as file:
+        mount.kernel.told.clear()
+        lock = partial(mount.parts.locks.flock, file.ino, file.handle, LockOwner(1))
+        await done(partial(lock, LockKind.EXCLUSIVE, wait=True))
+        assert ("attributes", file.ino, b"") in mount.kernel.told
+        await done(partial(lock, None, wait=True))
+
+
 async def test_remote_move_into_a_listed_folder_keeps_the_inode(
     mount: WorkspaceMount, workspace: MemoryWorkspace
 ) -> None:

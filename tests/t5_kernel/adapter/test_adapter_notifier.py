@@ -10,6 +10,7 @@ import trio
 from mountfs.kernel.notifier import DRAIN_LIMIT_S, Notifier
 from mountfs.model.ids import Ino
 from tests.t5_kernel.adapter.processes import Daemon, Process
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.kernel
 
@@ -38,6 +39,19 @@ def test_changed_attributes_are_seen_after_the_notice(daemon: Daemon) -> None:
     daemon.ask(f"notifier.attributes_changed({ino})")
     daemon.ask("await notifier.drained()")
     assert path.stat().st_size == 5
+
+
+async def test_notice_about_what_the_kernel_has_only_afterwards_is_sent_again(daemon: Daemon) -> None:
+    path = daemon.mountpoint / "file"
+    path.touch()
+    ino = path.stat().st_ino
+    daemon.ask("notifier.entry_changed(1, b'file')")  # nobody has it open: the kernel forgets it
+    daemon.ask("await notifier.drained()")
+    daemon.ask(f"notifier.attributes_changed({ino})")
+    daemon.ask("await notifier.drained()")
+    assert path.stat().st_size == 0
+    daemon.ask(f"filesystem.nodes[{ino}].content.extend(b'12345')")
+    await eventually(lambda: path.stat().st_size == 5, limit_s=5)
 
 
 def test_notice_about_attributes_leaves_the_cached_pages_alone(daemon: Daemon) -> None:
