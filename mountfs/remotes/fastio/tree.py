@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
+import trio
+
 from mountfs.model.errors import (
     LeaseHeld,
     NameRefused,
@@ -31,6 +33,10 @@ log = logging.getLogger(__name__)
 
 PAGE_SIZES: Final = (100, 250, 500)
 """What the service offers."""
+
+LISTING_ASKED_S: Final = 30.0
+"""How long nobody asks again whether listings lag, where that was not told: of many files made in one
+second, as when a tree is copied, the newest tell nothing of the others."""
 
 
 class Tree(WorkspaceCalls):
@@ -60,9 +66,13 @@ class Tree(WorkspaceCalls):
         return [node for node in wire.page(await self._http.payload(ask)).nodes if not node.trashed]
 
     async def lists_at_once(self, made: RemoteNode) -> bool:
+        known = self._capabilities.get(Capability.LISTS_AT_ONCE)
+        if known is not None:
+            return known
         async with self._probing:
             known = self._capabilities.get(Capability.LISTS_AT_ONCE)
-            if known is None:
+            if known is None and trio.current_time() >= self._listing_asked_from:
+                self._listing_asked_from = trio.current_time() + LISTING_ASKED_S
                 known = await self._is_listed(made)
                 if known is not None:
                     self._capabilities.found(Capability.LISTS_AT_ONCE, known)

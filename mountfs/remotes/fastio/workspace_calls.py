@@ -1,6 +1,7 @@
 """What the parts of the client have in common: one workspace, and the requests about its nodes."""
 
 from collections.abc import Mapping
+from math import inf
 
 import trio
 
@@ -22,6 +23,7 @@ class WorkspaceCalls:
         self._held: dict[NodeId, LeaseToken] = {}
         self._locks_block = False
         self._probing = trio.Lock()
+        self._listing_asked_from = -inf
         self._capabilities = capabilities
 
     def _node_path(self, node: NodeId | str, *action: str) -> str:
