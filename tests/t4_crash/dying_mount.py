@@ -182,7 +182,10 @@ class Processes:
         self._program.stdin.flush()
         outcome = Outcome()
         for line in self._program.stdout:
-            told = json.loads(line)
+            try:
+                told = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # it was killed while it told that
             if "ended" in told:
                 outcome.killed = told["ended"] == -signal.SIGKILL
                 outcome.failed = told["ended"] > 0
@@ -217,6 +220,7 @@ def main() -> None:
             finally:
                 os._exit(code)
         _, status = os.waitpid(child, 0)
+        os.write(1, b"\n")  # behind what it may have told in part
         tell(ended=os.waitstatus_to_exitcode(status))
 
 
