@@ -319,14 +319,16 @@ class FileLock:
         self._fail_hasty(error)
         self._advance()
 
-    def publish_failed(self, error: MountfsError, *, for_ever: bool) -> None:
-        """The lease cannot be given back for now: others gain nothing by our waiting."""
+    def publish_failed(self, error: MountfsError, *, for_ever: bool, admits: bool = True) -> None:
+        """The lease cannot be given back for now: others gain nothing by our waiting, where what is here may
+        be used (`admits`)."""
         if self._give_back:
             self._give_back.last_failure = error
             if for_ever:
                 self._give_back.finish(error)
-        self.yielding = False
-        self.turn = Turn(self._clock())
+        if admits:
+            self.yielding = False
+            self.turn = Turn(self._clock())
         self._advance()
 
     def release_tried(self) -> None:

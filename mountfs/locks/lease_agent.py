@@ -84,6 +84,8 @@ class LeaseAgent:
     def __init__(self, lock: FileLock, side: MountSide) -> None:
         self._lock = lock
         self._side = side
+        self._is_behind = False
+        """Others may have had the lease since what is here was the newest."""
 
     async def run(self) -> None:
         """Return when nobody uses the lock any more and the lease is given back; nothing suspends between
@@ -135,6 +137,7 @@ class LeaseAgent:
             else:
                 done = "taking again" if is_over else "going on with"
                 logger.info("%s the lock on inode %d of an earlier run", done, lock.ino)
+                self._is_behind = is_over
                 lock.acquired(answer, sent_at)
 
     async def _keep_and_give_back(self) -> None:
@@ -339,6 +342,7 @@ class LeaseAgent:
         while self._state is LeaseState.PUBLISHING:
             try:
                 with lock.until(lambda: self._state is not LeaseState.PUBLISHING):
+                    await self._catch_up()
                     await self._side.publishing.collect(lock.ino)
                     if self._side.publishing.has_unpublished(lock.ino):
                         await self._side.publishing.publish(lock.ino)
@@ -346,11 +350,22 @@ class LeaseAgent:
                         # Else it was taken into use, or ended, in the very moment in which this did.
                         lock.apply(LeaseEvent.PUBLISHED)
             except MountfsError as error:
+                is_final = not isinstance(error, LATER)
+                if self._is_behind and is_final:
+                    lock.lapsed(f"what was written under it cannot be published: {error.message}")
+                    return
                 logger.info("inode %d stays locked, its content is not safe yet: %s", lock.ino, error)
-                lock.publish_failed(error, for_ever=not isinstance(error, LATER))
+                lock.publish_failed(error, for_ever=is_final, admits=not self._is_behind)
                 with lock.until(lambda: self._state is not LeaseState.PUBLISHING):
                     await trio.sleep(PUBLISHING.delay_s(attempt, self._side.chance()))
                 attempt += 1
+
+    async def _catch_up(self) -> None:
+        """What is here is sent on top of what others wrote meanwhile, or becomes a conflict copy; nobody is
+        admitted before that."""
+        if self._is_behind:
+            await self._side.publishing.refresh(self._lock.ino)
+            self._is_behind = False
 
     async def _release(self) -> None:
         """Tell the remote, or wait until the lease has ended by itself."""

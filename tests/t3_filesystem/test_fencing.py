@@ -9,7 +9,14 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from mountfs.model.errors import AccessDenied, ContentSetAside, LeaseLost, RemoteUnavailable, RequestRefused
+from mountfs.model.errors import (
+    AccessDenied,
+    ContentSetAside,
+    LeaseLost,
+    RemoteUnavailable,
+    RequestRefused,
+    WouldBlock,
+)
 from mountfs.model.filesystem import LockKind, LockOwner
 from mountfs.model.ids import ROOT_INO, NodeId
 from mountfs.remotes.memory import MemoryRemote, MemoryWorkspace
@@ -497,6 +504,38 @@ async def test_what_was_written_under_a_lease_that_ended_needs_another(
     patient.remote.release()
     await eventually(lambda: not workspace.lease_holder(node, trio.current_time()), limit_s=PATIENCE_S)
     assert workspace.files() == {"a": b"ours"}
+
+
+async def test_nobody_gets_a_lock_that_was_taken_again_before_what_others_wrote(
+    patient: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    await crash_under_lock(patient, workspace)
+    workspace.drop_leases()
+    workspace.put("a", b"theirs")
+    patient.remote.fail("upload_small", RemoteUnavailable("the network is down"), times=None)
+    await patient.start()
+    await patient.wait_live()
+    program = await Program.opened(patient, "a")
+    with pytest.raises((RemoteUnavailable, WouldBlock)):
+        await program.lock(wait=False)
+    patient.remote.heal()
+    await reads_theirs_under_the_lock(patient, workspace, program)
+
+
+async def test_what_cannot_be_published_under_a_lock_that_was_taken_again_gives_it_up(
+    patient: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    node = await crash_under_lock(patient, workspace)
+    workspace.drop_leases()
+    workspace.put("a", b"theirs")
+    patient.remote.fail("upload_small", AccessDenied("no right to write"), times=None)
+    await start_again(patient)
+    assert not workspace.lease_holder(node, trio.current_time())
+    assert patient.parts.locks.statistics().leases_lost == 1
+    patient.remote.heal()
+    patient.parts.sender.retry(list(patient.tree.pending.values()))
+    await compare(patient, workspace)
+    assert (workspace.files()["a"], aside(workspace)) == (b"theirs", [b"ours"])
 
 
 @pytest.mark.parametrize("is_away", [False, True], ids=["there", "away at first"])
