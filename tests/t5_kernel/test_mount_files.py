@@ -506,6 +506,7 @@ def test_sed_and_pathlib_edit_in_place(pair: Pair, here: Path, there: Path) -> N
     pair.first.sync()
     assert _node(pair, here.name, "file") == node
     assert (there / "file").read_text() == "alpha gamma\n" * 100 + "appended\n"
+    _soon((there / "renamed").exists)  # where listings lag, it is the news that tell of it
     assert (there / "renamed").read_text() == "omega gamma\n" * 100
     assert sorted(os.listdir(there)) == ["file", "renamed"]
 
