@@ -128,24 +128,15 @@ async def test_what_the_holder_published_is_here_before_its_lock(autojump_clock:
         assert (b.looks, b.tries, world.b.file.local) == (1, 1, b"7")
 
 
-async def test_news_of_a_file_that_is_not_locked_any_more_have_the_lock_taken(
-    autojump_clock: MockClock,
+@pytest.mark.parametrize("fails", [False, True], ids=["answered", "failed"])
+async def test_a_look_that_shows_no_lock_or_fails_has_the_lock_taken(
+    autojump_clock: MockClock, fails: bool
 ) -> None:
     """Nothing was written, so that the first news are those of the release."""
     async with running(feed=True) as (world, nursery):
         await to_and_fro(world, 2, LONG_S)
-        await world.a.take(1)
-        b = await waiting(world.b, nursery)
-        await world.a.unlock(1)
-        with trio.fail_after(0.1):
-            await b.has_it.wait()
-        assert (b.looks, b.tries) == (1, 1)
-
-
-async def test_look_that_fails_keeps_nobody_from_trying(autojump_clock: MockClock) -> None:
-    async with running(feed=True) as (world, nursery):
-        await to_and_fro(world, 2, LONG_S)
-        world.b.file.gate["look ahead"] = refused
+        if fails:
+            world.b.file.gate["look ahead"] = refused
         await world.a.take(1)
         b = await waiting(world.b, nursery)
         await world.a.unlock(1)
