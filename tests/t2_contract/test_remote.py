@@ -279,7 +279,7 @@ async def test_trashing_is_deletion_and_may_be_repeated(
     with trio.fail_after(20):
         while found := await names(remote, folder):
             assert (promised.tree_changes, found) == ("in-steps", {"inner"})
-            await trio.sleep(0.01)
+            await trio.sleep(0.01)  # no event tells when a tree has gone
 
 
 async def test_what_was_trashed_is_told_where_it_can_be_and_comes_back(
