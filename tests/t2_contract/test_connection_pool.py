@@ -23,7 +23,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from mountfs.model.errors import RemoteUnavailable
 from mountfs.remotes.fastio.connection_pool import ConnectionPool
 from mountfs.remotes.fastio.http import Http
-from mountfs.remotes.fastio.http_connection import TOGETHER_BYTES
+from mountfs.remotes.fastio.http_connection import TOGETHER_BYTES, HttpConnection
 from mountfs.remotes.fastio.request import Ask, form
 from mountfs.remotes.fastio.settings import FastioSettings
 
@@ -99,6 +99,24 @@ async def test_a_connection_that_was_idle_too_long_is_not_used_again(
         assert scripted.connections == 1
         mock_clock.jump(IDLE_S + 1)
         await ask(pool, scripted.url)
+    assert scripted.connections == 2
+
+
+async def test_a_connection_that_grew_old_while_it_was_taken_back_is_not_used_again(
+    scripted: Any, acts: Any, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process was stopped just then, or the machine slept."""
+    begin_anew = HttpConnection.begin_anew
+
+    def and_sleep(connection: HttpConnection) -> bool:
+        is_ready = begin_anew(connection)
+        mock_clock.jump(IDLE_S + 1)
+        return is_ready
+
+    monkeypatch.setattr(HttpConnection, "begin_anew", and_sleep)
+    scripted.plays(acts.raw(ANSWER))
+    async with pooled() as pool:
+        assert [await ask(pool, scripted.url) for _ in range(2)] == [b"ok"] * 2
     assert scripted.connections == 2
 
 

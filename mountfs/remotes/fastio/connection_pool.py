@@ -82,7 +82,7 @@ class ConnectionPool(httpx.AsyncBaseTransport):
             connection.close()
             return
         self._idle.append((origin, connection))
-        while self._idle[0][1].idle_s() > self._idle_s or len(self._idle) > self._most:
+        while self._idle and (self._idle[0][1].idle_s() > self._idle_s or len(self._idle) > self._most):
             self._idle.pop(0)[1].close()
 
     async def _connect(self, origin: Origin, timeout_s: float) -> HttpConnection:
