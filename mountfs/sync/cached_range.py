@@ -85,11 +85,13 @@ class CachedRange:
         return self._inode.descriptor
 
     def _hash(self) -> str:
+        """Blocks, in a thread of trio's; where that is cancelled it ends soon, however large the file is."""
         digest = hashlib.sha256()
         position = 0
         while piece := self._read(position, min(PIECE_BYTES, self.size - position)):
             digest.update(piece)
             position += len(piece)
+            trio.from_thread.check_cancelled()
         return digest.hexdigest()
 
     def _check_unchanged(self) -> None:

@@ -10,7 +10,7 @@ from mountfs.model.errors import StorageError
 from mountfs.model.ids import Ino
 from mountfs.model.ranges import RangeSet
 from mountfs.model.storage import ContentStore, Coverage
-from mountfs.sync.running_hash import digest_of
+from mountfs.sync.running_hash import digest_beside, digest_of
 from mountfs.tree.inode import Inode
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class DamageCheck:
         if base.sha256 is None or not inode.has_whole_content():
             return await self._check_pieces(inode, Coverage(base.version, tuple(inode.present)))
         assert inode.descriptor is not None
-        digest = await trio.to_thread.run_sync(digest_of, inode.descriptor, inode.size)
+        digest = await digest_beside(inode.descriptor, inode.size)
         if inode.base is not base or inode.content_dirty:
             return True
         if digest == base.sha256:

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -19,20 +20,29 @@ INLINE_BYTES: Final = 64 * 1024
 """So much costs less than to start a thread for it."""
 
 
-def digest_of(descriptor: int, size: int) -> str:
-    """Hash the first `size` bytes, or what there is of them. Blocks. Raises OSError."""
+async def digest_beside(descriptor: int, size: int) -> str:
+    """Return `digest_of` from a thread; one that is cancelled ends soon, however large the file is."""
+    return await trio.to_thread.run_sync(digest_of, descriptor, size, trio.from_thread.check_cancelled)
+
+
+def digest_of(descriptor: int, size: int, may_go_on: Callable[[], object] = lambda: None) -> str:
+    """Hash the first `size` bytes, or what there is of them. Blocks. Raises OSError, and what `may_go_on`
+    raises, which is called between the pieces."""
     digest = hashlib.sha256()
-    _add(digest, descriptor, 0, size)
+    _add(digest, descriptor, 0, size, may_go_on)
     return digest.hexdigest()
 
 
-def _add(digest: "hashlib._Hash", descriptor: int, start: int, end: int) -> int:
+def _add(
+    digest: "hashlib._Hash", descriptor: int, start: int, end: int, may_go_on: Callable[[], object]
+) -> int:
     """Hash [start, end) as well; return where the file ended, or `end`."""
     # One piece of memory for all: each of its own would be cleared before it is used.
     buffer = memoryview(bytearray(min(PIECE_BYTES, end - start)))
     while count := os.preadv(descriptor, [buffer[: end - start]], start):
         digest.update(buffer[:count])
         start += count
+        may_go_on()
     return start
 
 
@@ -91,7 +101,7 @@ class RunningHash:
             # Some of it was given up meanwhile.
             self._digest, self._position = hashlib.sha256(), 0
         if end - self._position <= INLINE_BYTES:
-            self._position = _add(self._digest, self._inode.descriptor, self._position, end)
+            self._position = _add(self._digest, self._inode.descriptor, self._position, end, lambda: None)
             return
         # One of its own: the file may be closed while the thread is at it.
         descriptor = os.dup(self._inode.descriptor)
@@ -99,7 +109,8 @@ class RunningHash:
         # Anew, should this not come to its end.
         self._digest, self._position = hashlib.sha256(), 0
         try:
-            end = await trio.to_thread.run_sync(_add, digest, descriptor, start, end)
+            may_go_on = trio.from_thread.check_cancelled
+            end = await trio.to_thread.run_sync(_add, digest, descriptor, start, end, may_go_on)
         finally:
             os.close(descriptor)
         self._digest, self._position = digest, end

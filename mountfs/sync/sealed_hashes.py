@@ -11,7 +11,7 @@ from mountfs.model.errors import MountfsError
 from mountfs.model.ids import Ino
 from mountfs.sync.cached_range import AT_ONCE_BYTES, CachedRange, ContentChanged
 from mountfs.sync.content import FileContent
-from mountfs.sync.running_hash import digest_of
+from mountfs.sync.running_hash import digest_beside
 from mountfs.tree.inode import Inode
 from mountfs.tree.tree import Tree
 
@@ -86,7 +86,7 @@ class SealedHashes:
         if inode.size <= AT_ONCE_BYTES:
             content = CachedRange(inode, 0, inode.size, inode.generation, self._content.notice)
             return sha256(await content.whole()).hexdigest()
-        digest = await trio.to_thread.run_sync(digest_of, descriptor, inode.size)
+        digest = await digest_beside(descriptor, inode.size)
         self._content.notice(inode)
         return digest
 

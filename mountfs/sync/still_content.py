@@ -12,7 +12,7 @@ from mountfs.model.disk import DiskStep
 from mountfs.model.errors import StorageError
 from mountfs.sync.cached_range import CachedRange, ContentChanged, is_unchanged
 from mountfs.sync.content import FileContent
-from mountfs.sync.running_hash import digest_of
+from mountfs.sync.running_hash import digest_beside
 from mountfs.sync.superseding import copy_bytes
 from mountfs.tree.inode import Inode
 
@@ -103,9 +103,6 @@ async def _copy(state: SealedState, content: FileContent, copy: int) -> None:
     def copy_it() -> None:
         copy_bytes(content.disk, DiskStep.STAGE_CONTENT, descriptor, copy, state.size)
 
-    def is_as_copied() -> bool:
-        return digest_of(descriptor, state.size) == digest_of(copy, state.size)
-
     for _ in range(TRIES):
         await trio.to_thread.run_sync(copy_it)
         content.notice(inode)
@@ -113,6 +110,6 @@ async def _copy(state: SealedState, content: FileContent, copy: int) -> None:
             return
         # Written to past the daemon, as a log is at its end. What is read twice alike was there between the
         # two: the first bytes of a file that has grown since are what they were when it was sealed.
-        if await trio.to_thread.run_sync(is_as_copied):
+        if await digest_beside(descriptor, state.size) == await digest_beside(copy, state.size):
             return
     raise ContentChanged

@@ -1,7 +1,7 @@
 """Reading what is not in the cache: what is transferred, in how many calls, and who goes first."""
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -17,7 +17,7 @@ from mountfs.sync import running_hash
 from mountfs.sync.fetcher import BACKGROUND_RANGES
 from tests.t3_filesystem.conftest import Mounting
 from tests.t3_filesystem.path_operations import OpenPath
-from tests.t3_filesystem.workspace_mount import MountOptions, WorkspaceMount
+from tests.t3_filesystem.workspace_mount import PATIENCE_S, MountOptions, WorkspaceMount
 
 BIG = 96 * MIB
 
@@ -62,7 +62,7 @@ async def nothing_but_reads(mount: WorkspaceMount) -> AsyncIterator[None]:
     """Let every question about names and nodes hang, and fail where the block waits for one."""
     for method in ("list_folder", "nodes"):
         mount.remote.hang(method)
-    with trio.fail_after(20):
+    with trio.fail_after(PATIENCE_S):
         yield
     mount.remote.release()
 
@@ -139,9 +139,11 @@ async def test_stream_is_hashed_as_it_comes_and_each_byte_once(
     parts: list[tuple[int, int]] = []
     add = running_hash._add
 
-    def counting(digest: "hashlib._Hash", descriptor: int, start: int, end: int) -> int:
+    def counting(
+        digest: "hashlib._Hash", descriptor: int, start: int, end: int, may_go_on: Callable[[], object]
+    ) -> int:
         parts.append((start, end))
-        return add(digest, descriptor, start, end)
+        return add(digest, descriptor, start, end, may_go_on)
 
     monkeypatch.setattr(running_hash, "_add", counting)
     async with hashed.opened("big") as file:
