@@ -42,6 +42,8 @@ _ROUTES: Final[Sequence[tuple[str, str, str, bytes]]] = (
     ("versions", "GET", _NODE + r"versions/", b""),
     ("changes", "GET", r"activity/poll/[^/]+/", b""),
     ("changed_lately", "GET", r"events/search/", b""),
+    ("survey", "GET", r"org/[^/]+/events/changes/", b""),
+    ("survey", "GET", r"workspace/[^/]+/details/", b""),
     ("pushed", "GET", r"websocket/auth/[^/]+", b""),
     ("pushed", "GET", r"/api/websocket/", b""),
 )

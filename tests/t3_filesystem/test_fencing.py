@@ -21,6 +21,7 @@ from mountfs.model.filesystem import LockKind, LockOwner
 from mountfs.model.ids import ROOT_INO, NodeId
 from mountfs.remotes.memory import MemoryRemote, MemoryWorkspace
 from mountfs.rules.happenings import Kind
+from mountfs.rules.lease import RENEW_BY
 from mountfs.sync.cached_range import ContentChanged
 from tests.t3_filesystem.conftest import Mounting
 from tests.t3_filesystem.lock_world import done
@@ -33,7 +34,11 @@ from tests.t3_filesystem.workspace_mount import (
 )
 from tests.waiting import eventually
 
-LEASE_S = 20
+LEASE_S = 1200
+"""By the fast clock: longer than a slow machine stands still."""
+
+BRISK_LEASE_S = 90
+
 OWNER = LockOwner(5)
 
 
@@ -44,9 +49,9 @@ async def mount(mounting: Mounting, request: pytest.FixtureRequest) -> AsyncIter
 
 
 @pytest.fixture(params=[True, False], ids=["passthrough", "ordinary"])
-async def patient(mounting: Mounting, request: pytest.FixtureRequest) -> AsyncIterator[WorkspaceMount]:
-    """Its leases outlast a slow machine."""
-    async with mounting(options=MountOptions(passthrough=request.param, lease_s=2000)) as made:
+async def brisk(mounting: Mounting, request: pytest.FixtureRequest) -> AsyncIterator[WorkspaceMount]:
+    """Its renewals are due before an unlock gives up."""
+    async with mounting(options=MountOptions(passthrough=request.param, lease_s=BRISK_LEASE_S)) as made:
         yield made
 
 
@@ -96,10 +101,15 @@ async def holder_that_wrote(mount: WorkspaceMount, workspace: MemoryWorkspace) -
     return program
 
 
+def pass_time(seconds: float) -> None:
+    cast("MockClock", trio.lowlevel.current_clock()).jump(seconds)
+
+
 async def lose_lease(mount: WorkspaceMount, workspace: MemoryWorkspace) -> None:
-    """The workspace frees it; return when the mount knows."""
+    """The workspace frees it; return when the mount, whose next renewal is due, knows."""
     lost = mount.parts.locks.statistics().leases_lost
     workspace.drop_leases()
+    pass_time(RENEW_BY * mount.options.lease_s)
     await eventually(lambda: mount.parts.locks.statistics().leases_lost > lost, limit_s=PATIENCE_S)
 
 
@@ -213,31 +223,31 @@ async def lose_lease_during(
 
 
 async def test_an_upload_under_way_is_not_committed_when_the_lease_is_lost(
-    mount: WorkspaceMount, workspace: MemoryWorkspace
+    brisk: WorkspaceMount, workspace: MemoryWorkspace
 ) -> None:
-    program = await holder_that_wrote(mount, workspace)
-    with counted_calls(mount) as calls:
+    program = await holder_that_wrote(brisk, workspace)
+    with counted_calls(brisk) as calls:
         await lose_lease_during("upload_small", program, workspace, then=b"theirs")
-        await mount.settle()
+        await brisk.settle()
     assert "commit" not in calls
     await program.close()
-    await compare(mount, workspace)
+    await compare(brisk, workspace)
     assert workspace.files()["a"] == b"theirs"
     assert aside(workspace) == [b"ours"]
 
 
 @pytest.mark.parametrize("then", [b"theirs", None])
 async def test_a_commit_on_its_way_counts_as_the_workspace_has_it(
-    mount: WorkspaceMount, workspace: MemoryWorkspace, then: bytes | None
+    brisk: WorkspaceMount, workspace: MemoryWorkspace, then: bytes | None
 ) -> None:
-    program = await holder_that_wrote(mount, workspace)
+    program = await holder_that_wrote(brisk, workspace)
     await lose_lease_during("commit", program, workspace, then=then)
     await program.close()
-    await compare(mount, workspace)
+    await compare(brisk, workspace)
     assert workspace.files()["a"] == (then or b"ours")
     assert aside(workspace) == ([b"ours"] if then else [])
-    await mount.write("a", b"later")
-    await compare(mount, workspace)
+    await brisk.write("a", b"later")
+    await compare(brisk, workspace)
     assert workspace.files()["a"] == b"later", "what comes later is not held back"
 
 
@@ -463,136 +473,136 @@ async def until_settled(mount: WorkspaceMount) -> None:
 
 
 async def test_a_lease_that_still_holds_after_a_crash_publishes_and_is_given_back(
-    patient: WorkspaceMount, workspace: MemoryWorkspace
+    mount: WorkspaceMount, workspace: MemoryWorkspace
 ) -> None:
-    node = await crash_under_lock(patient, workspace)
-    patient.remote.hang("renew_lease")
-    await patient.start()
-    await patient.remote.wait_hanging("renew_lease")
-    patient.parts.sender.expedite(patient.tree.pending.values())
+    node = await crash_under_lock(mount, workspace)
+    mount.remote.hang("renew_lease")
+    await mount.start()
+    await mount.remote.wait_hanging("renew_lease")
+    mount.parts.sender.expedite(mount.tree.pending.values())
     # What was sent is given back to be sent again: it could not be placed.
-    await eventually(lambda: patient.memory.calls["cancel_upload"], limit_s=PATIENCE_S)
+    await eventually(lambda: mount.memory.calls["cancel_upload"], limit_s=PATIENCE_S)
     assert workspace.files()["a"] == b"old", "whether it still holds is not known yet"
-    patient.remote.release()
+    mount.remote.release()
     await eventually(lambda: not workspace.lease_holder(node, trio.current_time()), limit_s=PATIENCE_S)
     assert workspace.files() == {"a": b"ours"}
 
 
 @pytest.mark.parametrize("then", [b"theirs", None])
 async def test_a_lease_that_ended_after_a_crash_leaves_it_to_the_version(
-    patient: WorkspaceMount, workspace: MemoryWorkspace, then: bytes | None
+    mount: WorkspaceMount, workspace: MemoryWorkspace, then: bytes | None
 ) -> None:
-    await crash_under_lock(patient, workspace)
+    await crash_under_lock(mount, workspace)
     workspace.drop_leases()
     if then is not None:
         workspace.put("a", then)
-    await start_again(patient)
-    await compare(patient, workspace)
+    await start_again(mount)
+    await compare(mount, workspace)
     assert workspace.files()["a"] == (then or b"ours")
     assert aside(workspace) == ([b"ours"] if then else [])
 
 
 async def test_what_was_written_under_a_lease_that_ended_needs_another(
-    patient: WorkspaceMount, workspace: MemoryWorkspace
+    mount: WorkspaceMount, workspace: MemoryWorkspace
 ) -> None:
-    node = await crash_under_lock(patient, workspace)
+    node = await crash_under_lock(mount, workspace)
     workspace.drop_leases()
-    patient.remote.hang("commit")
-    await patient.start()
-    await patient.remote.wait_hanging("commit")
-    assert workspace.lease_holder(node, trio.current_time()) == patient.parts.holder
-    patient.remote.release()
+    mount.remote.hang("commit")
+    await mount.start()
+    await mount.remote.wait_hanging("commit")
+    assert workspace.lease_holder(node, trio.current_time()) == mount.parts.holder
+    mount.remote.release()
     await eventually(lambda: not workspace.lease_holder(node, trio.current_time()), limit_s=PATIENCE_S)
     assert workspace.files() == {"a": b"ours"}
 
 
 async def test_nobody_gets_a_lock_that_was_taken_again_before_what_others_wrote(
-    patient: WorkspaceMount, workspace: MemoryWorkspace
+    mount: WorkspaceMount, workspace: MemoryWorkspace
 ) -> None:
-    await crash_under_lock(patient, workspace)
+    await crash_under_lock(mount, workspace)
     workspace.drop_leases()
     workspace.put("a", b"theirs")
-    patient.remote.fail("upload_small", RemoteUnavailable("the network is down"), times=None)
-    await patient.start()
-    await patient.wait_live()
-    program = await Program.opened(patient, "a")
+    mount.remote.fail("upload_small", RemoteUnavailable("the network is down"), times=None)
+    await mount.start()
+    await mount.wait_live()
+    program = await Program.opened(mount, "a")
     with pytest.raises((RemoteUnavailable, WouldBlock)):
         await program.lock(wait=False)
-    patient.remote.heal()
-    await reads_theirs_under_the_lock(patient, workspace, program)
+    mount.remote.heal()
+    await reads_theirs_under_the_lock(mount, workspace, program)
 
 
 async def test_what_cannot_be_published_under_a_lock_that_was_taken_again_gives_it_up(
-    patient: WorkspaceMount, workspace: MemoryWorkspace
+    mount: WorkspaceMount, workspace: MemoryWorkspace
 ) -> None:
-    node = await crash_under_lock(patient, workspace)
+    node = await crash_under_lock(mount, workspace)
     workspace.drop_leases()
     workspace.put("a", b"theirs")
-    patient.remote.fail("upload_small", AccessDenied("no right to write"), times=None)
-    await start_again(patient)
+    mount.remote.fail("upload_small", AccessDenied("no right to write"), times=None)
+    await start_again(mount)
     assert not workspace.lease_holder(node, trio.current_time())
-    assert patient.parts.locks.statistics().leases_lost == 1
-    patient.remote.heal()
-    patient.parts.sender.retry(list(patient.tree.pending.values()))
-    await compare(patient, workspace)
+    assert mount.parts.locks.statistics().leases_lost == 1
+    mount.remote.heal()
+    mount.parts.sender.retry(list(mount.tree.pending.values()))
+    await compare(mount, workspace)
     assert (workspace.files()["a"], aside(workspace)) == (b"theirs", [b"ours"])
 
 
 @pytest.mark.parametrize("is_away", [False, True], ids=["there", "away at first"])
 async def test_a_lease_that_another_has_after_a_crash_is_lost(
-    patient: WorkspaceMount, workspace: MemoryWorkspace, is_away: bool
+    mount: WorkspaceMount, workspace: MemoryWorkspace, is_away: bool
 ) -> None:
     """What they write under their lock is based on what they read under it."""
-    node = await crash_under_lock(patient, workspace)
+    node = await crash_under_lock(mount, workspace)
     workspace.drop_leases()
     other = MemoryRemote(workspace)
     theirs = await other.acquire_lease(node, duration_s=10**6, holder="there")
     if is_away:
-        patient.remote.hang("renew_lease")
-        patient.remote.fail("renew_lease", RemoteUnavailable("the network is down"))
-    await patient.start()
+        mount.remote.hang("renew_lease")
+        mount.remote.fail("renew_lease", RemoteUnavailable("the network is down"))
+    await mount.start()
     if is_away:
-        await patient.remote.wait_hanging("renew_lease")
-        cast("MockClock", trio.lowlevel.current_clock()).jump(2 * patient.options.lease_s)
-        patient.remote.release()
-        patient.remote.hang("renew_lease")
-        await patient.remote.wait_hanging("renew_lease")
-        patient.remote.release()
-    await until_settled(patient)
-    await patient.settle()
+        await mount.remote.wait_hanging("renew_lease")
+        pass_time(2 * LEASE_S)
+        mount.remote.release()
+        mount.remote.hang("renew_lease")
+        await mount.remote.wait_hanging("renew_lease")
+        mount.remote.release()
+    await until_settled(mount)
+    await mount.settle()
     assert (workspace.files()["a"], aside(workspace)) == (b"old", [b"ours"])
-    assert patient.parts.locks.statistics().leases_lost == 1
-    assert patient.tree.happenings.counts[Kind.LOCK_LOST] == 1
+    assert mount.parts.locks.statistics().leases_lost == 1
+    assert mount.tree.happenings.counts[Kind.LOCK_LOST] == 1
     workspace.put("a", b"theirs")
     await other.release_lease(node, theirs.token)
-    await compare(patient, workspace)
+    await compare(mount, workspace)
     assert workspace.files()["a"] == b"theirs"
 
 
 async def test_who_does_not_want_to_wait_is_told_that_nobody_knows_of_the_lease_before(
-    patient: WorkspaceMount, workspace: MemoryWorkspace
+    mount: WorkspaceMount, workspace: MemoryWorkspace
 ) -> None:
-    await crash_under_lock(patient, workspace)
-    patient.remote.fail("renew_lease", RemoteUnavailable("the network is down"), times=None)
-    await patient.start()
-    await patient.wait_live()
-    program = await Program.opened(patient, "a")
+    await crash_under_lock(mount, workspace)
+    mount.remote.fail("renew_lease", RemoteUnavailable("the network is down"), times=None)
+    await mount.start()
+    await mount.wait_live()
+    program = await Program.opened(mount, "a")
     # Not only when the time for that is over, which is told in other words.
     with pytest.raises(RemoteUnavailable, match="the network is down"):
         await program.lock(wait=False)
-    patient.remote.heal()
+    mount.remote.heal()
     await program.lock()
     await program.unlock()
     await program.close()
 
 
 async def test_a_lock_can_be_taken_at_once_after_the_restart(
-    patient: WorkspaceMount, workspace: MemoryWorkspace
+    mount: WorkspaceMount, workspace: MemoryWorkspace
 ) -> None:
-    await crash_under_lock(patient, workspace)
-    await patient.start()
-    await patient.wait_live()
-    program = await Program.opened(patient, "a")
+    await crash_under_lock(mount, workspace)
+    await mount.start()
+    await mount.wait_live()
+    program = await Program.opened(mount, "a")
     await program.lock()
     assert workspace.files()["a"] == await program.file.read() == b"ours"
     await program.unlock()

@@ -10,7 +10,7 @@ from mountfs.model.allocation import Allocation, AllocationKind, SeekTarget
 from mountfs.model.errors import NothingThere
 from mountfs.remotes.memory import MemoryWorkspace
 from mountfs.rules.read_plan import BLOCK, MIB
-from mountfs.sync.ranges import COPY_BYTES
+from mountfs.sync import ranges
 from tests.t3_filesystem.path_operations import CALLER
 from tests.t3_filesystem.workspace_mount import WorkspaceMount
 
@@ -101,10 +101,11 @@ async def test_copy_of_what_is_replaced_meanwhile_has_one_version_only(
     assert await mount.read("new") == b"b" * (4 * MIB)
 
 
-async def test_one_call_copies_a_bounded_part(mount: WorkspaceMount) -> None:
+async def test_one_call_copies_a_bounded_part(mount: WorkspaceMount, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranges, "COPY_BYTES", MIB)
     await mount.write("file", b"")
-    await mount.truncate("file", COPY_BYTES + 10)
+    await mount.truncate("file", MIB + 10)
     async with mount.opened("file", os.O_RDWR) as file:
-        size = await mount.filesystem.copy_range(file.handle, 0, file.handle, 1 << 40, 1 << 40, CALLER)
-        assert size == COPY_BYTES
-        assert await mount.filesystem.copy_range(file.handle, 1 << 41, file.handle, 0, 5, CALLER) == 0
+        size = await mount.filesystem.copy_range(file.handle, 0, file.handle, 2 * MIB, 1 << 40, CALLER)
+        assert size == MIB
+        assert await mount.filesystem.copy_range(file.handle, 4 * MIB, file.handle, 0, 5, CALLER) == 0

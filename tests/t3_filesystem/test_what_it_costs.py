@@ -53,12 +53,13 @@ class Counted:
 
     @contextmanager
     def cost(self) -> Iterator[Cost]:
-        """Count what passes within the block; polls are no part of an act, `looks` are counted apart."""
+        """Count what passes within the block; polls, and the survey that follows a start and every lost poll,
+        are no part of an act, `looks` are counted apart."""
         seen, carried = self.proxy.seen.copy(), self.proxy.carried.copy()
         cost = Cost()
         yield cost
         cost.calls = self.proxy.seen - seen
-        del cost.calls["changes"], cost.calls["pushed"]
+        del cost.calls["changes"], cost.calls["pushed"], cost.calls["survey"]
         cost.looks = cost.calls.pop("nodes", 0)
         moved = self.proxy.carried - carried
         cost.up, cost.down = moved["up"], moved["down"]

@@ -98,24 +98,24 @@ except KeyboardInterrupt:
 def test_waiting_copies_do_not_eat_the_handlers(
     daemon: Daemon, start_program: Callable[..., Process]
 ) -> None:
-    """pyfuse3 runs at most 99 handlers."""
+    """pyfuse3 runs at most 99 handlers. What the copies need was opened before: nothing else is under way."""
     for name in ("stuck", "other"):
         (daemon.mountpoint / name).write_bytes(b"x" * 100)
     program = start_program(
         """
 import threading
-def copy(number):
-    source = os.open(sys.argv[1], os.O_RDONLY)
-    target = os.open(sys.argv[2] + str(number), os.O_RDWR | os.O_CREAT)
-    os.copy_file_range(source, target, 100)
-for number in range(120):
-    threading.Thread(target=copy, args=[number], daemon=True).start()
+source = os.open(sys.argv[1], os.O_RDONLY)
+targets = [os.open(sys.argv[2] + str(number), os.O_RDWR | os.O_CREAT) for number in range(120)]
+for target in targets:
+    threading.Thread(target=os.copy_file_range, args=[source, target, 100], daemon=True).start()
+say("begun")
 sys.stdin.readline()
 os._exit(0)
 """,
         daemon.mountpoint / "stuck",
         daemon.mountpoint / "target",
     )
+    assert program.line() == "begun"
     daemon.wait_until("filesystem.stuck_requests == 120")
     assert Path(daemon.mountpoint / "other").stat().st_size == 100
     program.tell()
