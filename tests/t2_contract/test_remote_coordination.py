@@ -81,7 +81,7 @@ async def test_lease_ends_by_itself(remote: Remote, other: Remote, folder: NodeI
             try:
                 theirs = await other.acquire_lease(node, duration_s=60, holder="host-b")
             except LeaseHeld:
-                await trio.sleep(0.1)
+                await trio.sleep(0.1)  # no event tells when a lease has ended
             else:
                 break
     with pytest.raises(LeaseNotHeld):

@@ -15,7 +15,13 @@ from mountfs.model.interruption import InterruptibleWaits, serving
 from mountfs.remotes.memory import MemoryWorkspace
 from mountfs.rules.back_pressure import REFUSED_S, SLOWED_S, Pressure, pressure
 from tests.t3_filesystem.conftest import Mounting
-from tests.t3_filesystem.workspace_mount import PATIENCE_S, MountOptions, mounted, run_fast
+from tests.t3_filesystem.workspace_mount import (
+    PATIENCE_S,
+    MountOptions,
+    clock_standing_still,
+    mounted,
+    run_fast,
+)
 from tests.waiting import eventually
 
 LIMIT = 800_000
@@ -87,9 +93,9 @@ async def test_a_writer_that_waits_for_room_ends_by_a_signal(mounting: Mounting)
             with pytest.raises(Interrupted):
                 await file.write(PART, 9 * len(PART))
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(write)
-            with trio.fail_after(REFUSED_S):
+        with clock_standing_still():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(write)
                 while waits.program_of(1) is None:
                     await trio.testing.wait_all_tasks_blocked()
                 waits.interrupt(1)

@@ -121,6 +121,7 @@ async def test_walk_through_folders_is_bounded(
     listed = mount.memory.calls["list_folder"]
     _jump(RECONCILE_S)
     await _until(lambda: _is(mount.memory.calls["list_folder"] > listed))
+    # Long enough for the other folders, were they listed as well.
     await trio.sleep(20 * folder_walk.PAUSE_S)
     assert mount.memory.calls["list_folder"] == listed + 1
     assert await mount.listdir("d") == ["moved"], "the others are compared at their next use"

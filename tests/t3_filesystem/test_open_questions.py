@@ -32,7 +32,7 @@ from tests.t2_server.serving import Api
 from tests.t3_filesystem.lock_world import done
 from tests.t3_filesystem.path_operations import OpenPath
 from tests.t3_filesystem.served_mount import served, wait_seen
-from tests.t3_filesystem.workspace_mount import WorkspaceMount
+from tests.t3_filesystem.workspace_mount import PATIENCE_S, WorkspaceMount
 from tests.waiting import eventually
 
 MEBIBYTE = 1024 * 1024
@@ -404,7 +404,7 @@ async def test_lock_that_ends_with_a_change_is_kept_all_the_same(
 
         async def wait_taken_again(file: OpenPath) -> None:
             # It is free for an instant.
-            await eventually(lambda: fence.commit_window_s(file.ino, trio.current_time()), limit_s=60)
+            await eventually(lambda: fence.commit_window_s(file.ino, trio.current_time()), limit_s=PATIENCE_S)
 
         async with here.opened("f", os.O_RDWR) as file, there.opened("f") as other:
             take = partial(here.parts.locks.flock, file.ino, file.handle, LockOwner(1))
@@ -421,7 +421,7 @@ async def test_lock_that_ends_with_a_change_is_kept_all_the_same(
             for mount, old, new in ((here, "f", moves[0]), (there, *moves)):
                 await mount.rename(old, new)
                 await mount.settle()
-                await eventually(partial(is_known_at, new), limit_s=60)
+                await eventually(partial(is_known_at, new), limit_s=PATIENCE_S)
                 await there.catch_up()
                 await wait_taken_again(file)
                 with pytest.raises(WouldBlock):

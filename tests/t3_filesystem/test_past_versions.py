@@ -30,7 +30,7 @@ from mountfs.remotes.memory import MemoryWorkspace
 from mountfs.sync.past_versions import BLOCK_BYTES, BLOCKS_KEPT, STREAM_IDLE_S
 from tests.t3_filesystem.conftest import Mounting
 from tests.t3_filesystem.memory_history import NOON
-from tests.t3_filesystem.workspace_mount import MountOptions, WorkspaceMount
+from tests.t3_filesystem.workspace_mount import MountOptions, WorkspaceMount, clock_standing_still
 
 
 class World:
@@ -252,7 +252,7 @@ async def test_outage_is_an_error_at_once_and_known_lists_stay(world: World) -> 
     world.mount.parts.connection.note_failure(world.history.error)
     calls = world.history.calls
     await trio.sleep(10)  # of a clock that is faster: the list is out of date
-    with trio.fail_after(5):
+    with clock_standing_still():
         assert await world.names("a") == names
         assert await world.read("a/~0") == b"two"
         for attempt in (world.read("a/~1"), world.names("b")):
@@ -268,7 +268,7 @@ async def test_workspace_that_hangs_ends_in_an_error(world: World, what: str) ->
     with trio.fail_after(READ_PATIENCE_S + 10), pytest.raises(ContentUnavailable):
         await _hang(world, what)
     if what == "content":
-        with trio.fail_after(5), pytest.raises(ContentUnavailable):
+        with clock_standing_still(), pytest.raises(ContentUnavailable):
             await world.read("a/~0")
 
 
@@ -283,9 +283,9 @@ async def test_signal_ends_the_wait(world: World, what: str) -> None:
         with pytest.raises(Interrupted):
             await _hang(world, what)
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(wait)
-        with trio.fail_after(5):
+    with clock_standing_still():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
             while waits.program_of(1) is None:
                 await wait_all_tasks_blocked()
             waits.interrupt(1)

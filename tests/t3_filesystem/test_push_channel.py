@@ -134,6 +134,7 @@ async def test_what_both_tell_is_asked_for_at_once_and_once_more(
 ) -> None:
     node = workspace.put("a", b"a")
     await shows(mount, {"a": b"a"})
+    # The mount's clock, here and below: what comes second is asked for by then, whenever it came.
     await trio.sleep(3)
     before = mount.memory.calls["nodes"]
     workspace.rename(node, "b")

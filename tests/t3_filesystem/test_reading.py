@@ -213,7 +213,7 @@ async def test_reader_does_not_wait_for_a_long_range_to_come_to_it(cold: Workspa
         cold.parts.content._fetcher.fetch_ahead(cold.inode("big"), 0, 8 * MIB, 8 * MIB)
         await cold.remote.wait_hanging("read")
         going_on = cold.remote.hang_no_more("read")
-        with trio.fail_after(20):
+        with trio.fail_after(PATIENCE_S):
             assert await file.read(6 * MIB, 4096) == big[6 * MIB :][:4096]
         going_on.set()
         assert await file.read() == big
@@ -230,7 +230,7 @@ async def test_reader_goes_before_what_is_fetched_ahead(cold: WorkspaceMount, bi
             await cold.remote.wait_hanging("read")
             await wait_all_tasks_blocked(0.05)
             going_on = cold.remote.hang_no_more("read")
-            with trio.fail_after(20):
+            with trio.fail_after(PATIENCE_S):
                 assert await jumper.read(90 * MIB, 4096) == big[90 * MIB :][:4096]
             going_on.set()
 
@@ -251,7 +251,7 @@ async def test_range_that_was_queued_is_begun_for_a_reader_who_comes_to_it(
     await mount.remote.wait_hanging("read")
     await wait_all_tasks_blocked(0.05)
     going_on = mount.remote.hang_no_more("read")
-    with trio.fail_after(20):
+    with trio.fail_after(PATIENCE_S):
         assert await handles[-1].read() == big[: 2 * MIB]
     going_on.set()
     for inode, handle in zip(inodes, handles, strict=True):

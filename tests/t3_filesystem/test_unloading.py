@@ -73,7 +73,7 @@ async def test_each_operation_by_number_finds_what_is_not_in_memory(mounting: Mo
         for ino, operation in zip(inos, operations, strict=True):
             await mount.settle()
             await mount.parts.content.upkeep.save_index()
-            await trio.sleep(SOON_S)
+            await trio.sleep(SOON_S)  # by the mount's clock: by then it may be unloaded again
             await _unload(mount)
             assert ino not in mount.tree.inodes
             await operation(ino)

@@ -10,11 +10,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from mountfs.model.remote import UploadLimits
 from mountfs.remotes.fastio import FastioService
@@ -23,7 +21,7 @@ from mountfs.sync.own_news import DELAY_S
 from scripts.lib.faulty_proxy import FaultyProxy
 from tests.t2_server.serving import Api, ServerThread
 from tests.t3_filesystem.served_mount import SETTINGS, wait_seen
-from tests.t3_filesystem.workspace_mount import PATIENCE_S, MountOptions, RemoteMount
+from tests.t3_filesystem.workspace_mount import PATIENCE_S, MountOptions, RemoteMount, clock_standing_still
 
 KIBIBYTE, MEBIBYTE = 1024, 1024 * 1024
 ROW_BYTES = 800
@@ -63,17 +61,6 @@ class Counted:
         cost.looks = cost.calls.pop("nodes", 0)
         moved = self.proxy.carried - carried
         cost.up, cost.down = moved["up"], moved["down"]
-
-
-@contextmanager
-def clock_standing_still() -> Iterator[None]:
-    """Within, nobody's patience ends, however long a busy machine takes."""
-    clock = cast("MockClock", trio.lowlevel.current_clock())
-    rate, clock.rate = clock.rate, 0.0
-    try:
-        yield
-    finally:
-        clock.rate = rate
 
 
 @pytest.fixture

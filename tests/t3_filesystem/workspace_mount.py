@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -49,6 +49,18 @@ def run_fast(
 ) -> T:
     """Run trio with a clock twenty times as fast: threads take real time, so it cannot jump."""
     return trio.run(function, clock=clock or MockClock(rate=20), instruments=instruments)
+
+
+@contextmanager
+def clock_standing_still() -> Iterator[None]:
+    """Within, nobody's patience ends, however long a busy machine takes, and nothing that waits for a time
+    goes on."""
+    clock = cast("MockClock", trio.lowlevel.current_clock())
+    rate, clock.rate = clock.rate, 0.0
+    try:
+        yield
+    finally:
+        clock.rate = rate
 
 
 WRITING_CALLS = (

@@ -9,7 +9,7 @@ import trio
 
 from mountfs.kernel.notifier import DRAIN_LIMIT_S, Notifier
 from mountfs.model.ids import Ino
-from tests.t5_kernel.adapter.processes import Daemon, Process
+from tests.t5_kernel.adapter.processes import LIMIT_S, Daemon, Process
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.kernel
@@ -51,7 +51,7 @@ async def test_notice_about_what_the_kernel_has_only_afterwards_is_sent_again(da
     daemon.ask("await notifier.drained()")
     assert path.stat().st_size == 0
     daemon.ask(f"filesystem.nodes[{ino}].content.extend(b'12345')")
-    await eventually(lambda: path.stat().st_size == 5, limit_s=5)
+    await eventually(lambda: path.stat().st_size == 5, limit_s=LIMIT_S)
 
 
 def test_notice_about_attributes_leaves_the_cached_pages_alone(daemon: Daemon) -> None:
@@ -161,7 +161,7 @@ def test_notice_that_hangs_in_the_kernel_delays_nobody_for_ever(
 async def test_unarmed_notifier_drops_notices_and_is_drained() -> None:
     notifier = Notifier()
     notifier.attributes_changed(Ino(5))
-    with trio.fail_after(1):
+    with trio.fail_after(LIMIT_S):
         await notifier.drained()
     assert notifier.is_idle_within(0)
 
@@ -170,6 +170,6 @@ async def test_disarming_ends_the_thread_and_those_who_wait_for_it() -> None:
     notifier = Notifier()
     notifier.arm(None)
     notifier.disarm()
-    with trio.fail_after(1):
+    with trio.fail_after(LIMIT_S):
         await notifier.drained()
     assert notifier.is_idle_within(5)
