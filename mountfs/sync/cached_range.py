@@ -48,13 +48,15 @@ class CachedRange:
         return await self.read(0, self.size)
 
     async def sha256(self) -> str:
+        if self.size <= AT_ONCE_BYTES:
+            return hashlib.sha256(await self.whole()).hexdigest()
         digest = await trio.to_thread.run_sync(self._hash)
         self._check_unchanged()
         return digest
 
     async def read(self, offset: int, size: int) -> bytes:
         """Return `size` bytes from `offset` within the range on."""
-        content = self._read_at_once(offset, size) if size <= AT_ONCE_BYTES else None
+        content = self.read_at_once(offset, size) if size <= AT_ONCE_BYTES else None
         if content is None:
             content = await trio.to_thread.run_sync(self._read, offset, size)
         self._check_unchanged()
@@ -62,8 +64,9 @@ class CachedRange:
             raise StorageError(f"{self._inode.path()!r} is shorter in the cache than it should be", errno=5)
         return content
 
-    def _read_at_once(self, offset: int, size: int) -> bytes | None:
-        """Return the bytes where the operating system has them in memory, as of a file just written."""
+    def read_at_once(self, offset: int, size: int) -> bytes | None:
+        """Return the bytes, of whatever state, where the operating system has them in memory, as of a file
+        just written."""
         buffer = bytearray(size)
         try:
             count = os.preadv(self._descriptor(), [buffer], self._start + offset, os.RWF_NOWAIT)

@@ -1,7 +1,6 @@
 """Hashes of closed content that stays here for a while, so that damage of it is noticed before it is sent."""
 
 import logging
-from hashlib import sha256
 from typing import Final
 
 import trio
@@ -85,7 +84,7 @@ class SealedHashes:
     async def _digest(self, inode: Inode, descriptor: int) -> str:
         if inode.size <= AT_ONCE_BYTES:
             content = CachedRange(inode, 0, inode.size, inode.generation, self._content.notice)
-            return sha256(await content.whole()).hexdigest()
+            return await content.sha256()
         digest = await digest_beside(descriptor, inode.size)
         self._content.notice(inode)
         return digest

@@ -3,14 +3,14 @@
 import errno
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from typing import Final
 
 import trio
 
 from mountfs.model.disk import DiskStep
 from mountfs.model.errors import StorageError
-from mountfs.sync.cached_range import CachedRange, ContentChanged, is_unchanged
+from mountfs.sync.cached_range import AT_ONCE_BYTES, CachedRange, ContentChanged, is_unchanged
 from mountfs.sync.content import FileContent
 from mountfs.sync.running_hash import digest_beside
 from mountfs.sync.superseding import copy_bytes
@@ -28,21 +28,24 @@ class SealedState:
     Without a copy, whatever reads it raises ContentChanged once the file was written to.
     """
 
-    def __init__(self, inode: Inode, content: FileContent, copy: int | None = None) -> None:
+    def __init__(self, inode: Inode, content: FileContent) -> None:
         self.inode = inode
         self.generation = inode.generation
         self.size = inode.size
         self._content = content
-        self._copy = copy
+        self.copy: bytes | int | None = None
+        """The bytes, or the descriptor of a file that has them."""
 
     @property
     def is_copy(self) -> bool:
-        return self._copy is not None
+        return self.copy is not None
 
     def range(self, start: int, size: int) -> CachedRange:
         """Raises ContentChanged."""
-        if self._copy is not None:
-            return CopiedRange(self.inode, start, size, self._copy)
+        if isinstance(self.copy, bytes):
+            return HeldRange(self.inode, start, size, self.copy)
+        if self.copy is not None:
+            return CopiedRange(self.inode, start, size, self.copy)
         check_is_state(self.inode)
         return CachedRange(self.inode, start, size, self.generation, self._content.notice)
 
@@ -61,6 +64,24 @@ class CopiedRange(CachedRange):
         pass
 
 
+class HeldRange(CachedRange):
+    """A part of a copy in memory."""
+
+    def __init__(self, inode: Inode, start: int, size: int, copy: bytes) -> None:
+        super().__init__(inode, start, size, inode.generation, lambda inode: None)
+        self._copy = copy
+
+    def read_at_once(self, offset: int, size: int) -> bytes:
+        begin = self._start + offset
+        return self._copy[begin : begin + size]
+
+    def _read(self, offset: int, size: int) -> bytes:
+        return self.read_at_once(offset, size)
+
+    def _check_unchanged(self) -> None:
+        pass
+
+
 def check_is_state(inode: Inode) -> None:
     """Raise ContentChanged unless the content is one that a close or fsync left: a state that is sealed only
     while it is read would have what was written meanwhile, unseen, under the same generation."""
@@ -70,30 +91,45 @@ def check_is_state(inode: Inode) -> None:
 
 @asynccontextmanager
 async def sealed_state(inode: Inode, content: FileContent) -> AsyncIterator[SealedState]:
-    """Give the state that stands now, as a copy where programs have the file open for writing.
+    """Give the state that stands now, as a copy where programs have the file open for writing: of small
+    content in memory, where that takes no waiting.
 
     The content must be held. Raises ContentChanged where there is no state, or none could be copied whole.
     Where our disk has no room for a copy, what is written meanwhile ends the sending.
     """
     check_is_state(inode)
-    with content.scratch() if inode.writers else nullcontext() as scratch:
-        copy = await _copied(inode, content, scratch.fileno()) if scratch is not None else None
-        yield copy or SealedState(inode, content)
+    state = SealedState(inode, content)
+    if inode.writers:
+        state.copy = _copied_at_once(state, content)
+    if state.is_copy or not inode.writers:
+        yield state
+        return
+    with content.scratch() as scratch:
+        await _copy_or_do_without(state, content, scratch.fileno())
+        yield state
 
 
-async def _copied(inode: Inode, content: FileContent, copy: int) -> SealedState | None:
-    """Return None where the disk has no room for another one."""
-    state = SealedState(inode, content, copy)
+def _copied_at_once(state: SealedState, content: FileContent) -> bytes | None:
+    """Return None where that would take waiting, or the file is no more as it was sealed."""
+    if state.size > AT_ONCE_BYTES:
+        return None
+    copy = state.range(0, state.size).read_at_once(0, state.size)
+    content.notice(state.inode)
+    return copy if is_unchanged(state.inode, state.generation) else None
+
+
+async def _copy_or_do_without(state: SealedState, content: FileContent, copy: int) -> None:
+    """Without a copy the state is left where the disk has no room for one."""
     try:
-        with content.frozen(inode):
+        with content.frozen(state.inode):
             await _copy(state, content, copy)
     except StorageError as error:
         if error.errno != errno.ENOSPC:
             raise
-        log.warning("%r is sent without a copy: %s", inode.path(), error.message)
+        log.warning("%r is sent without a copy: %s", state.inode.path(), error.message)
         content.disk.resize(DiskStep.STAGE_CONTENT, copy, 0)
-        return None
-    return state
+    else:
+        state.copy = copy
 
 
 async def _copy(state: SealedState, content: FileContent, copy: int) -> None:

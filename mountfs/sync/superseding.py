@@ -6,6 +6,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import IO, Final
 
 import trio
@@ -17,6 +18,7 @@ from mountfs.model.node import RemoteNode
 from mountfs.model.remote import Remote
 from mountfs.model.storage import ContentStore
 from mountfs.rules.backoff import Backoff
+from mountfs.sync.cached_range import AT_ONCE_BYTES
 from mountfs.sync.direct_access import DirectAccess
 from mountfs.tree.inode import Inode
 from mountfs.tree.tree import Tree
@@ -155,7 +157,10 @@ class Superseding:
         async with self._remote.read(node.id, node.version, 0, node.size) as pieces:
             position = 0
             async for piece in pieces:
-                await trio.to_thread.run_sync(self._stage, scratch.fileno(), piece, position)
+                if len(piece) <= AT_ONCE_BYTES:
+                    self._stage(scratch.fileno(), piece, position)
+                else:
+                    await trio.to_thread.run_sync(self._stage, scratch.fileno(), piece, position)
                 position += len(piece)
                 digest.update(piece)
         if node.sha256 not in (None, digest.hexdigest()):
@@ -178,10 +183,18 @@ class Superseding:
         descriptor = inode.descriptor
         assert descriptor is not None
         with trio.CancelScope(shield=True):
-            source, size = scratch.fileno(), wanted.node.size
-            await trio.to_thread.run_sync(
-                copy_bytes, self._disk, DiskStep.REPLACE_CONTENT, source, descriptor, size
+            copy = partial(
+                copy_bytes,
+                self._disk,
+                DiskStep.REPLACE_CONTENT,
+                scratch.fileno(),
+                descriptor,
+                wanted.node.size,
             )
+            if wanted.node.size <= AT_ONCE_BYTES:
+                copy()
+            else:
+                await trio.to_thread.run_sync(copy)
         wanted.arrived()
         self._direct.expose_again(inode)
         await self._tree.journal.committed()

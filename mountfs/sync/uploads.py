@@ -107,7 +107,8 @@ class ContentUploads:
         """
         limits = await self.limits()
         await self.check(inode)
-        await self._content.settle(inode)
+        if self._known_hash(inode) is None:
+            await self._content.settle(inode)
         self.transfers[inode.ino] = Transfer(inode, inode.size)
         try:
             if inode.size <= limits.single_call_bytes:
@@ -147,13 +148,19 @@ class ContentUploads:
         async with self._content.held(inode):
             state = SealedState(inode, self._content)
             content = state.range(0, state.size)
-            known = self._hashes.get(inode.ino)
-            if known is not None and known[:2] == (state.generation, state.size):
-                return known[2]
+            known = self._known_hash(inode)
+            if known is not None:
+                return known
             digest = await content.sha256()
         if inode.sending:
             self._hashes[inode.ino] = state.generation, state.size, digest
         return digest
+
+    def _known_hash(self, inode: Inode) -> str | None:
+        """Return the hash of the state that the file has, None where nobody asked since its seal.
+        Where it was, the content is settled: what is written past the daemon makes another generation."""
+        known = self._hashes.get(inode.ino)
+        return known[2] if known is not None and known[:2] == (inode.generation, inode.size) else None
 
     async def known_content(self, inode: Inode) -> Sent | None:
         """Describe content that would take several calls to send, in case the remote has it already; None

@@ -443,10 +443,11 @@ async def test_an_unlock_tells_of_an_upload_that_failed_before(
     with pytest.raises(RequestRefused):
         await program.unlock()
     mount.remote.heal()
+    # The unlock tells of the failure before, and not of the try that it began itself.
+    await mount.wait_until(lambda: not mount.inode("a").sending)
     mount.parts.sender.retry([mount.inode("a")])
-    await mount.settle()
+    await mount.wait_until(lambda: workspace.files()["a"] == b"ours")
     await program.close()
-    assert workspace.files()["a"] == b"ours"
 
 
 async def crash_under_lock(mount: WorkspaceMount, workspace: MemoryWorkspace) -> NodeId:

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 import trio
 
+from mountfs.model.disk import DiskStep
 from mountfs.remotes.memory import MemoryWorkspace
 from tests.t3_filesystem.conftest import Mounting
-from tests.t3_filesystem.test_fencing import holder_that_wrote
+from tests.t3_filesystem.test_fencing import Program, holder_that_wrote
 from tests.t3_filesystem.test_restart import CHUNKED
 from tests.t3_filesystem.workspace_mount import MountOptions, WorkspaceMount
 
@@ -72,6 +73,23 @@ async def test_locked_file_is_sent_when_it_is_unlocked(
         await program.unlock()
         assert workspace.files()["a"] == b"ours"
         await program.close()
+
+
+async def test_small_content_under_a_lock_takes_one_step_of_the_disk_to_be_sent(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    """An unlock waits for each: it is settled once, for its hash and its sending, and copied in memory."""
+    workspace.put("a", b"old")
+    program = await Program.opened(mount, "a")
+    await program.lock()
+    await program.file.write(b"new")
+    counts = mount.disk.counts.copy()
+    await program.unlock()
+    assert workspace.files() == {"a": b"new"}
+    took = mount.disk.counts - counts
+    assert took[DiskStep.WRITE_BACK_CONTENT] == (1 if mount.options.passthrough else 0)
+    assert took[DiskStep.STAGE_CONTENT] == 0
+    await program.close()
 
 
 async def test_fsync_of_a_locked_file_sends_it_under_its_lease(

@@ -21,6 +21,9 @@ REMOTE_SETTLE_S = 0.1
 
 POLL_S = 30
 
+FIRST = 1
+"""What the first holder writes: by zeros, which the file has already, there would be no new version."""
+
 
 def _descriptor(path: os.PathLike[str], ends: ExitStack) -> int:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
@@ -100,7 +103,7 @@ def remote_locks(place: Place) -> Readings:
         holder, other = (_descriptor(file, ends) for file in (path, place.beside / "lock"))
         fcntl.flock(holder, fcntl.LOCK_EX)
         taken = []
-        for number in range(max(4, place.sizes.lock_operations // 2)):
+        for number in range(FIRST, FIRST + max(4, place.sizes.lock_operations // 2)):
             content = number.to_bytes(4, "big") * (BLOCK // 4)
             os.pwrite(holder, content, 0)
             taken.append(_hand_over(holder, other, REMOTE_SETTLE_S))
@@ -171,7 +174,7 @@ def bare_remote_locks(place: Place, server: Bare) -> Readings:
         if not holder.try_to_lock():
             raise NotMeasured("the lock was not granted")
         taken = []
-        for number in range(max(4, place.sizes.lock_operations // 2)):
+        for number in range(FIRST, FIRST + max(4, place.sizes.lock_operations // 2)):
             cursor = bare.poll(waits, "", 0)
             waiter = threading.Thread(target=other.wait_for_lock, args=(cursor,))
             waiter.start()
