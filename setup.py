@@ -29,6 +29,7 @@ setup(
             sources=[
                 "mountfs/kernel/_extras.c",
                 "mountfs/kernel/_device.c",
+                "mountfs/kernel/_files.c",
                 "mountfs/kernel/_immediate.c",
                 "mountfs/kernel/_locks.c",
                 "mountfs/kernel/_notices.c",
@@ -37,6 +38,7 @@ setup(
             ],
             depends=[
                 "mountfs/kernel/_device.h",
+                "mountfs/kernel/_files.h",
                 "mountfs/kernel/_immediate.h",
                 "mountfs/kernel/_locks.h",
                 "mountfs/kernel/_notices.h",

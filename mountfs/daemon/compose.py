@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import trio
@@ -30,6 +31,7 @@ from mountfs.daemon.signals import obey_signals
 from mountfs.daemon.upgrading import Upgrading
 from mountfs.daemon.viewers.running import viewers
 from mountfs.filesystem.overlay import OverlaidFilesystem
+from mountfs.kernel import extension
 from mountfs.kernel.notifier import Notifier
 from mountfs.kernel.preflight import check_mountpoint
 from mountfs.kernel.session import MountOptions, mount
@@ -45,6 +47,7 @@ from mountfs.storage import recovery
 from mountfs.storage.content import ContentFiles
 from mountfs.storage.journal import SqliteJournal
 from mountfs.storage.layout import CacheDirectory
+from mountfs.storage.spare_files import SpareFiles
 from mountfs.storage.system_disk import SYSTEM_DISK
 
 LEASE_CLOCK: Final = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
@@ -108,7 +111,13 @@ async def run_mount(
         directory = CacheDirectory.claimed(settings.cache_dir, given.descriptors.cache)
     try:
         content_files = await trio.to_thread.run_sync(
-            partial(ContentFiles, directory.layout.content, directory.layout.index, disk=disk)
+            partial(
+                ContentFiles,
+                directory.layout.content,
+                directory.layout.index,
+                disk=disk,
+                spare=_spare_files(directory.layout.content, disk),
+            )
         )
         try:
             if given is None:
@@ -125,6 +134,11 @@ async def run_mount(
             content_files.close()
     finally:
         directory.release()
+
+
+def _spare_files(folder: Path, disk: Disk) -> SpareFiles | None:
+    make = extension.file_maker()
+    return None if make is None else SpareFiles(partial(make, str(folder)), disk=disk)
 
 
 def _given(passed: Passed | None) -> Handover | None:

@@ -167,7 +167,7 @@ class WorkspaceFilesystem(LockOperations):
     def _attributes(self, inode: Inode) -> Attributes:
         if inode.exposed is not None:
             self._content.direct.notice(inode)
-        if inode.descriptor is not None:
+        elif inode.descriptor is not None:
             self._content.count_blocks(inode)
         attributes = inode.attributes()
         if self._content.direct.may_change_unseen(inode):
@@ -344,12 +344,14 @@ class WorkspaceFilesystem(LockOperations):
             inode = await self._create(
                 parent, name, EntryKind.FILE, stat.S_IFREG | stat.S_IMODE(mode), caller
             )
+            is_new = True
         except FileExists:
             # It came from elsewhere after the kernel had looked.
             inode = local_changes.find(self._tree.directory(parent), name)
             if flags & os.O_EXCL or not inode.is_file:
                 raise
-        return await self._open(inode, flags), self._referred(inode)
+            is_new = False
+        return await self._open(inode, flags, is_new=is_new), self._referred(inode)
 
     async def create_unnamed(
         self, parent: Ino, mode: int, flags: int, caller: Caller
@@ -359,7 +361,7 @@ class WorkspaceFilesystem(LockOperations):
         inode = local_changes.create_unnamed(
             self._tree, directory, stat.S_IFREG | stat.S_IMODE(mode), (caller.uid, caller.gid)
         )
-        return await self._open(inode, flags), self._referred(inode)
+        return await self._open(inode, flags, is_new=True), self._referred(inode)
 
     async def open(self, ino: Ino, flags: int) -> OpenedFile:
         inode = await self._inode(ino)
@@ -378,9 +380,9 @@ class WorkspaceFilesystem(LockOperations):
         if is_writing(flags):
             await self._content.room.admit(0)
 
-    async def _open(self, inode: Inode, flags: int) -> OpenedFile:
+    async def _open(self, inode: Inode, flags: int, *, is_new: bool = False) -> OpenedFile:
         writing, mappable = is_writing(flags), is_mappable(flags)
-        await self._content.open(inode)
+        await self._content.open(inode, is_new=is_new)
         try:
             if flags & os.O_TRUNC and inode.size:
                 await self._content.truncate(inode, 0)

@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "_device.h"
+#include "_files.h"
 #include "_immediate.h"
 #include "_locks.h"
 #include "_notices.h"
@@ -37,7 +38,6 @@ static int interrupt_event = -1;
 static struct fuse_session *session;
 static LIST_HEAD(, open_reply) open_replies = LIST_HEAD_INITIALIZER(open_replies);
 static struct fuse_lowlevel_ops operations;
-static void (*original_getxattr)(fuse_req_t, fuse_ino_t, const char *, size_t);
 
 /* How long to look for a request before "none is there" is told: by how it went before, up to `most_look_ns`.
    `burst`: how many to answer before the daemon's tasks get their turn. */
@@ -119,16 +119,6 @@ void tell_request(fuse_req_t request, PyObject *callback, const char *format, ..
         Py_XDECREF(result);
     }
     PyGILState_Release(gil);
-}
-
-/* The kernel asks for file capabilities before each write. They cannot be set here, so the answer needs no Python;
-   ENOSYS would be quicker still, but it turns all extended attributes off for the life of the mount. */
-static void handle_getxattr(fuse_req_t request, fuse_ino_t ino, const char *name, size_t size)
-{
-    if (strcmp(name, "security.capability") == 0)
-        fuse_reply_err(request, ENODATA);
-    else
-        original_getxattr(request, ino, name, size);
 }
 
 /* The kernel tells once of each request; of those whose handlers are pyfuse3's nothing else is known here. */
@@ -412,6 +402,7 @@ static PyMethodDef functions[] = {
     {"send_notice", send_notice, METH_VARARGS, NULL},
     {"close_notices", close_notices, METH_NOARGS, NULL},
     {"session_ended", session_ended, METH_NOARGS, NULL},
+    {"make_unnamed_files", make_unnamed_files, METH_VARARGS, NULL},
     {"libfuse_version", libfuse_version, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
@@ -457,10 +448,6 @@ static void extend(const struct fuse_lowlevel_ops *given, size_t size)
         return; /* libfuse's own call from one of the two functions below to the other */
     memset(&operations, 0, sizeof operations);
     memcpy(&operations, given, size < sizeof operations ? size : sizeof operations);
-    if (operations.getxattr) {
-        original_getxattr = operations.getxattr;
-        operations.getxattr = handle_getxattr;
-    }
     extend_locks(&operations);
     extend_ranges(&operations);
     extend_set_id(&operations);

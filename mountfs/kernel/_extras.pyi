@@ -1,5 +1,5 @@
 """The C extension: what pyfuse3 lacks. All of it is called on the thread of pyfuse3's event loop, but for
-notices, which one thread sends."""
+notices, which one thread sends, and `make_unnamed_files`."""
 
 from collections.abc import Callable
 
@@ -160,5 +160,10 @@ def close_notices() -> None:
 
 def session_ended() -> None:
     """Forget the session and what still waits in it; call it before `pyfuse3.close`."""
+
+def make_unnamed_files(folder: str, count: int, /) -> list[int]:
+    """Return descriptors of so many new, empty files without a name (O_TMPFILE) in the file system of this
+    folder, or of fewer; up to 256. Leaves the GIL; on any thread. Raises OSError where none can be made.
+    """
 
 def libfuse_version() -> str: ...

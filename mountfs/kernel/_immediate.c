@@ -22,6 +22,7 @@ enum {
     OPCODE_READ = 15,
     OPCODE_WRITE = 16,
     OPCODE_RELEASE = 18,
+    OPCODE_GETXATTR = 22,
     OPCODE_FLUSH = 25,
     OPCODE_OPENDIR = 27,
     OPCODE_RELEASEDIR = 29,
@@ -70,6 +71,10 @@ struct wire_release {
     uint64_t handle;
     uint32_t flags, release_flags;
     uint64_t lock_owner;
+};
+
+struct wire_getxattr {
+    uint32_t size, padding;
 };
 
 struct wire_create {
@@ -266,6 +271,20 @@ static void send_result(int device, uint64_t unique, PyObject *result)
         send_reply(device, unique, errno_of(result), NULL, 0);
 }
 
+/* The kernel asks for file capabilities at the first write after each open, also where it makes the write by itself.
+   They cannot be set here, so the answer needs no Python; ENOSYS would be quicker still, but it turns all extended
+   attributes off for the life of the mount. */
+static int asks_for_capabilities(const struct wire_request *header, struct rest rest)
+{
+    static const char capabilities[] = "security.capability";
+    struct wire_getxattr wanted;
+    const char *name;
+    Py_ssize_t length;
+    return header->opcode == OPCODE_GETXATTR && take(&rest, &wanted, sizeof wanted) &&
+           take_name(&rest, &name, &length) && length == sizeof capabilities - 1 &&
+           memcmp(name, capabilities, length) == 0;
+}
+
 int answer_immediately(int device, const struct fuse_buf *buffer, int length)
 {
     struct wire_request header;
@@ -276,6 +295,10 @@ int answer_immediately(int device, const struct fuse_buf *buffer, int length)
     has_begun = 0;
     if (buffer->flags & FUSE_BUF_IS_FD || !take(&rest, &header, sizeof header))
         return 0;
+    if (asks_for_capabilities(&header, rest)) {
+        send_reply(device, header.unique, ENODATA, NULL, 0);
+        return 1;
+    }
     if (header.opcode >= OPCODES || !handlers[header.opcode])
         return 0;
     gil = PyGILState_Ensure();

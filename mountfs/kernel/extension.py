@@ -6,6 +6,7 @@ Without it a mount works, but `flock` stays local to the host. `AVAILABLE` says 
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Final
 
 SWITCH: Final = "MOUNTFS_NO_EXTENSION"
@@ -30,3 +31,13 @@ def _load() -> str:
 
 REASON: Final = _load()
 AVAILABLE: Final = not REASON
+
+
+def file_maker() -> Callable[[str, int], list[int]] | None:
+    """Return what makes many files at once, if it is there; see `make_unnamed_files` in `_extras.pyi`."""
+    if not AVAILABLE:
+        return None
+    from mountfs.kernel import _extras
+
+    # What was built before there was one is good for the rest.
+    return getattr(_extras, "make_unnamed_files", None)

@@ -15,6 +15,8 @@ class DiskStep(StrEnum):
     """What is done, and so what a crash in front of it, within it or behind it leaves."""
 
     CREATE_CONTENT = "create-content"
+    NAME_CONTENT = "name-content"
+    """An empty file that was made beforehand becomes the content of a new entry."""
     WRITE_CONTENT = "write-content"
     RESIZE_CONTENT = "resize-content"
     ALLOCATE_CONTENT = "allocate-content"
@@ -107,6 +109,10 @@ class Disk(Protocol):
     def unlink(self, step: DiskStep, path: Path) -> None: ...
 
     def rename(self, step: DiskStep, path: Path, target: Path) -> None: ...
+
+    def link(self, step: DiskStep, descriptor: int, path: str) -> None:
+        """Give a file that was made without a name this one, which must be free."""
+        ...
 
     def commit(self, step: DiskStep, transaction: Callable[[], object]) -> None:
         """Run what ends in one commit of a database."""

@@ -119,8 +119,8 @@ class StoredContent:
 class ContentStore(Protocol):
     """The files that hold content, one per inode, and the index of those that are clean.
 
-    All calls may block on the disk and raise StorageError. They are called from worker threads, but `open`
-    where the file was made or used just before.
+    All calls may block on the disk and raise StorageError. They are called from worker threads, but `create`,
+    and `open` where the file was made or used just before.
     """
 
     disk: Disk
@@ -129,6 +129,10 @@ class ContentStore(Protocol):
     @property
     def damaged(self) -> Path:
         """Where `set_aside` keeps what it moves; nothing removes it."""
+        ...
+
+    def create(self, ino: Ino) -> int:
+        """Return what `open` does, for an entry that never had content before."""
         ...
 
     def open(self, ino: Ino, *, create: bool) -> int:

@@ -18,6 +18,7 @@ from mountfs.model.ids import Ino, VersionId
 from mountfs.model.storage import Coverage, StoredContent
 from mountfs.storage import piece_sums, untrusted_json
 from mountfs.storage.saved_copies import free_names
+from mountfs.storage.spare_files import SpareFiles
 from mountfs.storage.system_disk import SYSTEM_DISK
 
 FOLDERS: Final = 256
@@ -67,10 +68,13 @@ class ContentFiles:
     of anything but the content files of dirty inodes, which no call but `remove` ever deletes.
     """
 
-    def __init__(self, folder: Path, index: Path, *, disk: Disk = SYSTEM_DISK) -> None:
-        """Raises CacheUnusable."""
+    def __init__(
+        self, folder: Path, index: Path, *, disk: Disk = SYSTEM_DISK, spare: SpareFiles | None = None
+    ) -> None:
+        """Raises CacheUnusable. `spare` is closed along with this."""
         self._folder = folder
         self.disk = disk
+        self._spare = spare
         try:
             for number in range(FOLDERS):
                 (folder / f"{number:02x}").mkdir(mode=0o700, exist_ok=True)
@@ -86,13 +90,22 @@ class ContentFiles:
             raise CacheUnusable(f"the content index {index} cannot be used: {error}") from error
 
     def close(self) -> None:
+        if self._spare is not None:
+            self._spare.close()
         self._index.close()
 
     def path(self, ino: Ino) -> Path:
         return self._folder / f"{ino % FOLDERS:02x}" / str(ino)
 
+    def create(self, ino: Ino) -> int:
+        descriptor = None if self._spare is None else self._spare.take(self._name(ino))
+        return self.open(ino, create=True) if descriptor is None else descriptor
+
+    def _name(self, ino: Ino) -> str:
+        return f"{self._folder}/{ino % FOLDERS:02x}/{ino}"
+
     def open(self, ino: Ino, *, create: bool, step: DiskStep = DiskStep.CREATE_CONTENT) -> int:
-        path = f"{self._folder}/{ino % FOLDERS:02x}/{ino}"
+        path = self._name(ino)
         with _as_storage_error(f"content of inode {ino}"):
             try:
                 if create:

@@ -49,6 +49,10 @@ class SystemDisk:
     def rename(self, step: DiskStep, path: Path, target: Path) -> None:
         path.rename(target)
 
+    def link(self, step: DiskStep, descriptor: int, path: str) -> None:
+        # The folder is not looked at, as the path is absolute; without one os.link does not follow links.
+        os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor, follow_symlinks=True)
+
     def commit(self, step: DiskStep, transaction: Callable[[], object]) -> None:
         transaction()
 

@@ -102,10 +102,12 @@ class FileContent:
         finally:
             self.close(inode)
 
-    async def open(self, inode: Inode) -> int:
-        """Like `held`, to be undone by `close`."""
+    async def open(self, inode: Inode, *, is_new: bool = False) -> int:
+        """Like `held`, to be undone by `close`. `is_new`: a file that was just created has no content yet."""
         inode.opens += 1
         try:
+            if is_new:
+                inode.descriptor = self._store.create(inode.ino)
             await self._exclusive.wait_free(inode.ino)
             if inode.is_symlink:
                 inode.present = RangeSet([(0, inode.size)])

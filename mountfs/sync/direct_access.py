@@ -124,10 +124,13 @@ class DirectAccess:
             self._save(inode)
 
     def notice(self, inode: Inode) -> None:
-        """Take over into the tree what was written directly since the last look."""
+        """Take over into the tree what was written directly since the last look, and what it takes in the
+        cache."""
         if inode.exposed is None or inode.descriptor is None:
             return
-        seen = _stamp(inode)
+        status = os.fstat(inode.descriptor)
+        inode.blocks = status.st_blocks
+        seen = ContentStamp(status.st_mtime_ns, status.st_size)
         if seen == inode.exposed:
             return
         local_changes.note_modification(self._tree, inode)

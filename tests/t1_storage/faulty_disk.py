@@ -104,6 +104,9 @@ class FaultyDisk(SystemDisk):
     def rename(self, step: DiskStep, path: Path, target: Path) -> None:
         self._do(step, lambda: super(FaultyDisk, self).rename(step, path, target))
 
+    def link(self, step: DiskStep, descriptor: int, path: str) -> None:
+        self._do(step, lambda: super(FaultyDisk, self).link(step, descriptor, path))
+
     def commit(self, step: DiskStep, transaction: Callable[[], object]) -> None:
         self._do(step, transaction)
 

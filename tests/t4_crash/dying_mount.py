@@ -28,6 +28,7 @@ from mountfs.storage.audit import audit
 from mountfs.storage.content import ContentFiles
 from mountfs.storage.journal import SqliteJournal
 from mountfs.storage.layout import CacheDirectory
+from mountfs.storage.spare_files import SpareFiles
 from tests.t1_storage.faulty_disk import CrashPoint, FaultyDisk, Moment
 from tests.t3_filesystem.recording_notifier import RecordingNotifier
 from tests.t4_crash.workload import LIMIT_S, WORKLOADS, BareMount, Contents
@@ -63,7 +64,9 @@ class Outcome:
 async def bare_mount(settings: MountSettings, disk: FaultyDisk, *, direct: bool) -> AsyncIterator[BareMount]:
     """Give a running mount, wired by the daemon's own composition, and stop it as an unmount does."""
     directory = CacheDirectory.claim(settings.cache_dir)
-    content_files = ContentFiles(directory.layout.content, directory.layout.index, disk=disk)
+    folder = directory.layout.content
+    spare = SpareFiles(lambda count: [_unnamed(folder) for _ in range(count)], disk=disk)
+    content_files = ContentFiles(folder, directory.layout.index, disk=disk, spare=spare)
     service = FastioService(settings.url, settings.token.reveal())
     workspace = await service.find_workspace(settings.workspace)
     journal = SqliteJournal(directory.layout.journal, workspace=workspace.id, disk=disk)
@@ -93,6 +96,11 @@ async def bare_mount(settings: MountSettings, disk: FaultyDisk, *, direct: bool)
     content_files.close()
     await service.aclose()
     directory.release()
+
+
+def _unnamed(folder: Path) -> int:
+    """Make a file as the C extension does, which a mount without a kernel has no use for."""
+    return os.open(folder, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
 
 
 async def run_task(task: Task) -> None:

@@ -1,5 +1,6 @@
 """How many requests an operation costs, of the kernel to the daemon and of the daemon to the workspace."""
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -87,6 +88,9 @@ def test_kernel_requests_of_an_operation(world: World) -> None:
 
     # After a change in a folder the kernel asks for its attributes, to check permissions.
     check(lambda: create(file.with_name("new")), getattr=1, lookup=1, create=1, write=1, flush=1)
+    # What it asks before a write is answered before it is counted.
+    with pytest.raises(OSError, match=os.strerror(errno.ENODATA)):
+        check(lambda: os.getxattr(file, "security.capability"))
     os.stat(file.parent)
     check(lambda: append(file), open=1, write=1, flush=1)
     check(lambda: os.stat(file), getattr=1)
