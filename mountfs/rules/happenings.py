@@ -6,7 +6,7 @@ dropped for this listener alone, and counted.
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, TypeAlias
@@ -50,8 +50,12 @@ class Happening:
 class Listener:
     """What waits for one listener. `wake` is called when something came, and at the end."""
 
-    def __init__(self, leave: Callable[["Listener"], None], *, most_waiting: int) -> None:
+    def __init__(
+        self, leave: Callable[["Listener"], None], *, kinds: Collection[Kind], most_waiting: int
+    ) -> None:
         self._leave = leave
+        self.kinds = kinds
+        """What it hears of."""
         self._most_waiting = most_waiting
         self._waiting: deque[Happening] = deque()
         self._dropped = 0
@@ -95,13 +99,15 @@ class Happenings:
 
     def tell(self, kind: Kind, path: bytes, /, **details: Detail) -> None:
         self.counts[kind] += 1
-        if self._listeners:
+        listeners = [listener for listener in self._listeners if kind in listener.kinds]
+        if listeners:
             happening = Happening(kind, path, self._now(), details)
-            for listener in self._listeners:
+            for listener in listeners:
                 listener._put(happening)
 
-    def listen(self, *, most_waiting: int = MOST_WAITING) -> Listener:
-        listener = Listener(self._left, most_waiting=most_waiting)
+    def listen(self, *, kinds: Collection[Kind] = tuple(Kind), most_waiting: int = MOST_WAITING) -> Listener:
+        """Hear of these kinds from now on."""
+        listener = Listener(self._left, kinds=kinds, most_waiting=most_waiting)
         self._listeners.append(listener)
         return listener
 

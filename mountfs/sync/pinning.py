@@ -62,7 +62,7 @@ class Pins:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Bring what is missing of the pinned content, at the start and as others change it."""
-        listener = self._tree.happenings.listen()
+        listener = self._tree.happenings.listen(kinds=(Kind.CREATED, Kind.CHANGED, Kind.MOVED))
         news = trio.Event()
         listener.wake = lambda: news.set()
         task_status.started()
@@ -75,8 +75,7 @@ class Pins:
             concerns_all = not changed or bool(listener.take_dropped())
             paths = set()
             while (happening := listener.take()) is not None:
-                if happening.kind in (Kind.CREATED, Kind.CHANGED, Kind.MOVED):
-                    paths.add(happening.path)
+                paths.add(happening.path)
             failed = await self._bring_pinned(None if concerns_all else paths)
             wait_s = RETRY_S if failed else float("inf")
 

@@ -43,6 +43,16 @@ def test_slow_listener_loses_the_oldest_and_is_told_how_many() -> None:
     assert _paths(quick) == [b"a", b"b", b"c", b"d"]
 
 
+def test_listener_hears_and_wakes_for_its_kinds_only() -> None:
+    happenings, woken = Happenings(), []
+    listener = happenings.listen(kinds=(Kind.CREATED, Kind.MOVED))
+    listener.wake = lambda: woken.append(True)
+    for kind in Kind:
+        happenings.tell(kind, kind.value.encode())
+    assert woken == [True, True]
+    assert _paths(listener) == [b"created", b"moved"]
+
+
 def test_the_end_wakes_who_waits_and_leaves_what_was_told() -> None:
     happenings, woken = Happenings(), []
     listener = happenings.listen()
