@@ -60,7 +60,7 @@ class Upkeep:
         while True:
             await self._work.wait()
             self._work = trio.Event()
-            await self._guarded(self.save_index)
+            await self._guarded(self._save_what_came)
             if self._has_grown() or self.free_bytes < 0:
                 await self._guarded(self.evict)
             # Downloads report piece by piece: one look for many of them.
@@ -114,10 +114,17 @@ class Upkeep:
         On return all of it is written, also what another call was at.
         """
         async with self._saving:
-            await self._save_index()
+            while self._removable or self._unsaved:
+                await self._save()
 
-    async def _save_index(self) -> None:
-        while self._removable:
+    async def _save_what_came(self) -> None:
+        """Like `save_index`, but leave to the next time what comes meanwhile: while many files are sent, each
+        call would bring a few."""
+        async with self._saving:
+            await self._save()
+
+    async def _save(self) -> None:
+        if self._removable:
             removed, self._removable = self._removable, set()
             try:
                 await trio.to_thread.run_sync(self._store.remove_all, removed)
@@ -125,7 +132,7 @@ class Upkeep:
                 self._removable |= removed
                 raise
             self._stored -= removed
-        while self._unsaved:
+        if self._unsaved:
             unsaved, self._unsaved = self._unsaved, {}
             coverages = [known for inode in unsaved.values() if (known := _coverage(inode)) is not None]
             try:
