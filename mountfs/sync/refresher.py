@@ -80,7 +80,8 @@ class Refresher:
         self.lookup = NodeLookup(remote)
         self.live_since: float | None = None
         self._made: dict[NodeId, float] = {}
-        """Nodes that were made by this mount lately, and when (trio's clock) was asked what the tree has."""
+        """Nodes that were made by this mount lately, and when (trio's clock) was asked what the tree has; the
+        youngest last."""
         self._confirming: set[NodeId] = set()
         self._own_folders: set[Ino] = set()
         """Folders that this mount has made on the remote and not compared since."""
@@ -321,10 +322,11 @@ class Refresher:
 
     def note_made(self, node: NodeId, asked: float) -> None:
         """This mount has made the node, and then asked for it, at that time, what the tree has of it."""
-        if len(self._made) >= MADE_MOST:
-            least = trio.current_time() - MADE_S
-            self._made = {made: when for made, when in self._made.items() if when >= least}
+        self._made.pop(node, None)
         self._made[node] = asked
+        least = trio.current_time() - MADE_S
+        while len(self._made) > MADE_MOST and self._made[oldest := next(iter(self._made))] < least:
+            del self._made[oldest]
 
     def was_asked_since(self, node: NodeId, at: float) -> bool:
         """Tell whether what the tree has of a node that was made here was asked for at that time or later."""

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import trio.testing
 
 from mountfs.model.errors import RequestRefused
 from mountfs.model.ids import NodeId, UploadId, VersionId
@@ -195,8 +196,13 @@ async def test_page_of_what_is_newer_does_not_tell_whether_listings_lag(
     ]
     scripted.plays(acts.reply(200, {"result": True, "nodes": others}))
     known = Capabilities()
-    assert await service.remote("4", capabilities=known).lists_at_once(made)
+    remote = service.remote("4", capabilities=known)
+    assert await remote.lists_at_once(made)
     assert known.get(Capability.LISTS_AT_ONCE) is None
+    with trio.testing.assert_no_checkpoints():
+        # Of hundreds that were made at once none waits for the others.
+        assert await remote.lists_at_once(made)
+    assert len(scripted.seen) == 1
 
 
 async def test_without_events_the_latest_nodes_tell_what_was_before(

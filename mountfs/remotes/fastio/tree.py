@@ -69,6 +69,9 @@ class Tree(WorkspaceCalls):
         known = self._capabilities.get(Capability.LISTS_AT_ONCE)
         if known is not None:
             return known
+        if trio.current_time() < self._listing_asked_from and not self._probing.locked():
+            # Of the hundreds of a batch none waits for the others to find that out.
+            return True
         async with self._probing:
             known = self._capabilities.get(Capability.LISTS_AT_ONCE)
             if known is None and trio.current_time() >= self._listing_asked_from:
