@@ -1,6 +1,6 @@
 """Small new files of one folder on their way to the remote in one call."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -62,8 +62,16 @@ class Batch:
     a file is sent again, alone.
     """
 
-    def __init__(self, remote: Remote, folder: NodeId, members: Iterable[Ino]) -> None:
+    def __init__(
+        self,
+        remote: Remote,
+        folder: NodeId,
+        members: Iterable[Ino],
+        committed: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`committed`: returns when the journal has what was recorded of those that were handed in."""
         self.folder = folder
+        self._committed = committed
         self._remote = remote
         self._coming = set(members)
         self._handed_in: list[_HandedIn] = []
@@ -107,6 +115,12 @@ class Batch:
     async def run(self) -> None:
         """Send what the members hand in; returns when each of them has its answer."""
         await self._complete.wait()
+        try:
+            await self._committed()
+        except Exception as error:
+            for handed in self._handed_in:
+                handed.settle(error)
+            return
         for group in self._groups():
             wanted = [handed for handed in group if handed.is_wanted()]
             for handed in group:

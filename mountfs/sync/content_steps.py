@@ -107,9 +107,10 @@ class ContentSteps:
         parent, name = place
         lookup = self._refresher.lookup
         if sent.together and self._refresher.live_since is not None:
-            await lookup.wait_heard(made)
-        asked = trio.current_time()
-        node = await lookup.node(made, new_in=parent)
+            node, asked = await lookup.made(made, parent)
+        else:
+            asked = trio.current_time()
+            node = await lookup.node(made, new_in=parent)
         if node is None or not _has(node, sent):
             # What the folder lists may be older than the node.
             node = await lookup.node(made)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from math import inf
 from typing import Final
 
 import trio
@@ -35,10 +36,12 @@ class _Question:
 
 
 class _AwaitedNews:
-    """Nodes that were made at about the same time, whose news is waited for together."""
+    """Nodes that were made at about the same time: once their news has come, they are asked for together."""
 
     def __init__(self) -> None:
         self.nodes: set[NodeId] = set()
+        self.questions: list[_Question] = []
+        self.asked_at = -inf
         self.is_over = trio.Event()
         self._told = trio.Event()
 
@@ -83,19 +86,36 @@ class NodeLookup:
         while len(self._heard) > HEARD_MOST:
             del self._heard[next(iter(self._heard))]
 
-    async def wait_heard(self, node: NodeId) -> None:
-        """Return once the feed has told of the node, and of those that others wait for by then, or after
-        `NEWS_S`."""
+    async def made(self, node: NodeId, folder: NodeId) -> tuple[RemoteNode | None, float]:
+        """Return what the remote knows of a node that was made in the folder just now, with many others, and
+        when (trio's clock) that was asked for: once the feed has told of the node, and of those that others
+        ask for by then, or after `NEWS_S`."""
         is_first = self._awaited is None
         awaited = self._awaited = self._awaited or _AwaitedNews()
+        question = _Question(node, folder)
+        awaited.questions.append(question)
         if node in self._heard:
             del self._heard[node]
         else:
             awaited.nodes.add(node)
         if is_first:
-            # Of all who wait only one has a clock: a batch has hundreds.
-            await self._end_in_time(awaited)
-        await awaited.is_over.wait()
+            # Of all who wait only one has a clock, and asks: a batch has hundreds.
+            await self._ask_when_heard(awaited)
+        else:
+            await awaited.is_over.wait()
+        return await self._answer(question), awaited.asked_at
+
+    async def _ask_when_heard(self, awaited: _AwaitedNews) -> None:
+        """Cancelled, it leaves the questions to the others."""
+        try:
+            try:
+                await self._end_in_time(awaited)
+            finally:
+                awaited.asked_at = trio.current_time()
+                self._waiting += awaited.questions
+            await self._wait_answered(awaited.questions[0])
+        finally:
+            awaited.is_over.set()
 
     async def _end_in_time(self, awaited: _AwaitedNews) -> None:
         try:
@@ -107,7 +127,6 @@ class NodeLookup:
         finally:
             if self._awaited is awaited:
                 self._awaited = None
-            awaited.is_over.set()
 
     async def node(self, node: NodeId, *, new_in: NodeId | None = None) -> RemoteNode | None:
         """Return what the remote knows of the node now, None when it does not know it.
@@ -116,15 +135,22 @@ class NodeLookup:
         """
         question = _Question(node, new_in)
         self._waiting.append(question)
+        return await self._answer(question)
+
+    async def _answer(self, question: _Question) -> RemoteNode | None:
+        await self._wait_answered(question)
+        if question.error is not None:
+            raise question.error
+        return question.answer
+
+    async def _wait_answered(self, question: _Question) -> None:
+        """Ask, where nobody is at it, what waits to be asked, and this is one of."""
         while not question.is_answered:
             # All who wait for a call go on together, as there may be hundreds.
             if self._answer_due is not None:
                 await self._answer_due.wait()
             else:
                 await self._ask()
-        if question.error is not None:
-            raise question.error
-        return question.answer
 
     async def nodes(self, nodes: list[NodeId]) -> dict[NodeId, RemoteNode]:
         """Return what the remote knows of each node; those it does not know are absent."""

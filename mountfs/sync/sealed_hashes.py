@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 GRACE_S: Final = 2.0
 """What is sent sooner is hashed for that, and never again."""
 
+TOGETHER_S: Final = 0.1
+"""So much later comes the look at a closed file, so that it is one for all that were closed meanwhile."""
+
 AGAIN_S: Final = 5.0
 """How soon to look again at what programs may be writing past the daemon, or what is being sent."""
 
@@ -46,7 +49,9 @@ class SealedHashes:
                 await self._some.wait()
                 self._some = trio.Event()
             ino, when = next(iter(self._due.items()))
-            await trio.sleep_until(when)
+            if when > trio.current_time():
+                # Of many that were closed one after another, each would be a turn of its own.
+                await trio.sleep_until(when + TOGETHER_S)
             del self._due[ino]
             await self._hash_if_wanted(ino)
 
@@ -66,6 +71,7 @@ class SealedHashes:
             return
         try:
             await self.hash_now(inode)
+            await trio.lowlevel.checkpoint()
         except MountfsError as error:
             log.warning("the hash of %r: %s", inode.path(), error.message)
 

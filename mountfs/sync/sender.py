@@ -109,6 +109,7 @@ class Sender:
         self._quota = QuotaHold(SLOW_RETRY_S)
         self._progress = trio.lowlevel.ParkingLot()
         self._hurries = 0
+        self._giving_way = trio.Lock()
         self.programs_idle_s: Callable[[], float] = lambda: math.inf
         """How long no program has asked for anything; set once the mount is there."""
         self.hints: dict[Ino, str] = {}
@@ -222,10 +223,18 @@ class Sender:
             await trio.sleep(CANCEL_EVERY_S)
 
     async def _let_programs_go_first(self, inode: Inode) -> None:
+        if not self._is_to_give_way():
+            return
         now = trio.current_time()
         last = max(now + GIVE_WAY_S, self._pending_since.get(inode.ino, now) + GIVE_WAY_NEW_S)
-        while not self._hurries and self.programs_idle_s() < QUIET_S and trio.current_time() < last:  # noqa: ASYNC110 - a pause has no end event
-            await trio.sleep(QUIET_S)
+        with trio.move_on_at(last):
+            # Of all workers that wait only one looks whether programs pause.
+            async with self._giving_way:
+                while self._is_to_give_way():  # noqa: ASYNC110 - a pause has no end event
+                    await trio.sleep(QUIET_S)
+
+    def _is_to_give_way(self) -> bool:
+        return not self._hurries and self.programs_idle_s() < QUIET_S
 
     async def _send(self, inode: Inode) -> None:
         inode.sending = True
@@ -314,6 +323,7 @@ class Sender:
             self._fail(inode, MountfsError(f"internal error: {error!r}", hint="report it; the log has more"))
 
     async def _do_steps(self, inode: Inode) -> None:
+        is_again = False
         while inode.ino in self._tree.pending:
             if inode.base is None and not inode.unanswered and self._tree.stays_here(inode):
                 # It was moved there while it was on its way.
@@ -326,7 +336,7 @@ class Sender:
             refusal = self._quota.refusal(inode)
             if refusal is not None:
                 raise refusal.with_traceback(None)
-            if self._executor.goes_together(inode):
+            if is_again and self._executor.goes_together(inode):
                 # What many have to record at the same time is written at once.
                 await trio.lowlevel.checkpoint()
             # A call must not be based on what a kill would undo here.
@@ -349,6 +359,15 @@ class Sender:
             # What waits for this entry may need no more than the step that was just done.
             self.expedite(self._parked.pop(inode.ino, ()))
             self._progress.unpark_all()
+            if self._is_settled(inode):
+                # There is no call to be based on what was confirmed, so the journal's thread may record it.
+                self._settle(inode)
+                return
+            is_again = True
+
+    def _is_settled(self, inode: Inode) -> bool:
+        is_sure = inode.ino in self._tree.pending and inode.ino not in self._doubtful
+        return is_sure and self._executor.is_settled(inode)
 
     def _park(self, inode: Inode, until: Inode) -> None:
         if until.pending is None and not until.sending:

@@ -88,8 +88,7 @@ class StepExecutor:
         situation = self._tree.situation(inode)
         step = next_step(situation)
         if step is Step.NOTHING:
-            if not self._content.superseding.is_under_way(inode):
-                self._fence.absolve(inode.ino)
+            self._absolve(inode)
             return Outcome.SETTLED
         if step is Step.WAIT_FOR_CLOSE:
             await self._uploads.check(inode)
@@ -104,6 +103,20 @@ class StepExecutor:
             known = [inode.node, situation.parent_node]
             await self._refresher.look_at(node for node in known if node is not None)
             return Outcome.LATER
+
+    def is_settled(self, inode: Inode) -> bool:
+        """Tell whether the next `step` of an entry that the remote has would find nothing left to do, and
+        take it then."""
+        if inode.base is None or not inode.is_at_home or self.is_doubtful(inode):
+            return False
+        if self._removals.took_too_much(inode) or next_step(self._tree.situation(inode)) is not Step.NOTHING:
+            return False
+        self._absolve(inode)
+        return True
+
+    def _absolve(self, inode: Inode) -> None:
+        if not self._content.superseding.is_under_way(inode):
+            self._fence.absolve(inode.ino)
 
     def goes_together(self, inode: Inode) -> bool:
         """Tell whether it is one of a batch under way."""

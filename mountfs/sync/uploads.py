@@ -126,7 +126,7 @@ class ContentUploads:
 
         Each of them has to leave the batch when it is done.
         """
-        batch = Batch(self._remote, folder, [inode.ino for inode in inodes])
+        batch = Batch(self._remote, folder, [inode.ino for inode in inodes], self._journal.committed)
         self._batches |= {inode.ino: batch for inode in inodes}
         try:
             async with trio.open_nursery() as nursery:
@@ -171,7 +171,8 @@ class ContentUploads:
         sha256 = await self.sha256(inode)
         if inode.generation != generation:
             raise ContentChanged
-        await self._note(OpenUpload(inode.ino, generation, NO_SESSION, 0, size, sha256))
+        self._note(OpenUpload(inode.ino, generation, NO_SESSION, 0, size, sha256))
+        await self._journal.committed()
         return Sent(None, None, generation, size, sha256)
 
     def ended(self, inode: Inode) -> None:
@@ -241,25 +242,33 @@ class ContentUploads:
                 self._journal.erase_upload(ino)
 
     async def _send_small(self, inode: Inode, place: NewFile | None) -> Sent:
-        async with (
-            self._small_reads,
-            self._content.held(inode),
-            sealed_state(inode, self._content) as state,
-        ):
-            content = await state.range(0, state.size).whole()
+        state, content = await self._read_small(inode)
         generation, size = state.generation, state.size
         sha256 = hashlib.sha256(content).hexdigest()
         _check_sealed(inode, sha256)
         # If the answer is lost, with this process or on its way, the remote's content is known for ours.
         at = (place.parent, place.name) if place is not None else None
-        await self._note(OpenUpload(inode.ino, generation, NO_SESSION, 0, size, sha256, at))
+        self._note(OpenUpload(inode.ino, generation, NO_SESSION, 0, size, sha256, at))
         inode.unanswered = place is not None
         if place is None:
+            await self._journal.committed()
             told = await self._remote.upload_small(Unplaced(_display_name(inode)), content, sha256)
         else:
             told = await self._create(state, place.parent, BatchFile(place.name, content, sha256))
         told = await self._await_end(told, lambda s: s.status is UploadStatus.STORED or place is None)
         return Sent(told.id, told.node, generation, size, sha256, together=self.goes_together(inode))
+
+    async def _read_small(self, inode: Inode) -> tuple[SealedState, bytes]:
+        try:
+            # Without a turn of the event loop where nobody has to wait.
+            self._small_reads.acquire_nowait()
+        except trio.WouldBlock:
+            await self._small_reads.acquire()
+        try:
+            async with self._content.held(inode), sealed_state(inode, self._content) as state:
+                return state, await state.range(0, state.size).whole()
+        finally:
+            self._small_reads.release()
 
     async def _create(self, state: SealedState, folder: NodeId, file: BatchFile) -> UploadState:
         """Send a new file, unless it is not to be there any more: then raise ContentChanged."""
@@ -274,6 +283,7 @@ class ContentUploads:
         try:
             if batch is not None and batch.folder == folder and batch.expects(inode.ino):
                 return await batch.upload(inode.ino, file, is_wanted, await self.limits())
+            await self._journal.committed()
             if not is_wanted():
                 raise ContentChanged
         except ContentChanged:
@@ -323,7 +333,8 @@ class ContentUploads:
         chunk = chunks.chunk_bytes(size, limits)
         upload = await self._remote.open_upload(Unplaced(_display_name(inode)), size, sha256)
         session = OpenUpload(inode.ino, generation, upload, chunk, size, sha256)
-        await self._note(session)
+        self._note(session)
+        await self._journal.committed()
         return session, {}
 
     def _keep_loose(self, attempt: OpenUpload) -> None:
@@ -337,7 +348,8 @@ class ContentUploads:
         others = (each for each in self._open_uploads.values() if each.ino != attempt.ino)
         return any((each.size, each.sha256) == sent for each in others)
 
-    async def _note(self, attempt: OpenUpload) -> None:
+    def _note(self, attempt: OpenUpload) -> None:
+        """The journal has to have it before the remote gets anything of it."""
         earlier = self._open_uploads.get(attempt.ino)
         if earlier is not None and not self._is_kept(earlier):
             # Also where it is the same content: the end of this attempt tells nothing of the earlier one,
@@ -345,10 +357,6 @@ class ContentUploads:
             self._keep_loose(earlier)
         self._open_uploads[attempt.ino] = attempt
         self._journal.record_upload(attempt)
-        if attempt.ino in self._batches:
-            # Those that go in one call are written at once.
-            await trio.lowlevel.checkpoint()
-        await self._journal.committed()
 
     async def _send_chunks(
         self, state: SealedState, session: OpenUpload, todo: list[chunks.Chunk], parallel: int

@@ -1,11 +1,13 @@
 """Small new files of a folder go together, and each of them is as safe as if it went alone."""
 
+import errno
 from dataclasses import replace
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from mountfs.model.disk import DiskStep
 from mountfs.model.errors import OutcomeUnknown, RequestRefused
 from mountfs.model.ids import ROOT_NODE, NodeId
 from mountfs.model.node import RemoteNode
@@ -51,6 +53,54 @@ async def test_files_of_a_folder_go_in_one_call(mount: WorkspaceMount, workspace
     assert mount.changing_calls() == {"upload_batch": 1}
     assert mount.memory.calls["nodes"] - before < 10
     assert each_has_one_version(workspace)
+
+
+async def test_what_a_batch_has_to_record_is_written_together(mount: WorkspaceMount) -> None:
+    await write_all(mount, many(150))
+    before = mount.disk.counts[DiskStep.APPEND_LOG]
+    await mount.settle()
+    assert mount.disk.counts[DiskStep.APPEND_LOG] - before < 10
+
+
+async def test_nothing_of_a_batch_is_sent_before_the_journal_has_it(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    await write_all(mount, many(20))
+    mount.disk.fail(DiskStep.APPEND_LOG, DiskStep.COMMIT_JOURNAL, errno=errno.EIO)
+    mount.parts.sender.expedite(mount.tree.pending.values())
+    await mount.wait_until(lambda: len(mount.failures()) == 20)
+    assert mount.changing_calls() == {}
+    mount.disk.heal()
+    await mount.crash()
+    await mount.start()
+    # The journal may have that they failed.
+    mount.parts.sender.retry(list(mount.tree.pending.values()))
+    await mount.settle()
+    assert workspace.files() == many(20)
+    assert each_has_one_version(workspace)
+
+
+class _Turns(trio.abc.Instrument):
+    """Counts the turns of tasks whose name ends so."""
+
+    def __init__(self, name: str) -> None:
+        self.count = 0
+        self._name = name
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.count += task.name.endswith(self._name)
+
+
+async def test_a_file_of_a_batch_takes_few_turns_of_the_event_loop(mount: WorkspaceMount) -> None:
+    # Whether listings lag is known by then.
+    await write_all(mount, {"first": b"1"})
+    await mount.settle()
+    await write_all(mount, many(150))
+    turns = _Turns("send_member")
+    trio.lowlevel.add_instrument(turns)
+    await mount.settle()
+    trio.lowlevel.remove_instrument(turns)
+    assert 150 <= turns.count < 6 * 150
 
 
 async def test_what_came_of_a_batch_is_asked_in_one_call_and_its_news_in_none(

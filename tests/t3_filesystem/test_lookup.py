@@ -4,7 +4,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from mountfs.model.ids import NodeId
+from mountfs.model.ids import ROOT_NODE, NodeId
 from mountfs.remotes.faulty import FaultyRemote
 from mountfs.remotes.memory import MemoryRemote, MemoryWorkspace
 from mountfs.sync import lookup
@@ -95,8 +95,9 @@ async def test_news_of_what_was_made_together_is_waited_for_together(
     over: list[NodeId] = []
 
     async def wait(node: NodeId) -> None:
-        await asked.wait_heard(node)
-        over.append(node)
+        answer, _ = await asked.made(node, ROOT_NODE)
+        assert answer is not None
+        over.append(answer.id)
 
     async with trio.open_nursery() as nursery:
         for node in made:
@@ -107,6 +108,35 @@ async def test_news_of_what_was_made_together_is_waited_for_together(
         assert over == []
         asked.heard(made[-1:])
     assert set(over) == set(made)
+    assert (memory.calls["newest"], memory.calls["nodes"]) == (1, 0)
+
+
+@pytest.mark.parametrize("while_asking", [False, True])
+async def test_who_asks_for_what_was_made_together_leaves_it_to_the_others(
+    memory: MemoryRemote, made: list[NodeId], while_asking: bool
+) -> None:
+    remote = FaultyRemote(memory)
+    asked = NodeLookup(remote)
+    found: set[NodeId] = set()
+
+    async def wait(node: NodeId) -> None:
+        answer, _ = await asked.made(node, ROOT_NODE)
+        assert answer is not None
+        found.add(answer.id)
+
+    remote.hang("newest")
+    async with trio.open_nursery() as nursery, trio.open_nursery() as first:
+        first.start_soon(wait, made[0])
+        await wait_all_tasks_blocked()
+        for node in made[1:]:
+            nursery.start_soon(wait, node)
+        await wait_all_tasks_blocked()
+        if while_asking:
+            asked.heard(made)
+            await remote.wait_hanging("newest")
+        remote.hang_no_more("newest")
+        first.cancel_scope.cancel()
+    assert found == set(made[1:])
 
 
 async def test_news_that_does_not_come_is_waited_for_no_longer(
@@ -116,4 +146,4 @@ async def test_news_that_does_not_come_is_waited_for_no_longer(
     asked = NodeLookup(memory)
     async with trio.open_nursery() as nursery:
         for node in made:
-            nursery.start_soon(asked.wait_heard, node)
+            nursery.start_soon(asked.made, node, ROOT_NODE)
