@@ -30,6 +30,7 @@ setup(
                 "mountfs/kernel/_extras.c",
                 "mountfs/kernel/_device.c",
                 "mountfs/kernel/_files.c",
+                "mountfs/kernel/_file_parts.c",
                 "mountfs/kernel/_immediate.c",
                 "mountfs/kernel/_locks.c",
                 "mountfs/kernel/_notices.c",
@@ -39,6 +40,7 @@ setup(
             depends=[
                 "mountfs/kernel/_device.h",
                 "mountfs/kernel/_files.h",
+                "mountfs/kernel/_file_parts.h",
                 "mountfs/kernel/_immediate.h",
                 "mountfs/kernel/_locks.h",
                 "mountfs/kernel/_notices.h",

@@ -39,6 +39,7 @@ from mountfs.model.filesystem import (
     Caller,
     Capacity,
     DirectoryEntry,
+    FilePart,
     Handle,
     KernelNotifier,
     OpenedDirectory,
@@ -414,9 +415,13 @@ class WorkspaceFilesystem(LockOperations):
             raise
 
     async def read(self, handle: Handle, offset: int, size: int) -> bytes:
+        content = await self.locate(handle, offset, size)
+        return os.pread(*content) if isinstance(content, FilePart) else content
+
+    async def locate(self, handle: Handle, offset: int, size: int) -> bytes | FilePart:
         file = self._files.get(handle)
         self._locks.check(file.inode.ino, handle)
-        return await self._content.read(file.inode, offset, size, file.ahead)
+        return await self._content.locate(file.inode, offset, size, file.ahead)
 
     async def write(self, handle: Handle, offset: int, content: bytes) -> int:
         return await self._content.write(self._usable(handle), offset, content)

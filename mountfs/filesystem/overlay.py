@@ -20,6 +20,7 @@ from mountfs.model.filesystem import (
     Caller,
     Capacity,
     DirectoryEntry,
+    FilePart,
     Filesystem,
     Handle,
     LockKind,
@@ -171,6 +172,11 @@ class OverlaidFilesystem:
 
     def read(self, handle: Handle, offset: int, size: int) -> _Answer[bytes]:
         return (self._virtual if handle >= FIRST else self._inner).read(handle, offset, size)
+
+    def locate(self, handle: Handle, offset: int, size: int) -> _Answer[bytes | FilePart]:
+        if handle >= FIRST:
+            return self._virtual.read(handle, offset, size)
+        return self._inner.locate(handle, offset, size)
 
     def write(self, handle: Handle, offset: int, content: bytes) -> _Answer[int]:
         return self._inner.write(handle, offset, content)

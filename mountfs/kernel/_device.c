@@ -91,6 +91,8 @@ static struct wire_request last_request;
 static void (*tell_interrupt)(uint64_t unique);
 
 static __thread const struct open_reply *reply_being_sent;
+static uint64_t part_awaited_by;
+static struct file_part part_to_send;
 
 /* Copy the beginning of what follows the header; 0 where the request is shorter. */
 static int request_body(const struct fuse_buf *buffer, int length, void *body, size_t size)
@@ -192,6 +194,12 @@ static void amend_open(struct wire_open_reply *reply, const struct open_reply *w
     }
 }
 
+void answer_by_file_part(uint64_t unique, const struct file_part *part)
+{
+    part_awaited_by = unique;
+    part_to_send = *part;
+}
+
 static ssize_t length_of(const struct iovec *parts, int count)
 {
     ssize_t length = 0;
@@ -225,6 +233,11 @@ static ssize_t write_device(int device, struct iovec *parts, int count, void *da
     /* To a notice, which has no number, nobody waits for an answer. */
     if (keeps_init_reply || (drops_replies && header->unique))
         return length_of(parts, count);
+    if (part_awaited_by && header->unique == part_awaited_by && header->error == 0) {
+        part_awaited_by = 0;
+        send_file_part(device, header->unique, &part_to_send);
+        return length_of(parts, count);
+    }
     return writev(device, parts, count);
 }
 
@@ -241,6 +254,7 @@ int take_session_device(struct fuse_session *session, int want_passthrough, int 
     int result;
     init_unique = 0;
     drops_replies = 0;
+    part_awaited_by = 0;
     memset(&negotiated, 0, sizeof negotiated);
     set_id_is_cleared = clears_set_id;
     passthrough = want_passthrough ? UNSETTLED : NOT_WANTED;

@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "_file_parts.h"
+
 /* What each request and each answer begins with (linux/fuse.h). */
 struct wire_request {
     uint32_t length, opcode;
@@ -74,6 +76,9 @@ void when_interrupted(void (*tell)(uint64_t unique));
 
 /* The answers that this thread sends from here on open a file: amend them so; NULL ends it. */
 void amend_next_reply(const struct open_reply *reply);
+
+/* The answer to this request that libfuse sends without a body is to have this part of a file for one. */
+void answer_by_file_part(uint64_t unique, const struct file_part *part);
 
 /* Both return below 0 with errno set where the kernel refuses. */
 int backing_open(int device, int descriptor);

@@ -340,6 +340,21 @@ static PyObject *set_open_reply(PyObject *module, PyObject *arguments)
     Py_RETURN_NONE;
 }
 
+static PyObject *set_read_reply(PyObject *module, PyObject *arguments)
+{
+    unsigned long long unique;
+    long long offset;
+    Py_ssize_t size;
+    struct file_part part;
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "K(inL)", &unique, &part.descriptor, &size, &offset))
+        return NULL;
+    part.offset = offset;
+    part.size = size;
+    answer_by_file_part(unique, &part);
+    Py_RETURN_NONE;
+}
+
 static PyObject *session_fd(PyObject *module, PyObject *unused)
 {
     (void)module, (void)unused;
@@ -397,6 +412,7 @@ static PyMethodDef functions[] = {
     {"open_backing", open_backing, METH_VARARGS, NULL},
     {"close_backing", close_backing, METH_VARARGS, NULL},
     {"set_open_reply", set_open_reply, METH_VARARGS, NULL},
+    {"set_read_reply", set_read_reply, METH_VARARGS, NULL},
     {"session_fd", session_fd, METH_NOARGS, NULL},
     {"open_notices", open_notices, METH_VARARGS, NULL},
     {"send_notice", send_notice, METH_VARARGS, NULL},

@@ -46,7 +46,10 @@ def install_set_id(on_clear: Callable[[int, int, int, int], None], /) -> None:
     `on_clear(ino, uid, gid, pid)`; see `take_device`. Takes effect at the next `pyfuse3.init`.
     """
 
-def install_immediate(handlers: dict[int, Callable[..., bytes | int | None]], /) -> None:
+FilePart = tuple[int, int, int]
+"""The descriptor of a file, how many bytes of it, and from where on."""
+
+def install_immediate(handlers: dict[int, Callable[..., bytes | FilePart | int | None]], /) -> None:
     """Have requests told, in the moment they are read, to the handler of their kind (FUSE's opcode):
 
     LOOKUP and UNLINK as `(parent, name)`, GETATTR as `(ino)`, OPEN and OPENDIR as `(ino, flags)`,
@@ -54,10 +57,10 @@ def install_immediate(handlers: dict[int, Callable[..., bytes | int | None]], /)
     `(handle, offset, content)`, FLUSH as `(ino, handle, record_lock_owner)`, RELEASE and RELEASEDIR as
     `(ino, handle, flock_owner)`, FORGET and BATCH_FORGET as `([(ino, count), ...])`.
 
-    A handler returns the body of the answer or an errno, 0 for success; anything else is EIO, as is an errno
-    that the kernel takes for none. None: the request has begun, and goes on in pyfuse3's handler; what
-    `install_locks` tells of its kind is not told then. Takes effect at once, until `session_ended`. Raises
-    ValueError for another kind.
+    A handler returns the body of the answer, the part of a file that is the body, or an errno, 0 for success;
+    anything else is EIO, as is an errno that the kernel takes for none. None: the request has begun, and goes
+    on in pyfuse3's handler; what `install_locks` tells of its kind is not told then. Takes effect at once,
+    until `session_ended`. Raises ValueError for another kind.
     """
 
 def set_pace(look_ns: int, burst: int, /) -> None:
@@ -95,6 +98,10 @@ def served_request() -> tuple[int, int]:
 def interrupted_served() -> list[int]:
     """The requests, by the numbers of `served_request`, that were interrupted since the last call;
     `interrupt_event` tells of them as well."""
+
+def set_read_reply(request: int, part: FilePart, /) -> None:
+    """Have the answer to this request (a number of `served_request`), which comes next and is empty, carry
+    that part of a file."""
 
 def take_device(passthrough: bool, clears_set_id: bool, /) -> None:
     """Read and write the session's device from here on, before its first request is read; with `passthrough`,

@@ -262,11 +262,30 @@ static void send_reply(int device, uint64_t unique, int error, const char *body,
         return;
 }
 
-/* The body of an answer, or an errno; without a result, or with any other, EIO. */
+static void send_part(int device, uint64_t unique, PyObject *result)
+{
+    struct file_part part;
+    long long offset;
+    Py_ssize_t size;
+    if (!PyArg_ParseTuple(result, "inL", &part.descriptor, &size, &offset)) {
+        PyErr_WriteUnraisable(result);
+        send_reply(device, unique, EIO, NULL, 0);
+        return;
+    }
+    part.offset = offset;
+    part.size = size;
+    Py_BEGIN_ALLOW_THREADS
+    send_file_part(device, unique, &part);
+    Py_END_ALLOW_THREADS
+}
+
+/* The body of an answer, the part of a file that is its body, or an errno; without a result, or with any other, EIO. */
 static void send_result(int device, uint64_t unique, PyObject *result)
 {
     if (result && PyBytes_Check(result))
         send_reply(device, unique, 0, PyBytes_AS_STRING(result), PyBytes_GET_SIZE(result));
+    else if (result && PyTuple_Check(result))
+        send_part(device, unique, result);
     else
         send_reply(device, unique, errno_of(result), NULL, 0);
 }

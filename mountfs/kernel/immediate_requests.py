@@ -7,18 +7,19 @@ handler of the same request, which is called next, in the same task, and awaits 
 
 from collections.abc import Callable, Coroutine, Sequence
 from enum import IntEnum
+from functools import partial
 from typing import Any, TypeVar
 
 from mountfs.kernel import _extras, wire_replies
 from mountfs.kernel.begun_requests import BegunRequest
 from mountfs.kernel.operations import Operations
-from mountfs.model.filesystem import Caller, Filesystem, Handle, LockOwner
+from mountfs.model.filesystem import Caller, FilePart, Filesystem, Handle, LockOwner
 from mountfs.model.ids import Ino
 
 _R = TypeVar("_R")
 
-_Answer = bytes | int | None
-"""The body of an answer, an errno (0: success), or None: begun, and left to pyfuse3's handler."""
+_Answer = bytes | FilePart | int | None
+"""The body of an answer or where it is, an errno (0: success), or None: begun, and left to pyfuse3."""
 
 _SUCCESS = 0
 
@@ -71,13 +72,13 @@ class ImmediateRequests:
         name: str,
         argument: object,
         work: Coroutine[Any, Any, _R],
-        reply: Callable[[_R], bytes | int],
+        reply: Callable[[_R], bytes | FilePart | int],
         translate: Callable[[_R], object],
     ) -> _Answer:
         """Do the work as far as it goes without waiting; `name` and `argument`, the first one, are those of
         pyfuse3's handler."""
         began = self._requests.begin(name)
-        answer: bytes | int
+        answer: bytes | FilePart | int
         try:
             trap = work.send(None)
         except StopIteration as end:
@@ -113,8 +114,9 @@ class ImmediateRequests:
         return self._begin("open", ino, work, wire_replies.opened, self._operations.opened)
 
     def _read(self, handle: int, offset: int, size: int) -> _Answer:
-        work = self._filesystem.read(Handle(handle), offset, size)
-        return self._begin("read", handle, work, _as_it_is, _as_it_is)
+        work = self._filesystem.locate(Handle(handle), offset, size)
+        request, _ = _extras.served_request()
+        return self._begin("read", handle, work, _as_it_is, partial(_body, request))
 
     def _write(self, handle: int, offset: int, content: bytes) -> _Answer:
         work = self._filesystem.write(Handle(handle), offset, content)
@@ -153,6 +155,14 @@ def _succeeded(result: None) -> int:
 
 def _nothing(result: None) -> None:
     return None
+
+
+def _body(request: int, content: bytes | FilePart) -> bytes:
+    """Return what pyfuse3 is to answer the request with, in the same step."""
+    if isinstance(content, bytes):
+        return content
+    _extras.set_read_reply(request, content)
+    return b""
 
 
 def _as_it_is(result: _R) -> _R:

@@ -43,6 +43,15 @@ class Attributes(NamedTuple):
     volatile: bool = False
 
 
+class FilePart(NamedTuple):
+    """Bytes in a file that the operating system has in memory. True until the task that was told comes to its
+    next checkpoint."""
+
+    descriptor: int
+    size: int
+    offset: int
+
+
 @dataclass(frozen=True, slots=True)
 class AttributeChange:
     """The attributes that a setattr request sets; None leaves one as it is."""
@@ -246,6 +255,10 @@ class Filesystem(Protocol):
     async def open(self, ino: Ino, flags: int) -> OpenedFile: ...
 
     async def read(self, handle: Handle, offset: int, size: int) -> bytes: ...
+
+    async def locate(self, handle: Handle, offset: int, size: int) -> bytes | FilePart:
+        """As `read`, for whoever can do without a copy of what is read."""
+        ...
 
     async def write(self, handle: Handle, offset: int, content: bytes) -> int: ...
 

@@ -12,6 +12,7 @@ import trio
 
 from mountfs.model.disk import DiskStep
 from mountfs.model.errors import StorageError
+from mountfs.model.filesystem import FilePart
 from mountfs.model.ids import Ino
 from mountfs.model.node import RemoteNode
 from mountfs.model.ranges import RangeSet
@@ -20,12 +21,12 @@ from mountfs.model.storage import ContentStore
 from mountfs.rules.back_pressure import Pressure
 from mountfs.rules.read_plan import ReadAhead, ReadPlan
 from mountfs.sync.back_pressure import BackPressure
+from mountfs.sync.content_in_memory import ContentInMemory
 from mountfs.sync.damage import DamageCheck
 from mountfs.sync.direct_access import DirectAccess
 from mountfs.sync.exclusive_use import ExclusiveUse
 from mountfs.sync.fetcher import Fetcher
 from mountfs.sync.prefetcher import Prefetcher
-from mountfs.sync.read_buffer import ReadBuffer
 from mountfs.sync.superseding import Superseding
 from mountfs.sync.upkeep import Upkeep
 from mountfs.tree import local_changes
@@ -72,7 +73,7 @@ class FileContent:
         self._prefetcher = Prefetcher(self._bring, lambda: self.upkeep.free_bytes)
         self.fetched_bytes = 0
         """How many bytes of content came from the remote, since the start."""
-        self._read_buffer = ReadBuffer()
+        self._memory = ContentInMemory()
         self._frozen: dict[Ino, trio.Event] = {}
         self._uncommitted: dict[Ino, trio.Event] = {}
         self.lost: set[Ino] = set()
@@ -258,7 +259,7 @@ class FileContent:
 
     # Reading and writing.
 
-    async def read(self, inode: Inode, offset: int, size: int, ahead: ReadAhead) -> bytes:
+    async def locate(self, inode: Inode, offset: int, size: int, ahead: ReadAhead) -> bytes | FilePart:
         """Return up to `size` bytes, fewer only at the end of the file. The inode must be held."""
         while True:
             epoch = inode.content_epoch
@@ -293,11 +294,11 @@ class FileContent:
                 await self._fetcher.bring_ahead(inode)
             return inode.has_whole_content()
 
-    async def _read_here(self, inode: Inode, offset: int, size: int) -> bytes:
+    async def _read_here(self, inode: Inode, offset: int, size: int) -> bytes | FilePart:
         descriptor = inode.descriptor
         assert descriptor is not None
-        # From the page cache at once; from the disk in a thread.
-        content = self._read_buffer.read_at_once(descriptor, size, offset)
+        # In the page cache at once; on the disk in a thread.
+        content = self._memory.locate(descriptor, size, offset)
         if content is None:
             try:
                 content = await trio.to_thread.run_sync(os.pread, descriptor, size, offset)

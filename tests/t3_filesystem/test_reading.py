@@ -1,6 +1,7 @@
 """Reading what is not in the cache: what is transferred, in how many calls, and who goes first."""
 
 import hashlib
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -10,10 +11,12 @@ from trio.testing import wait_all_tasks_blocked
 
 from mountfs.model.disk import DiskStep
 from mountfs.model.errors import ContentDamaged, RemoteUnavailable
+from mountfs.model.filesystem import FilePart
 from mountfs.remotes.memory import PIECE_BYTES, MemoryWorkspace
 from mountfs.rules.prefetch_plan import FIRST_BATCH_FILES, READS_BEFORE, SMALL_FILE_BYTES
 from mountfs.rules.read_plan import BLOCK, FIRST_WINDOW, LAST_WINDOW, MIB
 from mountfs.sync import running_hash
+from mountfs.sync.content_in_memory import PART_BYTES
 from mountfs.sync.fetcher import BACKGROUND_RANGES
 from tests.t3_filesystem.conftest import Mounting
 from tests.t3_filesystem.path_operations import OpenPath
@@ -76,6 +79,20 @@ async def test_first_read_of_a_small_file_is_one_call(
     async with nothing_but_reads(mount), mount.opened("small") as file:
         assert await file.read() == b"x" * 100_000
     assert counted(mount) == (1, 100_000)
+
+
+async def test_many_bytes_that_are_in_memory_are_told_of_where_they_are(
+    cold: WorkspaceMount, big: bytes
+) -> None:
+    async with cold.opened("big") as file:
+        part = await cold.filesystem.locate(file.handle, 1000, 2 * PART_BYTES)
+        assert isinstance(part, FilePart)
+        assert os.pread(*part) == big[1000 : 1000 + 2 * PART_BYTES]
+        assert await cold.filesystem.locate(file.handle, 0, 100) == big[:100]
+        os.fsync(part.descriptor)
+        os.posix_fadvise(part.descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        assert await cold.filesystem.locate(file.handle, 1000, PART_BYTES) == big[1000 : 1000 + PART_BYTES]
+        assert isinstance(await cold.filesystem.locate(file.handle, 1000, PART_BYTES), FilePart)
 
 
 async def test_service_without_ranges_sends_each_byte_once(cold: WorkspaceMount, big: bytes) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from mountfs.model.filesystem import AttributeChange, Attributes, Caller, Handle, OpenedFile
+from mountfs.model.filesystem import AttributeChange, Attributes, Caller, FilePart, Handle, OpenedFile
 from mountfs.model.ids import Ino
 from tests.t5_kernel.adapter.memory_filesystem import MemoryFilesystem, Node
 
@@ -19,6 +19,7 @@ class BackedFilesystem(MemoryFilesystem):
         self.calls: Counter[str] = Counter()
         self.offers = True
         self.no_flush = False
+        self.uncached = False
         self._folder = TemporaryDirectory()
         self._descriptors: dict[Ino, int] = {}
 
@@ -48,6 +49,11 @@ class BackedFilesystem(MemoryFilesystem):
     async def read(self, handle: Handle, offset: int, size: int) -> bytes:
         self.calls["read"] += 1
         return os.pread(self._descriptors[self._at(handle).ino], size, offset)
+
+    async def locate(self, handle: Handle, offset: int, size: int) -> bytes | FilePart:
+        """Also what lies behind the end of the file counts as a part of it."""
+        self.calls["locate"] += 1
+        return FilePart(self._descriptors[self._at(handle).ino], size, offset)
 
     async def write(self, handle: Handle, offset: int, content: bytes) -> int:
         self.calls["write"] += 1
@@ -80,7 +86,13 @@ class BackedFilesystem(MemoryFilesystem):
             self._descriptors[ino] = os.open(self.backing_path(ino), flags, 0o600)
         has_set_id = self.nodes[ino].mode & (stat.S_ISUID | stat.S_ISGID)
         backing = self._descriptors[ino] if self.offers and not has_set_id else None
-        return OpenedFile(opened.handle, keep_cache=True, backing=backing, no_flush=self.no_flush)
+        return OpenedFile(
+            opened.handle,
+            keep_cache=not self.uncached,
+            uncached=self.uncached,
+            backing=backing,
+            no_flush=self.no_flush,
+        )
 
     def _measure(self, node: Node) -> None:
         if stat.S_ISREG(node.mode) and node.ino in self._descriptors:

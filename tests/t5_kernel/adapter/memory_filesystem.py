@@ -35,6 +35,7 @@ from mountfs.model.filesystem import (
     Caller,
     Capacity,
     DirectoryEntry,
+    FilePart,
     Handle,
     LockKind,
     LockOwner,
@@ -226,6 +227,9 @@ class MemoryFilesystem:
         if node.is_stuck:
             await self._hang()
         return bytes(node.content[offset : offset + size])
+
+    async def locate(self, handle: Handle, offset: int, size: int) -> bytes | FilePart:
+        return await self.read(handle, offset, size)
 
     async def write(self, handle: Handle, offset: int, content: bytes) -> int:
         target = self._at(handle).content

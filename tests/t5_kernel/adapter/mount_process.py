@@ -29,7 +29,7 @@ from tests.waiting import eventually
 
 AT_ONCE = (
     *("lookup", "attributes", "unlink", "create", "create_unnamed"),
-    *("open", "read", "write", "flush", "release"),
+    *("open", "locate", "write", "flush", "release"),
 )
 
 
