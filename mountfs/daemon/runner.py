@@ -14,6 +14,7 @@ import trio
 
 from mountfs.daemon import runtime_dir, service_manager
 from mountfs.daemon.errors import first_of_ours
+from mountfs.daemon.memory import keep_freed_pieces
 from mountfs.daemon.processes import ProcessIdentity
 from mountfs.daemon.running import StopReport, shown
 from mountfs.daemon.runtime_dir import MountRecord
@@ -69,6 +70,7 @@ def run(
 
     _raise_open_files_limit()
     hide_memory()
+    keep_freed_pieces()
     record = _record(settings)
     watchdog = Watchdog(str(settings.mountpoint))
 
