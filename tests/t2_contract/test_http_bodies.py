@@ -81,9 +81,18 @@ async def connected() -> AsyncIterator[Client]:
         await client.service.aclose()
 
 
-async def test_a_large_body_is_handed_on_as_it_was_received() -> None:
+async def test_a_large_body_is_handed_on_as_it_was_received(monkeypatch: pytest.MonkeyPatch) -> None:
     async with connected() as client:
+        parser, parsed = client.connection._http, list[int]()
+        receive_data = parser.receive_data
+
+        def note(data: bytes) -> None:
+            parsed.append(len(data))
+            receive_data(data)
+
+        monkeypatch.setattr(parser, "receive_data", note)
         pieces = await client.pieces(HEAD + b"\r\n" + BODY)
+        assert sum(parsed) <= HEAD_RECEIVE_BYTES
         assert b"".join(pieces) == BODY
         received = {id(piece) for piece in client.stream.came}
         copied = sum(len(piece) for piece in pieces if id(piece) not in received)
