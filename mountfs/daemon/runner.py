@@ -5,6 +5,7 @@ import logging
 import os
 import resource
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from mountfs.daemon.traces import traced
 from mountfs.daemon.watchdog import Watchdog
 from mountfs.model.disk import Disk
 from mountfs.model.errors import CacheUnusable
+from mountfs.storage.layout import room_hint
 from mountfs.storage.system_disk import SYSTEM_DISK
 
 if TYPE_CHECKING:
@@ -38,14 +40,15 @@ _PR_SET_DUMPABLE = 4
 def prepare_cache_dir(folder: Path) -> None:
     """Make the cache directory (0700) if it is missing. Raises CacheUnusable where nothing can be written."""
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileExistsError):  # what it is shows below
+            folder.mkdir(mode=0o700, parents=True)
         probe = folder / f".writable.{os.getpid()}"
         os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         probe.unlink()
     except OSError as error:
         raise CacheUnusable(
             f"the cache directory {shown(str(folder))} cannot be used: {error.strerror}",
-            hint="choose a writable directory with --cache",
+            hint=room_hint(error) or "choose a writable directory with --cache",
         ) from error
 
 

@@ -26,7 +26,7 @@ class RemoteError(MountfsError):
 class RemoteUnavailable(RemoteError):
     """No answer, or one that says "later": retries within the call's budget did not help; try later."""
 
-    default_hint = "check the address and the network; the work stays queued and is tried again"
+    default_hint = "check the address and the network; what was not sent yet stays in the cache"
 
 
 class OutcomeUnknown(RemoteUnavailable):

@@ -17,6 +17,7 @@ from mountfs.model.errors import CacheUnusable, StorageError
 from mountfs.model.ids import Ino, VersionId
 from mountfs.model.storage import Coverage, StoredContent
 from mountfs.storage import piece_sums, untrusted_json
+from mountfs.storage.layout import room_hint
 from mountfs.storage.saved_copies import free_names
 from mountfs.storage.spare_files import SpareFiles
 from mountfs.storage.system_disk import SYSTEM_DISK
@@ -87,7 +88,8 @@ class ContentFiles:
             )
         except Exception as error:
             # diskcache raises whatever SQLite and the operating system do.
-            raise CacheUnusable(f"the content index {index} cannot be used: {error}") from error
+            message = f"the content index {index} cannot be used: {error}"
+            raise CacheUnusable(message, hint=room_hint(error)) from error
 
     def close(self) -> None:
         if self._spare is not None:

@@ -12,6 +12,7 @@ from mountfs.model.disk import Disk, DiskStep
 from mountfs.model.errors import CacheTooNew, CacheUnusable, StorageError
 from mountfs.model.ids import Ino
 from mountfs.storage import redo_log, schema
+from mountfs.storage.layout import room_hint
 
 log = logging.getLogger(__name__)
 
@@ -168,7 +169,7 @@ def reserve_inos(connection: sqlite3.Connection, path: Path, ceiling: int, disk:
 def damaged(path: Path, error: Exception) -> CacheUnusable:
     return CacheUnusable(
         f"the journal {path} cannot be used: {error}",
-        hint="keep a copy of it; mountfs doctor tells more",
+        hint=room_hint(error) or "keep a copy of it; mountfs doctor tells more",
     )
 
 

@@ -1,7 +1,10 @@
 """The cache directory: what lies where, and that only one daemon works on it."""
 
+import errno
 import fcntl
 import os
+import sqlite3
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -65,7 +68,7 @@ class CacheDirectory:
             reason = error.strerror or str(error)
             raise CacheUnusable(
                 f"the cache directory {root} cannot be used: {reason}",
-                hint="choose a writable directory by --cache",
+                hint=room_hint(error) or "choose a writable directory by --cache",
             ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -75,8 +78,7 @@ class CacheDirectory:
             raise CacheInUse(
                 f"the cache directory {root} is in use by another mount (process {owner or 'unknown'})"
             ) from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        _tell_owner(descriptor)
         return cls(layout, descriptor)
 
     def keep_claim(self) -> int:
@@ -87,9 +89,26 @@ class CacheDirectory:
         os.close(self._lock)
 
 
+def _tell_owner(descriptor: int) -> None:
+    """Only for the message to a second one: on a full disk it stays unknown."""
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+
+
 def _check_private(root: Path) -> None:
     status = root.stat()
     if status.st_uid != os.geteuid():
         raise CacheUnusable(f"the cache directory {root} belongs to another user")
     if status.st_mode & 0o077:
         root.chmod(0o700)
+
+
+def room_hint(error: Exception) -> str:
+    """Tell what to do where the disk of the cache is full, "" where that is not what is wrong."""
+    is_full = (
+        error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if isinstance(error, OSError)
+        else getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
+    )
+    return "make room on its disk, or choose another directory by --cache" if is_full else ""

@@ -34,9 +34,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def _parse_size(value: object) -> object:
-    if not isinstance(value, str):
+    if isinstance(value, int | float):
         return value
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]iB|)", value.strip())
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]iB|)", value.strip() if isinstance(value, str) else "")
     if match is None:
         raise ValueError('must be a number of bytes or a text like "10 GiB" (KiB, MiB, GiB, TiB)')
     return int(float(match[1]) * _UNITS[match[2]])
@@ -293,6 +293,8 @@ def describe(fault: ErrorDetails) -> str:
             near = difflib.get_close_matches(path[-1], known, 1)
             meant = f"did you mean {near[0]}? " if near else ""
             return f'unknown key "{shown(key)}"; {meant}known are {", ".join(known)}'
+        case "dict_type" | "model_type":
+            return f"{key} must be a table"
         case "literal_error":
             return f"{key} must be one of {fault['ctx']['expected']}"
         case _:

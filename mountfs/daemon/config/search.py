@@ -23,11 +23,12 @@ def folders(environment: Mapping[str, str] = os.environ) -> list[Path]:
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """What the folders hold. `faults`: one line for each thing that is wrong; files with faults are left
-    out."""
+    """What the folders hold, or `file` alone. `faults`: one line for each thing that is wrong; files with
+    faults are left out."""
 
     mounts: Mapping[str, ConfiguredMount]
     faults: Sequence[str]
+    file: Path | None = None
 
     def named(self, name: str) -> ConfiguredMount:
         """Raises ConfigurationRefused: for the first fault, if the name may be in a file that has one."""
@@ -36,9 +37,10 @@ class Configured:
         if self.faults:
             raise ConfigurationRefused(self.faults[0])
         known = ", ".join(self.mounts) or "none"
+        places = f"a file in {folders()[0]} or {SYSTEM_FOLDER}" if self.file is None else str(self.file)
         raise ConfigurationRefused(
             f"no mount is named {shown(name)}; configured are: {known}",
-            hint=f"add [mounts.{shown(name)}] to a file in {folders()[0]} or {SYSTEM_FOLDER}",
+            hint=f"add [mounts.{shown(name)}] to {shown(places)}",
         )
 
     def at(self, mountpoint: Path) -> ConfiguredMount | None:
@@ -69,7 +71,7 @@ def search(places: Sequence[Path] | None = None) -> Configured:
 def in_file(path: Path) -> Configured:
     """Read this file alone. Raises ConfigurationRefused where it has a fault."""
     mounts = {each.name: each for each in _mounts_of(read_config(path)) if each.name is not None}
-    return Configured(mounts, _shared(mounts))
+    return Configured(mounts, _shared(mounts), path)
 
 
 def _mounts_of(file: ReadFile | None) -> list[ConfiguredMount]:
