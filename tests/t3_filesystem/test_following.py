@@ -1,5 +1,6 @@
 """What others do in the workspace is seen here, and what is not yet sent here survives it."""
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import pytest
@@ -11,8 +12,15 @@ from mountfs.model.errors import FileNotFound
 from mountfs.model.filesystem import LockKind, LockOwner
 from mountfs.model.ids import ROOT_INO, ROOT_NODE, Ino
 from mountfs.remotes.memory import MemoryWorkspace
+from mountfs.sync import follower as follower_module
+from mountfs.sync.side_by_side import side_by_side
 from tests.t3_filesystem.lock_world import done
-from tests.t3_filesystem.workspace_mount import PATIENCE_S, WorkspaceMount, workspace_contents
+from tests.t3_filesystem.workspace_mount import (
+    PATIENCE_S,
+    WorkspaceMount,
+    clock_standing_still,
+    workspace_contents,
+)
 from tests.waiting import eventually
 
 
@@ -350,3 +358,34 @@ async def test_both_sides_deleting_a_file_is_no_conflict(
     await mount.settle()
     assert await mount.contents() == {}
     assert mount.failures() == {}
+
+
+async def test_news_that_a_poll_holds_back_during_a_catching_up_are_part_of_it(
+    mount: WorkspaceMount, workspace: MemoryWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While something is created here the news of a node that nobody knows waits for a while."""
+    follower = mount.parts.follower
+    await mount.listdir()
+    mount.remote.hang("upload_small")
+    await mount.write("ours", b"ours")
+    mount.parts.sender.expedite([mount.inode("ours")])
+    await mount.remote.wait_hanging("upload_small")
+    mount.remote.hang("changes")
+    workspace.put("before", b"")  # ends the poll under way
+    await mount.remote.wait_hanging("changes")
+    workspace.put("theirs", b"theirs")
+
+    async def behind_the_poll(*jobs: Callable[[], Awaitable[None]]) -> None:
+        polled = follower._cursor
+        mount.remote.release("changes")
+        while follower._cursor == polled:
+            await wait_all_tasks_blocked()
+        await side_by_side(*jobs)
+
+    monkeypatch.setattr(follower_module, "side_by_side", behind_the_poll)
+    with clock_standing_still():
+        await follower.catch_up()
+        assert mount.inode("theirs").size == len(b"theirs")
+    mount.remote.release("upload_small")
+    await mount.settle()
+    assert await mount.contents() == workspace.files()
