@@ -173,6 +173,10 @@ class Remote(Protocol):
         not to. Where that is not known it is found out by this node, which was made just now."""
         ...
 
+    def listings_lag(self) -> bool:
+        """Tell whether listings are known not to show a node as soon as it is made."""
+        ...
+
     def listing_lacked(self) -> None:
         """A listing did not show what was there already: see `lists_at_once`."""
         ...

@@ -47,6 +47,7 @@ class AuditedRemote:
         self.list_folder = inner.list_folder
         self.newest = inner.newest
         self.lists_at_once = inner.lists_at_once
+        self.listings_lag = inner.listings_lag
         self.listing_lacked = inner.listing_lacked
         self.nodes = inner.nodes
         self.read = inner.read

@@ -123,6 +123,9 @@ class FaultyRemote:
     async def lists_at_once(self, made: RemoteNode) -> bool:
         return await self._pass("lists_at_once", lambda: self.inner.lists_at_once(made))
 
+    def listings_lag(self) -> bool:
+        return self.inner.listings_lag()
+
     def listing_lacked(self) -> None:
         self.inner.listing_lacked()
 

@@ -79,6 +79,9 @@ class MemoryRemote:
         await trio.lowlevel.checkpoint()
         return True
 
+    def listings_lag(self) -> bool:
+        return False
+
     def listing_lacked(self) -> None:
         """It never does."""
 

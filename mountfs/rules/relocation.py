@@ -41,7 +41,15 @@ def next_call(
 
 def spare_name(base: Base) -> str:
     """Return a name that nobody uses, for a node on its way."""
-    return f"{base.name[:200]}.moving-{base.node[-8:]}"
+    return f"{base.name[:200]}{_spare_ending(base)}"
+
+
+def has_spare_name(base: Base) -> bool:
+    return base.name.endswith(_spare_ending(base))
+
+
+def _spare_ending(base: Base) -> str:
+    return f".moving-{base.node[-8:]}"
 
 
 def is_on_its_way(base: Base, parent: NodeId | None, name: str, there: tuple[NodeId, str]) -> bool:

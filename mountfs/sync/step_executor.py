@@ -23,7 +23,7 @@ from mountfs.model.node import RemoteNode
 from mountfs.model.remote import Remote
 from mountfs.rules import names, remote_edits
 from mountfs.rules.fence import Fence
-from mountfs.rules.relocation import MoveTo, RenameTo, next_call, spare_name
+from mountfs.rules.relocation import MoveTo, RenameTo, has_spare_name, next_call, spare_name
 from mountfs.rules.steps import Situation, Step, next_step
 from mountfs.sync.batches import Batch
 from mountfs.sync.content import FileContent
@@ -195,6 +195,7 @@ class StepExecutor:
             return await self._make_way(inode, leaving) or WaitFor(leaving)
         spare = spare_name(base)
         blocker = self._places.blocker(inode, parent, name)
+        meets_unseen = self._may_meet_unseen(inode, base, parent)
         call = next_call(
             base,
             parent,
@@ -202,9 +203,11 @@ class StepExecutor:
             is_occupied=lambda folder, wanted: self._is_occupied(inode, folder, wanted),
             spare_name=spare,
         )
+        if meets_unseen:
+            call = RenameTo(spare)
         if blocker is not None and base.parent != parent and self._places.lies_in(base.parent, blocker):
             # The blocker can only go when this has left it.
-            occupied = self._is_occupied(inode, parent, base.name)
+            occupied = meets_unseen or self._is_occupied(inode, parent, base.name)
             call = RenameTo(spare) if occupied else MoveTo(parent)
         elif blocker is not None:
             if base.name == spare or not self._places.waits_for_itself(inode, blocker):
@@ -226,6 +229,12 @@ class StepExecutor:
             node = await self._ask(inode, base, call)
         await self._record_place(inode, node)
         return Outcome.AGAIN
+
+    def _may_meet_unseen(self, inode: Inode, base: Base, parent: NodeId) -> bool:
+        """Tell whether a move under this name could send a file to the trash that no listing shows yet: a
+        spare name meets none, and the rename that follows is refused where the place is taken."""
+        is_move = base.parent != parent and not inode.is_directory
+        return is_move and not has_spare_name(base) and self._remote.listings_lag()
 
     async def _make_way(self, inode: Inode, hindrance: Inode) -> Outcome | None:
         """Give an entry another name for a time where what it waits for waits, in the end, for its place."""

@@ -50,6 +50,22 @@ async def _wait_all_kept(mounts: list[RemoteMount], contents: dict[str, tuple[by
     assert not mounts[0].tree.conflicts
 
 
+async def test_a_file_that_is_moved_onto_one_unseen_steps_aside(tmp_path: Path) -> None:
+    """The service would send that one to the trash."""
+    async with served(tmp_path, UNSEEN) as service:
+        here = await service.mount()
+        await here.mkdir("d")
+        await here.write("f", b"ours")
+        await here.settle()
+        assert await here.listdir("d") == []
+        await trio.to_thread.run_sync(service.api.upload, "f", b"theirs", here.node("d"))
+        await here.rename("f", "d/f")
+        await here.settle()
+        (copy,) = [path for path in await here.contents() if "(conflict here " in path]
+        await wait_seen(here, {"d": None, "d/f": b"theirs", copy: b"ours"})
+        assert not here.failures()
+
+
 @pytest.mark.parametrize("older", [False, True], ids=["newer", "older"])
 @pytest.mark.parametrize("size", [10, LARGE], ids=["small", "large"])
 async def test_two_hosts_that_create_one_file_unseen_keep_both(

@@ -81,6 +81,9 @@ class Tree(WorkspaceCalls):
                     self._capabilities.found(Capability.LISTS_AT_ONCE, known)
         return known is not False
 
+    def listings_lag(self) -> bool:
+        return self._capabilities.get(Capability.LISTS_AT_ONCE) is False
+
     def listing_lacked(self) -> None:
         self._capabilities.found(Capability.LISTS_AT_ONCE, False)
 
