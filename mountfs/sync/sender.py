@@ -104,6 +104,8 @@ class Sender:
         self._parked: dict[Ino, set[Inode]] = {}
         self._doubtful: set[Ino] = set()
         self._due_again: set[Ino] = set()
+        self._asked_for: set[Ino] = set()
+        """Somebody began to wait for them while they were being sent."""
         self._locked_out: dict[Ino, Inode] = {}
         """Failed because somebody else holds a lock that refuses changes."""
         self._quota = QuotaHold(SLOW_RETRY_S)
@@ -145,7 +147,9 @@ class Sender:
         """Send these now, without waiting for the delay or for a retry's time."""
         now = trio.current_time()
         for inode in inodes:
-            if inode.ino in self._tree.pending and not inode.sending:
+            if inode.sending:
+                self._asked_for.add(inode.ino)
+            elif inode.ino in self._tree.pending:
                 self._queue(inode).put(inode, now)
 
     def retry(self, inodes: Iterable[Inode]) -> None:
@@ -242,6 +246,7 @@ class Sender:
             await self._advance(inode)
         finally:
             inode.sending = False
+            self._asked_for.discard(inode.ino)
             if inode.ino in self._due_again:
                 self._due_again.remove(inode.ino)
                 self.expedite([inode])
@@ -301,6 +306,8 @@ class Sender:
         except ContentChanged:
             # Its next seal schedules it; when that came while it was being sent, it is due by now.
             self._schedule(inode)
+            if inode.ino in self._asked_for:
+                self._due_again.add(inode.ino)
         except RemoteUnavailable as error:
             if isinstance(error, OutcomeUnknown):
                 self._doubtful.add(inode.ino)

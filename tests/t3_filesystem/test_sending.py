@@ -385,6 +385,22 @@ async def test_write_during_the_upload_is_sent_behind_it(
     assert mount.failures() == {}
 
 
+async def test_who_waits_for_a_file_that_changed_during_its_upload_does_not_wait_for_the_delay(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.limits = replace(workspace.limits, single_call_bytes=100, chunk_min_bytes=100)
+    await mount.write("a", b"1" * 1000)
+    mount.remote.hang("open_upload")
+    mount.parts.sender.expedite([mount.inode("a")])
+    await mount.remote.wait_hanging("open_upload")
+    await mount.write("a", b"2" * 1000)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(mount.parts.publisher.settle, [mount.inode("a")])
+        await wait_all_tasks_blocked()
+        mount.remote.release()
+    assert workspace.files() == {"a": b"2" * 1000}
+
+
 @pytest.mark.parametrize("call", ["upload_small", "commit"])
 async def test_rename_during_the_upload_keeps_one_node(
     mount: WorkspaceMount, workspace: MemoryWorkspace, call: str
