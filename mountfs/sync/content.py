@@ -42,7 +42,7 @@ INLINE_WRITE: Final = 128 * 1024
 class FileContent:
     """Implements `mountfs.tree.remote_changes.CachedContent`.
 
-    Whoever uses the bytes of an inode holds it open (`held`); its descriptor is shared by all. `read`,
+    Whoever uses the bytes of an inode holds it open (`held`); its descriptor is shared by all. `locate`,
     `write` and `truncate` raise StorageError for our disk, ContentUnavailable and the remote's errors for
     bytes that are not here. A cancelled `write` may have written.
     """
@@ -260,7 +260,7 @@ class FileContent:
     # Reading and writing.
 
     async def locate(self, inode: Inode, offset: int, size: int, ahead: ReadAhead) -> bytes | FilePart:
-        """Return up to `size` bytes, fewer only at the end of the file. The inode must be held."""
+        """Return up to `size` bytes, or where they are; fewer only at the end. The inode must be held."""
         while True:
             epoch = inode.content_epoch
             end = min(offset + size, inode.size)
@@ -282,10 +282,9 @@ class FileContent:
         await self._fetcher.require(inode, start, end, plan.fetch_end)
 
     async def bring_whole(self, inode: Inode) -> None:
-        """Return when every byte is in the cache, having left the way to readers. Raises as `read` does."""
+        """Return when every byte is in the cache, having left the way to readers. Raises as `locate` does."""
         async with self.held(inode):
-            if not inode.has_whole_content():
-                await self._fetcher.bring_ahead(inode)
+            if not await self._bring(inode):
                 await self.require_whole(inode)
 
     async def _bring(self, inode: Inode) -> bool:
@@ -297,7 +296,6 @@ class FileContent:
     async def _read_here(self, inode: Inode, offset: int, size: int) -> bytes | FilePart:
         descriptor = inode.descriptor
         assert descriptor is not None
-        # In the page cache at once; on the disk in a thread.
         content = self._memory.locate(descriptor, size, offset)
         if content is None:
             try:
