@@ -7,7 +7,7 @@ repeated only where the remote surely did not act (connection refused, 429); oth
 cancelled change may or may not have happened.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import Enum
@@ -157,8 +157,11 @@ class Remote(Protocol):
 
     async def upload_limits(self) -> UploadLimits: ...
 
-    async def list_folder(self, folder: NodeId) -> list[RemoteNode]:
-        """Return every live child: version known, sha256 where it is told at once. Raises NodeNotFound."""
+    async def list_folder(self, folder: NodeId, came: Callable[[], None] = lambda: None) -> list[RemoteNode]:
+        """Return every live child: version known, sha256 where it is told at once. Raises NodeNotFound.
+
+        `came` is called whenever a part of a long listing is here.
+        """
         ...
 
     async def newest(self, folder: NodeId, most: int) -> list[RemoteNode]:

@@ -114,8 +114,8 @@ class FaultyRemote:
     async def upload_limits(self) -> UploadLimits:
         return await self._pass("upload_limits", lambda: self.inner.upload_limits())
 
-    async def list_folder(self, folder: NodeId) -> list[RemoteNode]:
-        return await self._pass("list_folder", lambda: self.inner.list_folder(folder))
+    async def list_folder(self, folder: NodeId, came: Callable[[], None] = lambda: None) -> list[RemoteNode]:
+        return await self._pass("list_folder", lambda: self.inner.list_folder(folder, came))
 
     async def newest(self, folder: NodeId, most: int) -> list[RemoteNode]:
         return await self._pass("newest", lambda: self.inner.newest(folder, most))

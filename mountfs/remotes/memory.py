@@ -1,7 +1,7 @@
 """A complete workspace service in memory, for tests; several clients may share one workspace."""
 
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 
@@ -64,8 +64,9 @@ class MemoryRemote:
         await self._enter("upload_limits")
         return self.workspace.limits
 
-    async def list_folder(self, folder: NodeId) -> list[RemoteNode]:
+    async def list_folder(self, folder: NodeId, came: Callable[[], None] = lambda: None) -> list[RemoteNode]:
         await self._enter("list_folder")
+        came()
         return self.workspace.listing(folder, trio.current_time())
 
     async def newest(self, folder: NodeId, most: int) -> list[RemoteNode]:

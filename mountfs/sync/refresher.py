@@ -33,7 +33,8 @@ RECHECK_S: Final = 5.0
 """For how long a listing is trusted while the change feed is down."""
 
 PATIENCE_S: Final = 10.0
-"""How long a program waits for a listing before it gets the last known one, or an error."""
+"""How long a program waits for a listing before it gets the last known one; where there is none, how long for
+the next part of it before it gets an error."""
 
 ROWS_AT_ONCE: Final = 500
 """So many rows are merged before other work gets its turn."""
@@ -51,14 +52,30 @@ class _Comparison:
     """One listing under way."""
 
     def __init__(self) -> None:
-        self.began = trio.current_time()
+        self.began = self._came_at = trio.current_time()
         self.done = trio.Event()
         self.error: MountfsError | None = None
+
+    def came(self) -> None:
+        """A part of it is here."""
+        self._came_at = trio.current_time()
 
     async def wait(self) -> None:
         await self.done.wait()
         if self.error is not None:
             raise self.error
+
+    async def wait_patiently(self, *, while_it_comes: bool) -> bool:
+        """Like `wait`, but return False where it is not done `PATIENCE_S` after it began, or with
+        `while_it_comes` after its last part came."""
+        while not self.done.is_set():
+            until = (self._came_at if while_it_comes else self.began) + PATIENCE_S
+            if trio.current_time() >= until:
+                return False
+            with interruptible(trio.move_on_at(until)):
+                await self.done.wait()
+        await self.wait()
+        return True
 
 
 class Refresher:
@@ -127,10 +144,11 @@ class Refresher:
         return trio.current_time() - folder.listed_at < RECHECK_S
 
     async def ensure_fresh(self, folder: Inode) -> None:
-        """Make the children of a directory known and true; bounded.
+        """Make the children of a directory known and true.
 
         Stale knowledge is served where the remote refuses, or does not answer in time. Where there is none,
-        raises RemoteUnavailable, ContentUnavailable, or what the remote says.
+        waits for as long as more of it comes; raises RemoteUnavailable, ContentUnavailable, or what the
+        remote says.
         """
         if not folder.loaded:
             await self._tree.ensure_loaded(folder)
@@ -142,10 +160,9 @@ class Refresher:
         try:
             # Whoever comes later waits only as long as the first: a remote that hangs costs the programs
             # of a mount this time once, not each of their calls.
-            with interruptible(trio.move_on_at(comparison.began + PATIENCE_S)) as patience:
-                await comparison.wait()
-            if patience.cancelled_caught and not folder.listed:
-                # It goes on; a long listing is there at a later try.
+            is_done = await comparison.wait_patiently(while_it_comes=not folder.listed)
+            if not is_done and not folder.listed:
+                # It goes on, and may be there at a later try.
                 raise ContentUnavailable(f"{folder.path()!r}: the workspace did not list it in time")
         except RemoteError as error:
             # Also where the remote refuses, as with a token that has expired: that is no absence.
@@ -187,10 +204,10 @@ class Refresher:
         try:
             with self._tree.uses.keeping(folder):
                 try:
-                    await self._compare(folder)
+                    await self._compare(folder, comparison.came)
                 except RemoteUnavailable as error:
                     log.info("comparing %r again: %s", folder.path(), error.message)
-                    await self._compare(folder)
+                    await self._compare(folder, comparison.came)
         except MountfsError as error:
             comparison.error = error
         finally:
@@ -198,7 +215,7 @@ class Refresher:
             del self._comparing[folder.ino]
             comparison.done.set()
 
-    async def _compare(self, folder: Inode) -> None:
+    async def _compare(self, folder: Inode, came: Callable[[], None]) -> None:
         await self._tree.ensure_loaded(folder)
         began = trio.current_time()
         node = folder.node
@@ -206,7 +223,7 @@ class Refresher:
             return
         with self._asked() as asked:
             try:
-                rows = await self._remote.list_folder(node)
+                rows = await self._remote.list_folder(node, came)
             except NodeNotFound as error:
                 await self.look_at([node])
                 if folder.node == node and folder.is_linked:
@@ -214,7 +231,7 @@ class Refresher:
                     raise RemoteUnavailable(f"{error.message}; but it is there") from error
                 return
             self._connection.note_success()
-            doubtful = await self._merge_rows(folder, rows, asked)
+            doubtful = await self._merge_rows(folder, rows, asked, came)
         listed = {row.id for row in rows}
         unlisted = [
             child.node
@@ -238,12 +255,15 @@ class Refresher:
         known = self._tree.by_node.get(node)
         return known is not None and known.base is not None and known.base.parent == folder
 
-    async def _merge_rows(self, folder: Inode, rows: list[RemoteNode], asked: float) -> list[NodeId]:
+    async def _merge_rows(
+        self, folder: Inode, rows: list[RemoteNode], asked: float, came: Callable[[], None]
+    ) -> list[NodeId]:
         """Merge what rows alone can tell; return the nodes of which more must be known."""
         doubtful: list[NodeId] = []
         for start in range(0, len(rows), ROWS_AT_ONCE):
             portion = rows[start : start + ROWS_AT_ONCE]
             doubtful += await self._merge_portion(folder, portion, asked)
+            came()
             await trio.lowlevel.checkpoint()
         return doubtful
 

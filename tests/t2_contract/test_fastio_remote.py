@@ -172,7 +172,10 @@ async def test_listing_asks_for_versions_and_joins_pages(
         acts.reply(200, ok(nodes=[ROW], pagination={"next_cursor": "c 2"})),
         acts.reply(200, ok(nodes=[ROW, ROW | {"id": "2b"}, ROW | {"id": "2c", "deleted": True}])),
     )
-    assert [node.id for node in await remote.list_folder(ROOT_NODE)] == [FILE, "2b"]
+    parts: list[None] = []
+    listed = await remote.list_folder(ROOT_NODE, lambda: parts.append(None))
+    assert [node.id for node in listed] == [FILE, "2b"]
+    assert len(parts) == 2
     first, second = (query_of(request) for request in scripted.seen)
     assert first == {"sort_by": "name", "page_size": "500", "output": "full"}
     assert second == first | {"cursor": "c 2"}

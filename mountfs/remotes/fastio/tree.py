@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
@@ -40,7 +40,7 @@ second, as when a tree is copied, the newest tell nothing of the others."""
 
 
 class Tree(WorkspaceCalls):
-    async def list_folder(self, folder: NodeId) -> list[RemoteNode]:
+    async def list_folder(self, folder: NodeId, came: Callable[[], None] = lambda: None) -> list[RemoteNode]:
         found: dict[NodeId, RemoteNode] = {}
         query = {"sort_by": "name", "page_size": str(self._http.settings.page_size), "output": "full"}
         path = self._node_path(folder, "list")
@@ -50,6 +50,7 @@ class Tree(WorkspaceCalls):
             page = wire.page(await self._http.payload(Ask("GET", path, query)))
             found.update((node.id, node) for node in page.nodes if not node.trashed)
             unknown.update(page.unknown)
+            came()
             if page.next_cursor is None:
                 if unknown:
                     log.debug("GET %s: left out what this client cannot show: %s", path, dict(unknown))
