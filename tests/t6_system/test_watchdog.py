@@ -31,7 +31,7 @@ sys.exit(main())
 """
 
 
-@pytest.mark.parametrize(("handler", "program"), [("read", "cat"), ("make_directory", "mkdir")])
+@pytest.mark.parametrize(("handler", "program"), [("locate", "cat"), ("make_directory", "mkdir")])
 @pytest.mark.long
 def test_handler_that_ignores_its_cancellation(
     machine: Machine, server: Server, handler: str, program: str
