@@ -191,8 +191,8 @@ async def test_removed_folder_does_not_come_back_for_a_file_that_was_still_liste
     await mount.remote.wait_hanging("trash")
     answered, act, listed = trio.Event(), mount.memory.list_folder, trio.Event()
 
-    async def late(folder: NodeId) -> list[RemoteNode]:
-        rows = await act(folder)
+    async def late(folder: NodeId, came: Callable[[], None]) -> list[RemoteNode]:
+        rows = await act(folder, came)
         listed.set()
         await answered.wait()
         return rows
