@@ -2,9 +2,7 @@
 
 import errno
 import os
-import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from mountfs.model.errors import Interrupted, StorageError
 from mountfs.model.interruption import InterruptibleWaits, serving
 from mountfs.remotes.memory import MemoryWorkspace
 from mountfs.rules.back_pressure import REFUSED_S, SLOWED_S, Pressure, pressure
+from tests.small_disk import fill_disk, small_disk_at
 from tests.t3_filesystem.conftest import Mounting
 from tests.t3_filesystem.workspace_mount import (
     PATIENCE_S,
@@ -104,22 +103,8 @@ async def test_a_writer_that_waits_for_room_ends_by_a_signal(mounting: Mounting)
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    if os.geteuid() != 0:
-        pytest.skip("NOT TESTED: a small disk is mounted by root only")
-    place = tmp_path / "small"
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", place], check=True)
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "--lazy", place], check=True)
-
-
-def _fill(path: Path) -> None:
-    """Take what is left of the disk."""
-    with path.open("wb", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(b"x" * 4096)
+    with small_disk_at(tmp_path / "small", mebibytes=40) as disk:
+        yield disk
 
 
 def test_full_disk_refuses_content_and_keeps_what_was_closed(small_disk: Path) -> None:
@@ -135,7 +120,7 @@ def test_full_disk_refuses_content_and_keeps_what_was_closed(small_disk: Path) -
             for number in range(20):
                 await mount.write(f"f{number}", piece)
                 written[f"f{number}"] = piece
-            _fill(small_disk / "other")
+            fill_disk(small_disk / "other")
             with pytest.raises(StorageError) as refused:
                 await mount.write("too much", piece)
             assert refused.value.errno == errno.ENOSPC

@@ -2,13 +2,13 @@
 
 import errno
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from tests.small_disk import small_disk_at
 from tests.t5_kernel.mounted import PATIENCE_S, Mount, World, local_files, sha256
 from tests.t6_system.machine import wait_until
 
@@ -39,14 +39,8 @@ def world(tmp_path: Path) -> Iterator[World]:
 @pytest.fixture(params=[True, False], ids=["passthrough", "ordinary"])
 def mount(world: World, request: pytest.FixtureRequest) -> Iterator[Mount]:
     """Return a mount whose cache lies on a small disk of its own."""
-    disk = world.machine.folder / "small-cache"
-    disk.mkdir()
-    options = f"size={DISK_MIB}m,mode=700"
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", disk], check=True)
-    try:
+    with small_disk_at(world.machine.folder / "small-cache", mebibytes=DISK_MIB):
         yield world.mount("small", passthrough=request.param)
-    finally:
-        subprocess.run(["umount", "--lazy", disk], check=True)
 
 
 def _fill(folder: Path) -> dict[str, str]:

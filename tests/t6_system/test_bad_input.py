@@ -2,10 +2,8 @@
 
 import os
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -13,6 +11,7 @@ from threading import Thread
 import pytest
 
 from mountfs.cli.exit_codes import ExitCode
+from tests.small_disk import fill_disk, small_disk_at
 from tests.t6_system.machine import Machine, Server, is_mounted
 
 pytestmark = pytest.mark.kernel
@@ -139,28 +138,15 @@ def test_mountpoint_already_mounted_and_cache_in_use(machine: Machine, server: S
 
 @pytest.fixture
 def small_disk(machine: Machine) -> Iterator[Path]:
-    if os.getuid() != 0:
-        pytest.skip("NOT TESTED: a small disk is mounted by root only")
-    disk = machine.folder / "small"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m,mode=700", "tmpfs", disk], check=True)
-    try:
+    with small_disk_at(machine.folder / "small", mebibytes=16) as disk:
         yield disk
-    finally:
-        subprocess.run(["umount", "--lazy", disk], check=True)
-
-
-def _fill(file: Path) -> None:
-    with file.open("wb", buffering=0) as opened, suppress(OSError):
-        while opened.write(bytes(4096)):
-            pass
 
 
 def test_full_cache_disk(machine: Machine, server: Server, place: Path, small_disk: Path) -> None:
     """Of a cache that is new, and of one that was used."""
     cache, filling = small_disk / "cache", small_disk / "filling"
     for _ in range(2):
-        _fill(filling)
+        fill_disk(filling)
         done = machine.mount(server, place, "--cache", cache)
         done.refused(ExitCode.CACHE_UNUSABLE, str(cache), "make room")
         filling.unlink()
