@@ -16,7 +16,9 @@ enum {
     OPCODE_INIT = 26,
     OPCODE_CREATE = 35,
     OPCODE_INTERRUPT = 36,
-    OPCODE_TMPFILE = 51
+    OPCODE_COPY_FILE_RANGE = 47,
+    OPCODE_TMPFILE = 51,
+    OPCODE_COPY_FILE_RANGE_64 = 53
 };
 #define SETATTR_CLEARS_SET_ID (1u << 11)
 #define WRITE_CLEARS_SET_ID (1u << 2)
@@ -120,6 +122,23 @@ static int clears_set_id(uint32_t opcode, const struct fuse_buf *buffer, int len
     }
 }
 
+/* What follows a request that libfuse does not know is laid out as for the one that this returns. */
+static uint32_t opcode_known_to_libfuse(uint32_t opcode)
+{
+    switch (opcode) {
+    case OPCODE_TMPFILE:
+        return OPCODE_CREATE;
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    case OPCODE_COPY_FILE_RANGE_64:
+        /* Answered with a count of 64 bits, of which the other has the lower half and zeros. Where two of these are
+           refused at once, a kernel takes the second refusal for one of all copies (seen with Linux 6.18). */
+        return OPCODE_COPY_FILE_RANGE;
+#endif
+    default:
+        return opcode;
+    }
+}
+
 int request_clears_set_id(void)
 {
     return last_clears_set_id;
@@ -141,10 +160,8 @@ void observe_request(struct fuse_buf *buffer, int length)
     }
     last_request = header;
     last_clears_set_id = clears_set_id(header.opcode, buffer, length);
-    if (header.opcode == OPCODE_TMPFILE) {
-        header.opcode = OPCODE_CREATE; /* what follows is laid out as for that */
-        memcpy(buffer->mem, &header, sizeof header);
-    }
+    header.opcode = opcode_known_to_libfuse(header.opcode);
+    memcpy(buffer->mem, &header, sizeof header);
     if (header.opcode != OPCODE_INIT || !request_body(buffer, length, &init, sizeof init))
         return;
     init_unique = header.unique;

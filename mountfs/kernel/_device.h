@@ -62,7 +62,8 @@ void drop_replies(void);
 enum passthrough passthrough_state(void);
 
 /* Every request that was read is shown to this, with the length of what `buffer` holds. A request for a file without
-   a name (O_TMPFILE), which libfuse does not know, is made one for a file of the name "/", which no other has. */
+   a name (O_TMPFILE), which libfuse does not know, is made one for a file of the name "/", which no other has; a copy
+   of any length is made one that libfuse knows, and must be answered with a count below 4 GiB. */
 void observe_request(struct fuse_buf *buffer, int length);
 
 /* The kernel says in the request that was read last that set-id bits are to be cleared. */

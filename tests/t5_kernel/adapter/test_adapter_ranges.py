@@ -16,6 +16,7 @@ from scripts.posix.syscalls import (
     fallocate,
 )
 from tests.t5_kernel.adapter.processes import Daemon, Process
+from tests.t6_system.machine import wait_until
 
 pytestmark = [
     pytest.mark.kernel,
@@ -120,3 +121,40 @@ os._exit(0)
     assert Path(daemon.mountpoint / "other").stat().st_size == 100
     program.tell()
     assert program.wait() == 0
+
+
+def test_first_copies_at_once_are_done_by_the_file_system(
+    daemon: Daemon, start_program: Callable[..., Process]
+) -> None:
+    """Kernels ask for copies of any length first; where they were refused twice at once, they gave up all."""
+    for name in ("source", "target0", "target1"):
+        (daemon.mountpoint / name).write_bytes(b"x" * 100)
+    program = start_program(
+        """
+import threading
+source = os.open(sys.argv[1], os.O_RDONLY)
+targets = [os.open(sys.argv[2] + str(number), os.O_RDWR) for number in range(2)]
+threads = [threading.Thread(target=os.copy_file_range, args=[source, target, 100]) for target in targets]
+say("ready")
+sys.stdin.readline()
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+""",
+        daemon.mountpoint / "source",
+        daemon.mountpoint / "target",
+    )
+    assert program.line() == "ready"
+    daemon.popen.send_signal(signal.SIGSTOP)
+    os.waitpid(daemon.pid, os.WUNTRACED)
+    program.tell()
+    wait_until(lambda: sleeps_of(program.pid).count("request_wait_answer") == 2)
+    daemon.popen.send_signal(signal.SIGCONT)
+    assert program.wait() == 0
+    assert daemon.ask("filesystem.copies") == 2
+
+
+def sleeps_of(pid: int) -> list[str]:
+    """Return in which function of the kernel each thread of the process sleeps."""
+    return [place.read_text() for place in Path(f"/proc/{pid}/task").glob("*/wchan")]
