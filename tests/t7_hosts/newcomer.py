@@ -53,9 +53,10 @@ def follow_the_tutorial(tree: Tree) -> None:
 
 
 def run_kernel_tests(tree: Tree, *tests: str) -> None:
-    """Run them after the tutorial, with the extension that it built and the libraries that it installed."""
+    """Run them with the extension and the libraries that the tutorial's first command makes."""
     tree.run(
         f"""cd {SOURCE}
+        [ -d .venv ] || {{ scripts/quickstart ~/workspace && mountfs down ~/workspace; }}
         sed -n '/;/!s/^\\([a-z0-9._-]*==[^ ]*\\).*/\\1/p' requirements/dev.txt > /tmp/pins
         .venv/bin/pip install --quiet --constraint /tmp/pins {TOOLS}
         cp .venv/lib/python3*/site-packages/mountfs/kernel/_extras*.so mountfs/kernel/
