@@ -30,25 +30,22 @@ STATE_WAIT_MAX_S: Final = 60
 SPOILED_AGAIN: Final = 2
 """How often a chunk is sent again that did not arrive as it was sent, before the upload counts as failed."""
 
-PROMPT_FROM: Final = 3
-"""After so many uploads of one call that were found assembled, one after the other, the next is not asked for
-its state any more: it is placed at once, and only asked for where that is refused."""
-
 OF_SESSION: Final = Refusals(absent=UploadVanished)
 
 
 class Promptness:
     """Whether this service has assembled an upload of one call when it answers that. It does not say so, and
-    need not be so each time: what was presumed is remembered, and never is again once it was wrong."""
+    need not be so each time. It is presumed after an upload that was found assembled, and never again once
+    that was wrong: what is presumed is placed unasked, and asked for only where that is refused."""
 
     def __init__(self) -> None:
-        self._in_a_row = 0
+        self._last_was_prompt = False
         self._was_wrong = False
         self._presumed: set[UploadId] = set()
 
     def presume(self, upload: UploadId) -> bool:
         """Return whether the upload counts as assembled; it is to be settled then."""
-        is_prompt = self._in_a_row >= PROMPT_FROM and not self._was_wrong
+        is_prompt = self._last_was_prompt and not self._was_wrong
         if is_prompt:
             self._presumed.add(upload)
         return is_prompt
@@ -62,12 +59,12 @@ class Promptness:
 
     def found(self, *, assembled: bool) -> None:
         """What the first question after an upload told."""
-        self._in_a_row = self._in_a_row + 1 if assembled else 0
+        self._last_was_prompt = assembled
 
     def refused(self, *, assembled: bool) -> None:
         """One that was presumed could not be placed; what the question after that told. It may have become
         so since: the next ones are asked for, at least."""
-        self._in_a_row = 0
+        self._last_was_prompt = False
         self._was_wrong |= not assembled
 
 
