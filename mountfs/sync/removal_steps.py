@@ -55,7 +55,7 @@ class RemovalSteps:
     async def trash(self, inode: Inode) -> Outcome | WaitFor:
         base = inode.base
         assert base is not None
-        if base.parent not in self._trashed_folders:
+        if not self._went_with(base.parent):
             parent = self._tree.by_node.get(base.parent)
             if parent is not None and not parent.is_linked and parent.pending is not None:
                 # The folder goes as a whole.
@@ -77,6 +77,13 @@ class RemovalSteps:
         if inode.node == base.node:
             self._tree.set_base(inode, None)
         return Outcome.AGAIN
+
+    def _went_with(self, folder: NodeId) -> bool:
+        """Tell whether what was removed from this folder is in the trash with it."""
+        if folder in self._tree.by_node:
+            # Somebody took it out of there since, with all that it holds.
+            self._trashed_folders.discard(folder)
+        return folder in self._trashed_folders
 
     def took_too_much(self, inode: Inode) -> bool:
         """Tell whether the removal of this entry took what others changed meanwhile: `bring_back` is next."""

@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from mountfs.remotes.memory import MemoryWorkspace
+from mountfs.remotes.memory import MemoryRemote, MemoryWorkspace
 from tests.t3_filesystem.workspace_mount import WorkspaceMount, workspace_contents
 
 OURS, LARGE = b"ours", b"ours" * 25_000
@@ -183,3 +183,18 @@ async def test_what_is_written_to_a_folder_made_again_outlives_the_removal_of_th
         await wait_all_tasks_blocked(0.01)
     mount.remote.release()
     await check_kept(mount, workspace, path)
+
+
+async def test_what_is_removed_from_a_folder_that_came_out_of_the_trash_goes_there(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    folder = workspace.find("d")
+    await mount.remove_tree("d")
+    await mount.settle()
+    await MemoryRemote(workspace).restore(folder)
+    await mount.catch_up()
+    await mount.unlink("d/old")
+    await mount.settle()
+    await mount.catch_up()
+    expected = {"known": OURS, "d": None, "d/other": b"other"}
+    assert await mount.contents() == workspace_contents(workspace) == expected
