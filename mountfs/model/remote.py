@@ -76,7 +76,8 @@ class UploadStatus(Enum):
 
 @dataclass(frozen=True, slots=True)
 class UploadState:
-    """`chunks` maps the order number of a chunk that has arrived (from 1) to its size in bytes."""
+    """`chunks` maps the order number of a chunk that has arrived (from 1) to its size in bytes; of an upload
+    that is not receiving any more it may tell none."""
 
     id: UploadId
     status: UploadStatus

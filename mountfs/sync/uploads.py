@@ -296,8 +296,7 @@ class ContentUploads:
         chunks.chunk_bytes(size, limits)  # refuses what is too big, before minutes go into its hash
         sha256 = await (state.range(0, size).sha256() if state.is_copy else self.sha256(inode))
         _check_sealed(inode, sha256)
-        session, arrived = await self._session(inode, generation, size, sha256, limits)
-        todo = chunks.missing(size, session.chunk_bytes, arrived)
+        session, todo = await self._session(inode, generation, size, sha256, limits)
         transfer = self.transfers[inode.ino]
         transfer.sent = size - sum(chunk.end - chunk.start for chunk in todo)
         try:
@@ -312,8 +311,8 @@ class ContentUploads:
 
     async def _session(
         self, inode: Inode, generation: int, size: int, sha256: str, limits: UploadLimits
-    ) -> tuple[OpenUpload, dict[int, int]]:
-        """Return the session to send to, and the chunks that it has already."""
+    ) -> tuple[OpenUpload, list[chunks.Chunk]]:
+        """Return the session to send to, and the chunks that it is still to get."""
         known = self._open_uploads.get(inode.ino)
         if known is not None and known.upload != NO_SESSION:
             if (known.generation, known.size, known.sha256) == (generation, size, sha256):
@@ -323,19 +322,16 @@ class ContentUploads:
                     pass
                 else:
                     if state.status is not UploadStatus.FAILED:
-                        log.info(
-                            "going on with the upload of %r: %d chunks are there",
-                            inode.path(),
-                            len(state.chunks),
-                        )
-                        return known, dict(state.chunks)
+                        todo = _still_to_come(known, state)
+                        log.info("going on with the upload of %r: %d chunks to go", inode.path(), len(todo))
+                        return known, todo
             await self.forget(inode)
         chunk = chunks.chunk_bytes(size, limits)
         upload = await self._remote.open_upload(Unplaced(_display_name(inode)), size, sha256)
         session = OpenUpload(inode.ino, generation, upload, chunk, size, sha256)
         self._note(session)
         await self._journal.committed()
-        return session, {}
+        return session, chunks.missing(size, chunk, {})
 
     def _keep_loose(self, attempt: OpenUpload) -> None:
         """Nobody learnt what became of this, and the node it was for may be another entry's by now."""
@@ -389,6 +385,12 @@ class ContentUploads:
             if state.status in (UploadStatus.STORED, UploadStatus.ASSEMBLED) and is_end(state):
                 return state
             state = await self._remote.upload_state(state.id, wait_s=STATE_WAIT_S)
+
+
+def _still_to_come(session: OpenUpload, state: UploadState) -> list[chunks.Chunk]:
+    # One that takes none any more has them all, and need not tell of them.
+    is_receiving = state.status is UploadStatus.RECEIVING
+    return chunks.missing(session.size, session.chunk_bytes, state.chunks) if is_receiving else []
 
 
 def _check_sealed(inode: Inode, sha256: str) -> None:

@@ -552,6 +552,15 @@ async def test_session_of_a_file_that_was_removed_is_given_back(case: Case) -> N
     await _end_well(case)
 
 
+async def test_what_is_assembled_already_is_not_sent_again(case: Case) -> None:
+    """The service tells of no chunks any more."""
+    case.proxy.plan(faults.reset_before, "add_file")
+    await _upload_large(case)
+    await _end_well(case)
+    assert case.proxy.spoiled["add_file"] == 1
+    assert (case.proxy.seen["open_upload"], case.proxy.seen["send_chunk"]) == (1, 1)
+
+
 # What is known beforehand is not tried.
 
 
