@@ -133,23 +133,27 @@ class RemovalSteps:
         # What was moved out of the folder here has to leave it there first.
         return WaitFor(kept[0]) if kept and kept[0] is not None else None
 
-    async def _kept_below(self, folder: NodeId) -> list[Inode | None]:
+    async def _kept_below(self, top: NodeId) -> list[Inode | None]:
         """Return what lies below a removed folder and was not removed here; None for what is unknown here."""
         kept: list[Inode | None] = []
-        for row in await self._remote.list_folder(folder):
-            known = await self._tree.find_node(row.id)
-            if known is not None and known.is_file_there and _is_older(known, row):
-                await self._refresher.look_at([row.id])
+        ahead = [top]
+        # Step by step: paths may be deeper than calls may be nested.
+        while ahead:
+            folder = ahead.pop()
+            for row in await self._remote.list_folder(folder):
                 known = await self._tree.find_node(row.id)
-            creating = self._tree.unanswered.get((folder, row.name))
-            if known is None and (creating is not None or await self._is_there(row, folder)):
-                kept.append(creating)
-            elif known is None:
-                continue
-            elif known.is_linked:
-                kept.append(known)
-            elif known.is_directory:
-                kept += await self._kept_below(row.id)
+                if known is not None and known.is_file_there and _is_older(known, row):
+                    await self._refresher.look_at([row.id])
+                    known = await self._tree.find_node(row.id)
+                creating = self._tree.unanswered.get((folder, row.name))
+                if known is None and (creating is not None or await self._is_there(row, folder)):
+                    kept.append(creating)
+                elif known is None:
+                    continue
+                elif known.is_linked:
+                    kept.append(known)
+                elif known.is_directory:
+                    ahead.append(row.id)
         return kept
 
     async def _is_there(self, row: RemoteNode, folder: NodeId) -> bool:

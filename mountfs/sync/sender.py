@@ -387,12 +387,16 @@ class Sender:
 
     def _fail_waiting(self, failed: Inode) -> None:
         """What waits for this has failed as well, until this is sent: nobody is to wait for it meanwhile."""
-        for inode in self._parked.get(failed.ino, ()):
-            if inode.failure is None and inode.pending is not None:
-                inode.failure = f"{failed.path().decode(errors='replace')} has to be sent first"
-                self.hints[inode.ino] = self.hints.get(failed.ino, "")
-                self._tree.save(inode)
-                self._fail_waiting(inode)
+        awaited = [failed]
+        # Step by step: paths may be deeper than calls may be nested.
+        while awaited:
+            until = awaited.pop()
+            for inode in self._parked.get(until.ino, ()):
+                if inode.failure is None and inode.pending is not None:
+                    inode.failure = f"{until.path().decode(errors='replace')} has to be sent first"
+                    self.hints[inode.ino] = self.hints.get(until.ino, "")
+                    self._tree.save(inode)
+                    awaited.append(inode)
 
     def _settle(self, inode: Inode) -> None:
         self._pending_since.pop(inode.ino, None)

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from mountfs.model.conflict import Conflict, ConflictKind
@@ -29,6 +30,16 @@ def base_of(node: RemoteNode) -> Base:
         node.size,
         node.text,
         max(node.modified_ns, 0),
+    )
+
+
+def with_content_of(base: Base, node: RemoteNode) -> Base:
+    return replace(
+        base,
+        version=node.version,
+        sha256=node.sha256,
+        size=node.size,
+        modified_ns=max(node.modified_ns, 0),
     )
 
 
@@ -128,7 +139,16 @@ class Conflicts:
 
     def put_back(self, removed: Inode) -> None:
         """Give what was removed here, and the folders above it, their names again: others still use it."""
-        parent = self._parent_there(removed)
+        way = {removed.ino: removed}
+        # Step by step: paths may be deeper than calls may be nested.
+        while (above := self._folder_of(removed)) and not above.is_linked and above.ino not in way:
+            way[above.ino] = removed = above
+        for each in reversed(way.values()):
+            self._put_back(each)
+
+    def _put_back(self, removed: Inode) -> None:
+        folder = self._folder_of(removed)
+        parent = folder if folder is not None and folder.is_linked else self._tree.by_node[ROOT_NODE]
         assert removed.base is not None
         name = self.free_name(parent, names.from_remote(removed.base.name))
         removed.listed = False
@@ -140,12 +160,16 @@ class Conflicts:
         self.touch(parent)
         log.warning("%r was removed here while others changed it: kept", removed.path())
 
+    def _folder_of(self, inode: Inode) -> Inode | None:
+        """Return the folder in which the remote has the entry, where that is known."""
+        assert inode.base is not None
+        folder = self._tree.by_node.get(inode.base.parent)
+        return folder if folder is not None and folder.is_directory else None
+
     def _parent_there(self, inode: Inode) -> Inode:
         """Return where the remote has the entry, put back where it was removed here; else the root."""
-        base = inode.base
-        assert base is not None
-        parent = self._tree.by_node.get(base.parent)
-        if parent is None or not parent.is_directory:
+        parent = self._folder_of(inode)
+        if parent is None:
             return self._tree.by_node[ROOT_NODE]
         if not parent.is_linked:
             self.put_back(parent)

@@ -21,7 +21,7 @@ from mountfs.model.node import NodeKind, RemoteNode
 from mountfs.rules import names, relocation, remote_edits, shared_attributes
 from mountfs.rules.happenings import Kind
 from mountfs.rules.shared_attributes import Attributes, Content
-from mountfs.tree.conflicts import Conflicts, base_of
+from mountfs.tree.conflicts import Conflicts, base_of, with_content_of
 from mountfs.tree.inode import Inode
 from mountfs.tree.tree import Tree
 
@@ -126,16 +126,27 @@ class RemoteChanges:
 
     def remove(self, inode: Inode) -> None:
         """The remote deleted the node. What is not yet sent of it is kept, and becomes new there."""
+        lost = [(inode, self._lose_node(inode))]
+        for each, base in lost:  # not by calls of this one: paths may be deeper than calls may be nested
+            lost += [
+                (child, self._lose_node(child))
+                for child in reversed(each.children.values())
+                if child.base is not None and (base is None or child.base.parent == base.node)
+            ]
+        for each, base in reversed(lost):
+            self._keep_or_take_from_view(each, base)
+
+    def _lose_node(self, inode: Inode) -> Base | None:
         self._content.notice(inode)
         self._tree.end_conflicts_of(inode)
         base = inode.base
         self._tree.set_base(inode, None)
+        return base
+
+    def _keep_or_take_from_view(self, inode: Inode, base: Base | None) -> None:
         if not inode.is_linked:
             self._tree.drop_if_unneeded(inode)
             return
-        for child in list(inode.children.values()):
-            if child.base is not None and (base is None or child.base.parent == base.node):
-                self.remove(child)
         if inode.content_dirty or inode.children:
             if inode.is_file_there and base is not None:
                 self.conflicts.note(inode, ConflictKind.EDIT_DELETE, None, base=base)
@@ -395,7 +406,7 @@ class RemoteChanges:
             # The commit is refused by the remote then, and the conflict resolved where that is known.
             return
         if base.sha256 is not None and base.sha256 == node.sha256 and base.size == node.size:
-            self._tree.set_base(inode, _with_content(base, node))
+            self._tree.set_base(inode, with_content_of(base, node))
             self._content.relabelled(inode)
         elif inode.is_symlink:
             # Once what is changed of it here is there, it gives way; see `_is_another_kind`.
@@ -450,7 +461,7 @@ class RemoteChanges:
         if inode.is_symlink:
             self._replace(inode, node)
             return
-        self._tree.set_base(inode, _with_content(base, node))
+        self._tree.set_base(inode, with_content_of(base, node))
         self._tree.happenings.tell(Kind.CHANGED, inode.path(), size_bytes=node.size)
         self.when_taken(inode)
         inode.size = node.size
@@ -487,13 +498,3 @@ class RemoteChanges:
 def _executable(mode: int) -> int:
     """Whoever may read it may execute it."""
     return mode | (mode & 0o444) >> 2
-
-
-def _with_content(base: Base, node: RemoteNode) -> Base:
-    return replace(
-        base,
-        version=node.version,
-        sha256=node.sha256,
-        size=node.size,
-        modified_ns=max(node.modified_ns, 0),
-    )

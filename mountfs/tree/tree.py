@@ -118,34 +118,44 @@ class Tree:
 
     async def _load_entry(self, record: EntryRecord) -> Inode | None:
         """Bring the entry and all above it into memory; None, and erased, where they lead nowhere."""
-        resident = self.inodes.get(record.ino)
-        if resident is not None:
-            return resident
-        parent = None
-        if record.parent is not None:
-            parent = await self._load_ino(record.parent)
-            if parent is None:
-                self.journal.erase(record.ino)
-                return None
-            if record.ino in self.inodes:
-                return self.inodes[record.ino]
-        if record.ino in self._erased:
-            # It came, and went for good, while what is above it was read.
-            return None
-        return self._attach_loaded(record, parent)
+        return self._attach_lineage(await self._lineage(record))
 
     async def _load_ino(self, ino: Ino) -> Inode | None:
         with self._reading_journal():
             while ino not in self.inodes:
                 unloads = self._unloads
                 record = await self.journal.by_ino(ino)
-                if record is None or ino in self._erased:
+                if record is None:
                     return None
-                if record.parent is not None:
-                    await self._load_ino(record.parent)
+                lineage = await self._lineage(record)
                 if self._unloads == unloads:
-                    return await self._load_entry(record)
+                    return self._attach_lineage(lineage)
         return self.inodes[ino]
+
+    async def _lineage(self, record: EntryRecord) -> list[EntryRecord]:
+        """Return the entry, and those above it that are not in memory."""
+        lineage = {record.ino: record}
+        # Step by step: paths may be deeper than calls may be nested.
+        while record.parent is not None and record.parent not in self.inodes and record.parent not in lineage:
+            above = await self.journal.by_ino(record.parent)
+            if above is None:
+                break
+            lineage[above.ino] = record = above
+        return list(lineage.values())
+
+    def _attach_lineage(self, lineage: Sequence[EntryRecord]) -> Inode | None:
+        inode: Inode | None = None
+        for record in reversed(lineage):
+            inode = self.inodes.get(record.ino)
+            if inode is not None or record.ino in self._erased:
+                # It came, or went for good, while what is above it was read.
+                continue
+            parent = self.inodes.get(record.parent) if record.parent is not None else None
+            if parent is None and record.parent is not None:
+                self.journal.erase(record.ino)
+            else:
+                inode = self._attach_loaded(record, parent)
+        return inode
 
     def _attach_loaded(self, record: EntryRecord, parent: Inode | None) -> Inode:
         inode = Inode(record, parent)
@@ -272,9 +282,11 @@ class Tree:
 
     def walk(self, top: Inode) -> Iterator[Inode]:
         """Yield `top` and everything in memory below it, parents first."""
-        yield top
-        for child in list(top.children.values()):
-            yield from self.walk(child)
+        ahead = [top]
+        while ahead:
+            inode = ahead.pop()
+            yield inode
+            ahead.extend(reversed(inode.children.values()))
 
     # Keeping the indexes right.
 

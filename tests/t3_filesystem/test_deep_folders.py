@@ -1,0 +1,90 @@
+"""Folders within folders, deeper than calls may be nested: one path may name two thousand of them."""
+
+import stat
+import sys
+
+import pytest
+
+from mountfs.model.entry import EntryKind
+from mountfs.model.errors import AccessDenied
+from mountfs.model.ids import ROOT_INO
+from mountfs.remotes.memory import MemoryWorkspace
+from mountfs.tree import local_changes
+from mountfs.tree.inode import Inode
+from tests.t3_filesystem.workspace_mount import WorkspaceMount
+
+DEPTH = sys.getrecursionlimit()
+DEEPEST = "/".join(["d"] * DEPTH)
+FOLDER = stat.S_IFDIR | 0o755
+
+pytestmark = pytest.mark.parametrize("mount", [True], indirect=True)
+
+
+async def walked_down(mount: WorkspaceMount) -> list[Inode]:
+    """Return the root and the folders, listed one after the other as a program would that walks down."""
+    way = [mount.tree.inodes[ROOT_INO]]
+    for _ in range(DEPTH):
+        await mount.parts.refresher.ensure_fresh(way[-1])
+        way.append(way[-1].children[b"d"])
+    await mount.parts.refresher.ensure_fresh(way[-1])
+    return way
+
+
+def remove_all(mount: WorkspaceMount, way: list[Inode]) -> None:
+    local_changes.remove(mount.tree, way[-1], b"f", directory=False)
+    for folder in reversed(way[:-1]):
+        local_changes.remove(mount.tree, folder, b"d", directory=True)
+
+
+async def test_others_remove_them(mount: WorkspaceMount, workspace: MemoryWorkspace) -> None:
+    workspace.put(f"{DEEPEST}/f", b"old")
+    top = (await walked_down(mount))[0]
+    workspace.trash(workspace.find("d"))
+    await mount.catch_up()
+    assert not top.children
+
+
+async def test_they_are_removed_here(mount: WorkspaceMount, workspace: MemoryWorkspace) -> None:
+    workspace.put(f"{DEEPEST}/f", b"old")
+    way = await walked_down(mount)
+    remove_all(mount, way)
+    mount.parts.sender.expedite([way[1]])
+    await mount.wait_until(lambda: way[1].base is None or way[1].failure)
+    assert not workspace.folders()
+
+
+async def test_others_edit_what_was_removed_with_them(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put(f"{DEEPEST}/f", b"old")
+    way = await walked_down(mount)
+    remove_all(mount, way)
+    workspace.put(f"{DEEPEST}/f", b"theirs")
+    await mount.catch_up()
+    assert way[-1].children[b"f"].path() == f"{DEEPEST}/f".encode()
+
+
+async def test_what_is_unsent_at_the_bottom_is_loaded_at_a_start(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put(f"{DEEPEST}/f", b"old")
+    bottom = (await walked_down(mount))[-1]
+    local_changes.create(mount.tree, bottom, b"new", EntryKind.DIRECTORY, FOLDER, (0, 0))
+    await mount.restart()
+    assert [inode.path() for inode in mount.tree.pending.values()] == [f"{DEEPEST}/new".encode()]
+
+
+async def test_the_first_is_refused_when_the_others_wait_for_it(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    folder = mount.tree.inodes[ROOT_INO]
+    for _ in range(DEPTH):
+        folder = local_changes.create(mount.tree, folder, b"d", EntryKind.DIRECTORY, FOLDER, (0, 0))
+    mount.remote.hang("create_folder")
+    pending = list(mount.tree.pending.values())
+    mount.parts.sender.expedite(pending)
+    await mount.remote.wait_hanging("create_folder")
+    await mount.wait_until(lambda: sum(map(len, mount.parts.sender._parked.values())) == DEPTH - 1)
+    mount.remote.fail("create_folder", AccessDenied("not here"), times=None)
+    mount.remote.release("create_folder")
+    await mount.wait_until(lambda: all(inode.failure for inode in pending))
