@@ -65,6 +65,15 @@ def test_hold_lets_one_try_after_ever_longer_times() -> None:
     assert hold.refusal(47) == ""
 
 
+def test_hold_begins_alike_however_many_were_refused_together() -> None:
+    hold = Hold()
+    for _ in range(10):
+        hold.note_refusal("unpaid", 0)
+    assert [hold.refusal(14), hold.refusal(15)] == ["unpaid", ""]
+    hold.note_refusal("unpaid", 44)
+    assert hold.refusal(45) == "", "what was under way for long puts nothing off"
+
+
 @pytest.fixture
 async def http(scripted: Any, nap: Callable[[float], Awaitable[None]]) -> AsyncIterator[Http]:
     shell = Http(httpx.URL(scripted.url), "token", FastioSettings(patience_s=5, attempts=2), sleep=nap)

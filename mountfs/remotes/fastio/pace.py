@@ -68,9 +68,9 @@ class Hold:
     _pause_s: float = HELD_FIRST_S
 
     def note_refusal(self, message: str, now: float) -> None:
+        if not self._message:
+            self._tries_at = now + self._pause_s
         self._message = message
-        self._tries_at = now + self._pause_s
-        self._pause_s = min(HELD_MOST_S, self._pause_s * 2)
 
     def lift(self) -> None:
         """The service does again what is asked."""
@@ -83,7 +83,8 @@ class Hold:
 
     def refusal(self, now: float) -> str:
         """Return why this request is not to be sent, "" where it may be. The one that may is the only one."""
-        if not self._message or now >= self._tries_at:
+        if self._message and now >= self._tries_at:
+            self._pause_s = min(HELD_MOST_S, self._pause_s * 2)
             self._tries_at = now + self._pause_s
             return ""
         return self._message
