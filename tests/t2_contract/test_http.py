@@ -241,6 +241,13 @@ async def test_redirect_on_the_same_host_is_followed_for_reads_only(
         await http.payload(CHANGE)
 
 
+async def test_answer_of_a_day_that_no_calendar_has_is_an_answer(
+    scripted: Any, http: Http, acts: Any
+) -> None:
+    scripted.plays(acts.reply(200, OK, {"Date": "Sat, 01 Jan 99999999999999 00:00:00 GMT"}))
+    assert (await http.call(READ)).server_time_ns == 0
+
+
 async def test_redirects_in_circles_end(scripted: Any, http: Http, acts: Any) -> None:
     scripted.plays(acts.reply(302, b"", {"Location": "/again/"}))
     with pytest.raises(ProtocolViolation, match="more than 3 times"):

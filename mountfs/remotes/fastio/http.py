@@ -404,5 +404,5 @@ def named(error: Exception) -> str:
 def _date_ns(header: str | None) -> int:
     try:
         return int(parsedate_to_datetime(header).timestamp() * 1_000_000_000) if header else 0
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0
