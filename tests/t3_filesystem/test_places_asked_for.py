@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from mountfs.model.ids import NodeId
+from mountfs.model.ids import ROOT_NODE, NodeId
 from mountfs.model.node import RemoteNode
 from mountfs.remotes.memory import MemoryWorkspace
 from tests.t3_filesystem.workspace_mount import WorkspaceMount, workspace_contents
@@ -256,3 +256,27 @@ async def test_folders_that_wait_for_each_other_by_new_ones_get_there(
     await mount.settle()
     assert workspace_contents(workspace) == expected
     assert not mount.tree.conflicts
+
+
+async def test_move_into_a_folder_that_seems_to_lie_in_itself_gets_there(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    """Others turned two folders inside out, and of their moves only the second is known here."""
+    for path in ("b/a/f", "k/g"):
+        workspace.put(path, b"old")
+    await mount.contents()
+    inner, outer = workspace.find("b/a"), workspace.find("b")
+    mount.remote.hang("changes")
+    await mount.mkdir("x")
+    for source, target in (("b/a", "x/a"), ("b", "x/b"), ("k", "x/a/k")):
+        await mount.rename(source, target)
+    workspace.move(inner, ROOT_NODE)
+    workspace.move(outer, inner)
+    await mount.parts.refresher.look_at([outer])
+    mount.parts.sender.expedite([mount.inode("x/a/k")])
+    await mount.wait_until(lambda: mount.inode("x/a/k").is_at_home)
+    mount.remote.release()
+    await mount.settle()
+    await mount.catch_up()
+    expected = {"x": None, "x/a": None, "x/a/f": b"old", "x/a/k": None, "x/a/k/g": b"old", "x/b": None}
+    assert await mount.contents() == workspace_contents(workspace) == expected
