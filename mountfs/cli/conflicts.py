@@ -39,7 +39,7 @@ def list_conflicts(as_json: bool, path: Path | None) -> int:
     """List the conflicts at or below PATH that nobody has resolved yet; without PATH those of all mounts."""
     from mountfs.cli.targets import targets
 
-    found = [(each, each.client().conflicts(below)) for each, below in targets(path)]
+    found = [(each, each.client().conflicts(below)) for each, below in targets(path, dead=True)]
     if as_json:
         rows = [
             {"mountpoint": str(each.mountpoint), **asdict(conflict)}

@@ -27,7 +27,7 @@ def command(timeout_s: float | None, path: Path | None) -> int:
     from mountfs.cli.sync import report
     from mountfs.cli.targets import targets
 
-    chosen = targets(path)
+    chosen = targets(path, dead=True)
     os.chdir("/")
     for mounted, below in chosen:
         report(mounted, partial(mounted.client().retry, below, timeout_s=timeout_s))

@@ -28,11 +28,13 @@ if TYPE_CHECKING:
 def command(timeout_s: float | None, path: Path | None) -> int:
     """Return when everything at or below PATH is confirmed by the workspace.
 
-    Without PATH: the mount that holds the current directory, else all mounts of this user.
+    Without PATH: the mount that holds the current directory, else all mounts of this user. One whose daemon
+    was killed makes it fail: what that had not sent is sent by its next mount.
     """
     from mountfs.cli.targets import targets
 
-    chosen = targets(path)
+    # One that nobody serves may hold what was not sent: passing over it would say that all is confirmed.
+    chosen = targets(path, dead=True)
     os.chdir("/")
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     for mounted, below in chosen:

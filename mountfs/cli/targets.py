@@ -21,11 +21,11 @@ def place_of(target: str) -> Path:
     return Path(target)
 
 
-def targets(path: Path | None) -> "list[tuple[Mounted, bytes | None]]":
+def targets(path: Path | None, *, dead: bool = False) -> "list[tuple[Mounted, bytes | None]]":
     """Return the mount that holds the path and the place in it, None for all of it.
 
-    Without a path: the mount that holds the current directory, else all mounts of this user. Raises
-    NotMounted.
+    Without a path: the mount that holds the current directory, else all mounts of this user that are served,
+    with `dead` behind them those of killed daemons. Raises NotMounted.
     """
     from mountfs.daemon.errors import NotMounted
     from mountfs.daemon.mounted import all_mounted, containing
@@ -38,10 +38,11 @@ def targets(path: Path | None) -> "list[tuple[Mounted, bytes | None]]":
         return [(mounted, None if whole else os.fsencode(below))]
     if path is not None:
         raise NotMounted(f"{shown(str(path))} is not inside a mount of mountfs")
-    served = [each for each in all_mounted() if each.has_live_daemon]
-    if not served:
+    found = sorted(all_mounted(), key=lambda each: not each.has_live_daemon)
+    chosen = [each for each in found if dead or each.has_live_daemon]
+    if not chosen:
         raise NotMounted("nothing is mounted")
-    return [(each, None) for each in served]
+    return [(each, None) for each in chosen]
 
 
 def target(path: Path) -> "tuple[Mounted, bytes]":

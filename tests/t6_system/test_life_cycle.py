@@ -72,6 +72,22 @@ def test_closed_file_survives_kill_of_the_daemon(machine: Machine, server: Serve
     machine.run("umount", place).succeeded()
 
 
+@pytest.mark.parametrize("command", ["sync", "retry", "conflicts"])
+def test_dead_mount_is_not_passed_over(machine: Machine, server: Server, command: str) -> None:
+    """What it had not sent would seem to be confirmed."""
+    dead, live = machine.mountpoint("dead"), machine.mountpoint("live")
+    machine.mount(server, dead, "--set", "upload_delay_s=60").succeeded()
+    machine.mount(server, live, "--set", "upload_delay_s=60").succeeded()
+    (dead / "a.txt").write_text("not sent")
+    (live / "b.txt").write_text("not sent")
+    daemon = machine.daemon(dead)
+    daemon.send(signal.SIGKILL)
+    assert daemon.wait_gone(20)
+    machine.run(command).refused(ExitCode.TIMEOUT, f"umount {dead}")
+    waiting = machine.status(live)["uploads"]["pending_count"]
+    assert waiting == (0 if command == "sync" else 1), "those that are served come first"
+
+
 def test_umount_clears_what_a_killed_daemon_left(machine: Machine, server: Server) -> None:
     place = machine.mountpoint()
     machine.mount(server, place).succeeded()
