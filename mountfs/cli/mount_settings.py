@@ -19,6 +19,7 @@ from mountfs.daemon.mounted import resolve_mountpoint
 from mountfs.daemon.running import shown
 from mountfs.daemon.service_address import checked_url
 from mountfs.daemon.settings import ConfigSource, MountSettings
+from mountfs.kernel import mounts
 
 MACHINE_CACHES: Final = Path("/var/cache/mountfs")
 
@@ -83,7 +84,8 @@ def choose(target: str | None, config_path: Path | None) -> tuple[ConfiguredMoun
     is_word = "/" not in target
     if is_word and target in configured.mounts:
         return configured.mounts[target], None
-    if is_word and not os.path.lexists(target):
+    # The directory of a mount that is dead or hangs is not touched: it would not answer.
+    if is_word and mounts.mount_at(target) is None and not os.path.lexists(target):
         if configured.faults:
             raise ConfigurationRefused(configured.faults[0])
         known = (

@@ -11,14 +11,15 @@ if TYPE_CHECKING:
 
 
 def place_of(target: str) -> Path:
-    """Return the mountpoint: where the mount configured by this name belongs, else the path itself."""
+    """Return the mountpoint: where the mount configured by this name belongs, else the path itself.
+
+    A word is a name first, as for `mountfs mount`; what lies there is not touched: it may hang.
+    """
     from mountfs.daemon.config.search import search
 
-    if "/" not in target and not os.path.lexists(target):
-        mount = search().mounts.get(target)
-        found = mount.mountpoint() if mount is not None else None
-        return found or Path(target)
-    return Path(target)
+    mount = None if "/" in target else search().mounts.get(target)
+    found = mount.mountpoint() if mount is not None else None
+    return found or Path(target)
 
 
 def targets(path: Path | None, *, dead: bool = False) -> "list[tuple[Mounted, bytes | None]]":

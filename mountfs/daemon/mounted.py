@@ -79,12 +79,18 @@ def find(path: Path) -> Mounted:
 def containing(path: Path) -> tuple[Mounted, Path] | None:
     """Return the mount that holds this path, and the path relative to its root."""
     candidates = _everything()
-    for place in (Path(os.path.abspath(path)), resolve_mountpoint(path)):
+    # Symlinks are followed only where the path as it is leads into no mount: one that hangs would hang us.
+    for resolve in (_absolute, resolve_mountpoint):
+        place = resolve(path)
         holders = [each for each in candidates if place.is_relative_to(each.mountpoint)]
         if holders:
             holder = max(holders, key=lambda each: len(each.mountpoint.parts))
             return holder, place.relative_to(holder.mountpoint)
     return None
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))
 
 
 def all_mounted() -> list[Mounted]:

@@ -50,6 +50,16 @@ def test_a_name_mounts_reloads_and_unmounts(machine: Machine, server: Server) ->
     assert not is_mounted(place)
 
 
+def test_a_name_means_the_same_to_mount_and_umount_whatever_lies_here(
+    machine: Machine, server: Server
+) -> None:
+    _configure(machine, server)
+    (machine.folder / "project").mkdir()
+    machine.run("mount", "--mkdir", "project").succeeded()
+    machine.run("umount", "project").succeeded()
+    assert not is_mounted(machine.folder / "made" / "mnt")
+
+
 def test_what_counts_is_shown_with_its_origin_and_without_the_token(machine: Machine, server: Server) -> None:
     path = _configure(machine, server, "upload_delay_s = 3")
     done = machine.run("config", "show", "project", MOUNTFS_LOG_LEVEL="debug", MOUNTFS_TOKEN="secret-word")

@@ -72,6 +72,18 @@ def test_closed_file_survives_kill_of_the_daemon(machine: Machine, server: Serve
     machine.run("umount", place).succeeded()
 
 
+def test_dead_mount_is_replaced_by_the_name_that_it_has_in_this_folder(
+    machine: Machine, server: Server
+) -> None:
+    place = machine.mountpoint()
+    machine.mount(server, place).succeeded()
+    daemon = machine.daemon(place)
+    daemon.send(signal.SIGKILL)
+    assert daemon.wait_gone(20)
+    machine.mount(server, Path(place.name)).succeeded()
+    assert os.listdir(place) == []
+
+
 @pytest.mark.parametrize("command", ["sync", "retry", "conflicts"])
 def test_dead_mount_is_not_passed_over(machine: Machine, server: Server, command: str) -> None:
     """What it had not sent would seem to be confirmed."""
@@ -191,7 +203,8 @@ def test_daemon_that_hangs_does_not_hang_the_program(machine: Machine, server: S
     daemon.send(signal.SIGSTOP)
     try:
         with ThreadPoolExecutor() as at_once:
-            for done in at_once.map(lambda command: machine.run(command, place), ("status", "umount")):
+            calls = (("status", place), ("umount", place), ("umount", place.name), ("sync", place / "a"))
+            for done in at_once.map(lambda call: machine.run(*call), calls):
                 done.refused(ExitCode.TIMEOUT, f"kill -9 {daemon.pid}")
     finally:
         daemon.send(signal.SIGCONT)
