@@ -28,6 +28,7 @@ from mountfs.model.remote import Remote
 from mountfs.remotes.audited import AuditedRemote
 from mountfs.rules import names, version_names
 from mountfs.sync.content import FileContent
+from mountfs.sync.publisher import Publisher
 from mountfs.sync.refresher import Refresher
 from mountfs.tree.inode import Inode
 from mountfs.tree.tree import Tree
@@ -42,6 +43,7 @@ class ArchiveParts(Protocol):
     tree: Tree
     content: FileContent
     refresher: Refresher
+    publisher: Publisher
 
 
 class MountArchive:
@@ -125,6 +127,8 @@ class MountArchive:
         return [state for _row, state in await self._trash()]
 
     async def _trash(self) -> list[tuple[Trashed, TrashState]]:
+        # What was just removed here is not there yet, and somebody may be after exactly that.
+        await self._parts.publisher.send_removals()
         rows = sorted(await self._parts.history.trashed(), key=lambda row: row.deleted_ns, reverse=True)
         return [(row, await self._trash_state(row)) for row in rows]
 

@@ -105,6 +105,12 @@ class Publisher:
                     # They are confirmed many at once, and each look is at all of them.
                     await trio.sleep(LOOK_S)
 
+    async def send_removals(self) -> None:
+        """Return when the workspace knows of everything that was removed here, or refused to do the same.
+        Raises RemoteUnavailable."""
+        removed = [inode for inode in self._tree.pending.values() if not inode.is_linked]
+        await self._settle_or_raise(removed, None)
+
     def _pending_copies(self, of_conflicts: Set[Ino]) -> list[Inode]:
         return [self._tree.pending[ino] for ino in of_conflicts if ino in self._tree.pending]
 

@@ -91,6 +91,18 @@ def test_deleted_file_comes_back_from_the_trash(machine: Machine, place: Path) -
     machine.run("restore", path).refused(2, "neither in the mount nor in the trash")
 
 
+def test_what_was_just_removed_is_in_the_trash(machine: Machine, server: Server) -> None:
+    place = machine.mountpoint("slow")
+    machine.mount(server, place, "--set", "upload_delay_s=60").succeeded()
+    path = place / "a"
+    saved(machine, path, "content")
+    path.unlink()
+    machine.run("restore", path).succeeded()
+    assert path.read_text() == "content"
+    path.unlink()
+    assert "purged a" in machine.run("trash", "purge", "--mount", place, "--all").succeeded().stdout
+
+
 def test_search_prints_paths_in_the_mount(machine: Machine, place: Path) -> None:
     (place / "docs").mkdir()
     saved(machine, place / "docs" / "needle.txt", "haystack")
