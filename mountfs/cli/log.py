@@ -21,6 +21,13 @@ _ASK_EVERY_S = 10.0
 _OVERLAP = timedelta(seconds=60)
 """Events come late, and their times are whole seconds by another clock."""
 
+_MOST_NEWS: Final = 10_000
+"""Of one look; it goes no further back than the overlap."""
+
+_KNOWN_AT_LEAST: Final = 1_000
+"""So many events are known at the beginning of `--follow`, however few are shown: what happened within the
+overlap is no news."""
+
 
 @click.command("log", short_help="Show who changed what and when.")
 @click.option("--follow", "-f", is_flag=True, help="Go on with what happens from now on, until interrupted.")
@@ -47,7 +54,7 @@ def command(follow: bool, as_json: bool, limit: int, path: Path | None) -> int:
         raise click.UsageError("there are several mounts: go into one of them, or name a path in it")
     ((mounted, below),) = chosen
     os.chdir("/")
-    story = _Story(mounted, below, limit)
+    story = _Story(mounted, below, limit, follows=follow)
     for row in story.so_far():
         click.echo(as_line(row, as_json=as_json))
     while follow:
@@ -60,7 +67,7 @@ def command(follow: bool, as_json: bool, limit: int, path: Path | None) -> int:
 class _Story:
     """The rows of both sources as one; `source` tells which one a row is of."""
 
-    def __init__(self, mounted: "Mounted", below: bytes | None, limit: int) -> None:
+    def __init__(self, mounted: "Mounted", below: bytes | None, limit: int, *, follows: bool) -> None:
         from mountfs.daemon.running import shown
         from mountfs.storage.effect_log import Reader
 
@@ -68,6 +75,7 @@ class _Story:
         self._below = below
         self._path = shown(below) if below is not None else None
         self._limit = limit
+        self._known_first = max(limit, _KNOWN_AT_LEAST) if follows else limit
         self._complained = False
         self._seen: set[str] = set()
         self._reader = None if mounted.record is None else Reader(mounted.record.cache_dir)
@@ -75,14 +83,14 @@ class _Story:
 
     def so_far(self) -> list[dict[str, Any]]:
         own = [row for row in self._own() if self._is_about_path(row)]
-        rows = sorted(own + self._remote(since=None), key=lambda row: row["at"])
+        rows = sorted(own + self._remote(since=None, most=self._known_first), key=lambda row: row["at"])
         return rows[-self._limit :]
 
     def news(self) -> list[dict[str, Any]]:
         rows = [row for row in self._own() if self._is_about_path(row)]
         if time.monotonic() - self._asked_at >= _ASK_EVERY_S:
             self._asked_at = time.monotonic()
-            rows += self._remote(since=datetime.now(UTC) - _OVERLAP)
+            rows += self._remote(since=datetime.now(UTC) - _OVERLAP, most=_MOST_NEWS)
         return sorted(rows, key=lambda row: row["at"])
 
     def _own(self) -> Iterator[dict[str, Any]]:
@@ -95,12 +103,12 @@ class _Story:
         path = row.get("path") or ""
         return self._path is None or path == self._path or path.startswith(self._path + "/")
 
-    def _remote(self, since: datetime | None) -> list[dict[str, Any]]:
+    def _remote(self, *, since: datetime | None, most: int) -> list[dict[str, Any]]:
         from mountfs.cli.archive_access import ask
         from mountfs.daemon.control.archive_messages import EventsRequest
 
         since_ns = int(since.timestamp() * 10**9) if since is not None else 0
-        request = EventsRequest(path=self._below, since_ns=since_ns, limit=self._limit)
+        request = EventsRequest(path=self._below, since_ns=since_ns, limit=most)
         try:
             told = ask(self._mounted, request)
         except MountfsError as error:

@@ -226,3 +226,19 @@ def test_log_follows(machine: Machine, place: Path) -> None:
         assert json.loads(follower.stdout.readline())
         saved(machine, place / "later", "x")
         assert any(json.loads(line).get("path") == "later" for line in follower.stdout)
+
+
+def test_log_follows_all_that_happens_however_little_is_shown_first(
+    machine: Machine, server: Server, place: Path
+) -> None:
+    other = machine.mountpoint("other")
+    machine.mount(server, other).succeeded()
+    saved(machine, other / "before", "x")
+    saved(machine, other / "last", "x")
+    with machine.started("log", "--follow", "--json", "--limit", "1", place) as follower:
+        assert follower.stdout is not None
+        assert json.loads(follower.stdout.readline())["name"] == "last"
+        for number in range(3):
+            saved(machine, other / f"later-{number}", "x")
+        told = [json.loads(follower.stdout.readline())["name"] for _number in range(3)]
+    assert told == ["later-0", "later-1", "later-2"]
