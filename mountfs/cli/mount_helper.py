@@ -5,8 +5,9 @@ Exit codes are those of mount(8): 0, 1 for a wrong call, 32 for a mount or unmou
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from mountfs.cli.exit_codes import ExitCode
@@ -61,11 +62,17 @@ class Wanted:
 
 
 def translate(
-    source: str, directory: str, options: str, names: Sequence[str], *, sloppy: bool = False
+    source: str,
+    directory: str,
+    options: str,
+    names: Callable[[str | None], Collection[str]],
+    *,
+    sloppy: bool = False,
 ) -> Wanted:
     """Return what a line of fstab asks for. `source` is a configured name or else the workspace.
 
-    Raises WrongOption for an option that is unknown, unless `sloppy`.
+    `names` tells what is configured in the file that the option `config` gives, None: in those that are
+    installed. Raises WrongOption for an option that is unknown, unless `sloppy`.
     """
     from mountfs.daemon.config.file import MountKeys
 
@@ -81,7 +88,7 @@ def translate(
             assignments.append(option)
         elif option not in _IGNORED and not key.startswith(("x-", "X-", "comment")) and not sloppy:
             raise WrongOption(f"unknown option {key}")
-    name = source if source in names else None
+    name = source if source in names(config) else None
     if name is None and not any(each.startswith("workspace=") for each in assignments):
         assignments.append(f"workspace={source}")
     return Wanted(name, config, (*assignments, f"mountpoint={directory}"))
@@ -106,19 +113,26 @@ def mount(arguments: Sequence[str] | None = None) -> int:
 
 def _mount(given: argparse.Namespace, options: str) -> int:
     from mountfs.cli.main import main
-    from mountfs.daemon.config.search import search
+    from mountfs.daemon.errors import ConfigurationRefused
 
     try:
-        wanted = translate(given.source, given.directory, options, list(search().mounts), sloppy=given.sloppy)
-    except WrongOption as error:
+        wanted = translate(given.source, given.directory, options, _configured, sloppy=given.sloppy)
+    except (WrongOption, ConfigurationRefused) as error:
         print(f"mount.fuse.mountfs: {error}", file=sys.stderr)
-        return _WRONG_CALL
+        return _WRONG_CALL if isinstance(error, WrongOption) else _FAILED
     if given.fake:
         return 0
     command = ["mount", *(["--config", wanted.config] if wanted.config else [])]
     for assignment in wanted.assignments:
         command += ["--set", assignment]
     return _told(main([*command, *([wanted.name] if wanted.name else [])]))
+
+
+def _configured(config: str | None) -> Collection[str]:
+    """Raises ConfigurationRefused for a file that is given and has a fault."""
+    from mountfs.daemon.config.search import in_file, search
+
+    return (in_file(Path(config)) if config is not None else search()).mounts
 
 
 def unmount(arguments: Sequence[str] | None = None) -> int:
