@@ -156,7 +156,22 @@ def _print(mount: "ConfiguredMount", given: "Mapping[str, Given]") -> None:
 def _token_origin(given: "Mapping[str, Given]") -> str:
     if os.environ.get("MOUNTFS_TOKEN"):
         return "MOUNTFS_TOKEN"
-    return "token_file" if "token_file" in given else "nowhere: set MOUNTFS_TOKEN or token_file"
+    if "token_file" in given:
+        return "token_file"
+    if _has_login(given):
+        return "mountfs login"
+    return "nowhere: sign in with mountfs login, or set MOUNTFS_TOKEN or token_file"
+
+
+def _has_login(given: "Mapping[str, Given]") -> bool:
+    from mountfs.cli.paths import logins_dir
+    from mountfs.daemon.login_key import login_key
+    from mountfs.storage.logins import stored_urls
+
+    stored = stored_urls(logins_dir())
+    if "url" not in given:
+        return len(stored) == 1
+    return login_key(str(given["url"].value)) in map(login_key, stored)
 
 
 def _as_plain(given: "Mapping[str, Given]") -> dict[str, object]:

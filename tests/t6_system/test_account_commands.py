@@ -53,10 +53,19 @@ def test_login_in_the_browser_serves_every_later_command(machine: Machine, serve
     machine.run("whoami", "--url", server.url, MOUNTFS_TOKEN=secret).refused(4)
 
 
+def token_origin(machine: Machine, server: Server) -> str:
+    """Return where the token of a mount comes from that names none."""
+    config = machine.configure(f'url = "{server.url}"\nworkspace = "main"\nmountpoint = "/mnt"')
+    told = json.loads(machine.run("config", "show", "--config", config, "--json").succeeded().stdout)
+    return str(told["mounts"]["mountfs"]["token"]["origin"])
+
+
 def test_login_with_a_key_from_a_file_or_a_prompt(machine: Machine, server: Server) -> None:
     told = machine.run("login", "--url", server.url, "--api-key-file", server.token_file).succeeded().stdout
     assert "user:*:rwa" in told
+    assert token_origin(machine, server) == "mountfs login"
     machine.run("logout", "--url", server.url)
+    assert token_origin(machine, server).startswith("nowhere")
     wrong = machine.folder / "wrong"
     wrong.write_text("wrong")
     wrong.chmod(0o600)
