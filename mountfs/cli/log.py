@@ -106,16 +106,18 @@ class _Story:
     def _remote(self, *, since: datetime | None, most: int) -> list[dict[str, Any]]:
         from mountfs.cli.archive_access import ask
         from mountfs.daemon.control.archive_messages import EventsRequest
+        from mountfs.daemon.mounted import find
 
         since_ns = int(since.timestamp() * 10**9) if since is not None else 0
         request = EventsRequest(path=self._below, since_ns=since_ns, limit=most)
         try:
-            told = ask(self._mounted, request)
+            told = ask(find(self._mounted.mountpoint), request)  # another daemon may serve it by now
         except MountfsError as error:
             if not self._complained:
                 click.echo(f"mountfs: without the events of the workspace: {error.message}", err=True)
             self._complained = True
             return []
+        self._complained = False
         events = [event for event in told if event["id"] not in self._seen]
         self._seen.update(event["id"] for event in events)
         return [{"source": "workspace", **event} for event in events]

@@ -41,6 +41,7 @@ def command(as_json: bool, watches: bool, mountpoint: Path | None) -> int:
 
 def _watch(chosen: "list[Mounted]", *, as_json: bool) -> int:
     from mountfs.cli.status_watch import watch
+    from mountfs.daemon.mounted import find
     from mountfs.daemon.running import shown
 
     if as_json:
@@ -50,7 +51,10 @@ def _watch(chosen: "list[Mounted]", *, as_json: bool) -> int:
         return ExitCode.OK
 
     def ask(mounted: "Mounted") -> "Status | str":
-        _, found = _ask(mounted)
+        try:
+            _, found = _ask(find(mounted.mountpoint))  # another daemon may serve it by now
+        except MountfsError as error:
+            found = error
         return shown(found.message) if isinstance(found, MountfsError) else found
 
     watch(chosen, ask)

@@ -242,3 +242,17 @@ def test_log_follows_all_that_happens_however_little_is_shown_first(
             saved(machine, other / f"later-{number}", "x")
         told = [json.loads(follower.stdout.readline())["name"] for _number in range(3)]
     assert told == ["later-0", "later-1", "later-2"]
+
+
+def test_log_follows_the_daemon_that_comes_after(machine: Machine, server: Server) -> None:
+    place, other = machine.mountpoint(), machine.mountpoint("other")
+    machine.mount(server, place).succeeded()
+    machine.mount(server, other).succeeded()
+    saved(machine, other / "before", "x")
+    with machine.started("log", "--follow", "--json", place) as follower:
+        assert follower.stdout is not None
+        assert json.loads(follower.stdout.readline())["name"] == "before"
+        machine.run("umount", place).succeeded()
+        machine.mount(server, place).succeeded()
+        saved(machine, other / "later", "x")
+        assert json.loads(follower.stdout.readline())["name"] == "later"

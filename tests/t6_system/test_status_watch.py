@@ -8,7 +8,10 @@ import struct
 import subprocess
 import termios
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -56,10 +59,9 @@ def test_watch_and_json_exclude_each_other(machine: Machine) -> None:
     machine.run("status", "--watch", "--json").refused(ExitCode.USAGE, "exclude")
 
 
-@pytest.mark.kernel
-def test_it_renews_itself_and_leaves_the_terminal_as_it_was(machine: Machine, server: Server) -> None:
-    place = machine.mountpoint()
-    machine.mount(server, place).succeeded()
+@contextmanager
+def _watching(machine: Machine, place: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """Watch a mount in a terminal; give the process and the terminal's other end."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 40, 0, 0))
     environment = {**machine.environment(), "TERM": "xterm"}
@@ -68,19 +70,49 @@ def test_it_renews_itself_and_leaves_the_terminal_as_it_was(machine: Machine, se
         stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True,
     )  # fmt: skip
     os.close(theirs)
+    try:
+        yield process, ours
+    finally:
+        process.kill()
+        process.wait(30)
+        os.close(ours)
+
+
+def _until(terminal: int, text: bytes, times: int = 1) -> bytes:
+    """Return what the terminal shows until the text is there."""
     shown = b""
     deadline = time.monotonic() + 60
-    while shown.count(b"to upload") < 2:
-        assert time.monotonic() < deadline
-        shown += os.read(ours, 4096)
-    process.send_signal(signal.SIGINT)
-    while True:
-        try:
-            shown += os.read(ours, 4096)
-        except OSError:  # how a pseudo terminal says that nobody has its other end
-            break
-    assert process.wait(30) == 0
-    os.close(ours)
+    while shown.count(text) < times:
+        assert time.monotonic() < deadline, shown
+        shown += os.read(terminal, 4096)
+    return shown
+
+
+@pytest.mark.kernel
+def test_it_goes_on_with_the_daemon_that_comes_after(machine: Machine, server: Server) -> None:
+    place = machine.mountpoint()
+    machine.mount(server, place).succeeded()
+    with _watching(machine, place) as (_process, terminal):
+        _until(terminal, b"to upload")
+        machine.run("umount", place).succeeded()
+        _until(terminal, b"\x1b[31m")  # red: nobody answers
+        machine.mount(server, place).succeeded()
+        _until(terminal, b"to upload")
+
+
+@pytest.mark.kernel
+def test_it_renews_itself_and_leaves_the_terminal_as_it_was(machine: Machine, server: Server) -> None:
+    place = machine.mountpoint()
+    machine.mount(server, place).succeeded()
+    with _watching(machine, place) as (process, terminal):
+        shown = _until(terminal, b"to upload", times=2)
+        process.send_signal(signal.SIGINT)
+        while True:
+            try:
+                shown += os.read(terminal, 4096)
+            except OSError:  # how a pseudo terminal says that nobody has its other end
+                break
+        assert process.wait(30) == 0
     assert shown.count(b"\x1b[?1049h") == shown.count(b"\x1b[?1049l") == 1
     assert b"\x1b[?25h" in shown
     assert b"Traceback" not in shown
