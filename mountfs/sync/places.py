@@ -59,8 +59,8 @@ class Places:
     def lies_in(self, folder: NodeId, ancestor: Inode) -> bool:
         """Tell whether the folder is `ancestor` or below it on the remote, as far as is known."""
         known = self._tree.by_node.get(folder)
-        # Others may have moved one folder out of another and then that into it: where only the second is known
-        # here, each lies in the other.
+        # Others may have moved one folder out of another and then that into it: where only the second move is
+        # known here, each lies in the other.
         seen: set[Ino] = set()
         while known is not None and known is not ancestor and not known.is_root and known.base is not None:
             if known.ino in seen:
