@@ -359,10 +359,9 @@ class FileLock:
 
     def _admit(self) -> None:
         """Grant the local lock to whose turn it is; refuse those who would wait unwillingly."""
-        if self.yielding:
-            return
-        if self.is_doubted and not self.table.is_held:
-            # Where it turns out to be lost, whoever unlocked last is told: an heir relied on nothing yet.
+        if self.yielding or self.is_doubted:
+            # Where a doubted lease turns out to be lost, those are told who relied on it: who unlocked last,
+            # not an heir, and who holds, for what was held before, whatever was asked for meanwhile.
             return
         handing_over = self.turn is not None and not self.table.is_held
         for request in self.table.admit():

@@ -25,6 +25,8 @@ from tests.t3_filesystem.lock_world import (
 )
 from tests.waiting import eventually
 
+FIRST, SECOND = ByteSpan(0, 10), ByteSpan(10, 20)
+
 
 async def test_the_heartbeat_keeps_a_lease_over_many_durations(autojump_clock: MockClock) -> None:
     async with running() as (world, _):
@@ -89,6 +91,12 @@ def end_with_a_version(world: World) -> None:
     """The remote ends the lease of `a` with a version that `a` sent."""
     world.workspace.drop_leases()
     world.a.fence.has_changed(world.node, locked=False)
+
+
+async def lock_span(world: World, kind: LockKind, span: ByteSpan) -> None:
+    """Lock as process 1 of `a`."""
+    wanted = RecordLock(kind, span, pid=1)
+    await done(partial(world.a.locks.lock_record, FILE, handle(1), owner(1), wanted, wait=True))
 
 
 async def test_a_lease_that_ends_with_a_version_is_taken_again(autojump_clock: MockClock) -> None:
@@ -198,6 +206,33 @@ async def test_an_unlock_under_a_doubted_lease_tells_of_its_loss_though_somebody
         )
         assert world.a.file.local == (b"9" if is_lost else b"1")
         assert world.a.locks.statistics().leases_lost == is_lost
+
+
+async def test_who_asks_for_more_under_a_doubted_lease_is_told_of_its_loss(
+    autojump_clock: MockClock,
+) -> None:
+    async with running() as (world, _):
+        await lock_span(world, SHARED, FIRST)
+        end_with_a_version(world)
+        world.workspace.put("counter", b"9")
+        with pytest.raises(LeaseLost):
+            await lock_span(world, EXCLUSIVE, SECOND)
+        with pytest.raises(LeaseLost):
+            world.a.locks.check(FILE, handle(1))
+
+
+async def test_a_conversion_that_is_interrupted_under_a_doubted_lease_leaves_what_was_held(
+    autojump_clock: MockClock,
+) -> None:
+    async with running() as (world, _):
+        await lock_span(world, SHARED, FIRST)
+        world.a.memory.renewals_that_hang = 1
+        end_with_a_version(world)
+        with trio.move_on_after(1) as interrupted:
+            await lock_span(world, EXCLUSIVE, FIRST)
+        assert interrupted.cancelled_caught
+        asked = RecordLock(EXCLUSIVE, FIRST, pid=2)
+        assert world.a.locks.conflicting_record(FILE, owner(2), asked) == RecordLock(SHARED, FIRST, pid=1)
 
 
 async def test_a_lost_lease_fails_its_descriptors_until_they_unlock(autojump_clock: MockClock) -> None:
