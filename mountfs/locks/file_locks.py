@@ -355,7 +355,7 @@ class FileLocks:
     ) -> LockWait | None:
         lock = self._lock_in_use(ino)
         lock.check_lease()
-        if holder_of(request) in lock.betrayed:
+        if self._fence.is_owed(ino, holder_of(request)):
             raise LeaseLost("the lock is lost: unlock it first")
         call = lock.take(request, wait=wait)
         if call.done.is_set():
@@ -393,15 +393,12 @@ class FileLocks:
         raise RemoteUnavailable(f"the workspace did not grant the lock within {self._publish_patience_s:g} s")
 
     def _unlock(self, ino: Ino, holder: LockHolder, span: ByteSpan = WHOLE_FILE) -> LockWait | None:
-        lock = self._locks.get(ino)
-        if lock is None:
-            return None
-        lock.check_lease()
-        betrayed = holder in lock.betrayed
-        back = lock.unlock(holder, span)
-        self._note_given_up(lock, holder)
-        if betrayed:
-            self._fence.lift(ino, holder)
+        back, lock = None, self._locks.get(ino)
+        if lock is not None:
+            lock.check_lease()
+            back = lock.unlock(holder, span)
+            self._note_given_up(lock, holder)
+        if self._fence.lift(ino, holder):
             self._note_told(ino)
             raise LeaseLost("the lock was lost: what was not published is kept as a conflict copy")
         return partial(self._wait_given_back, back) if back else None

@@ -84,10 +84,16 @@ class Fence:
         """Say whether somebody who was not told yet may still write to the file under the lost lock."""
         return any(found == ino for found, _ in self._failing.values())
 
-    def lift(self, ino: Ino, holder: LockHolder) -> None:
-        """The holder unlocked."""
-        for handle in [handle for handle, found in self._failing.items() if found == (ino, holder)]:
+    def is_owed(self, ino: Ino, holder: LockHolder) -> bool:
+        """Say whether a lock of the holder was lost, of which no unlock has told it since."""
+        return (ino, holder) in self._failing.values()
+
+    def lift(self, ino: Ino, holder: LockHolder) -> bool:
+        """The holder unlocks; say whether it is to be told of a loss."""
+        owed = [handle for handle, found in self._failing.items() if found == (ino, holder)]
+        for handle in owed:
             del self._failing[handle]
+        return bool(owed)
 
     def closed(self, handle: Handle) -> bool:
         """The open file description is gone; say whether it was a failing one."""

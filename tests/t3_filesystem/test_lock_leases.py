@@ -274,6 +274,27 @@ async def test_a_lost_lease_fails_its_descriptors_until_they_are_closed(autojump
         await world.a.take(2, wait=False)
 
 
+async def test_a_descriptor_fails_after_a_close_of_another_one_until_its_process_unlocks(
+    autojump_clock: MockClock,
+) -> None:
+    """The close of any descriptor gives up all record locks of the process, and may tell of no loss."""
+    async with running() as (world, _):
+        await lock_span(world, EXCLUSIVE, FIRST)
+        world.workspace.drop_leases()
+        await trio.sleep(60)
+        world.a.locks.drop_records(FILE, owner(1))
+        await world.a.wait_unused()
+        with pytest.raises(LeaseLost):
+            world.a.locks.check(FILE, handle(1))
+        with pytest.raises(LeaseLost):
+            await lock_span(world, EXCLUSIVE, FIRST)
+        with pytest.raises(LeaseLost):
+            await done(partial(world.a.locks.unlock_record, FILE, owner(1), FIRST))
+        assert world.events[-1] == "a lost its lease, all know"
+        await lock_span(world, EXCLUSIVE, FIRST)
+        world.a.locks.check(FILE, handle(1))
+
+
 async def test_record_locks_are_lost_as_a_whole(autojump_clock: MockClock) -> None:
     async with running() as (world, _):
         first, second = (RecordLock(EXCLUSIVE, ByteSpan(n, n + 1), pid=1) for n in (0, 5))
