@@ -100,6 +100,8 @@ class WorkspaceFilesystem(LockOperations):
         self.publish_on_close = publish_on_close
         self._xattrs = ExtendedAttributes(tree, content.notice)
         self._moving = LocalOnlyMoves(tree, content)
+        self._clearing_set_id: dict[Ino, Caller] = {}
+        """Who costs those files these bits that the request itself, which comes next, brings into memory."""
         self._files: HandleTable[OpenFile] = HandleTable()
         self._directories: HandleTable[OpenDirectory] = HandleTable()
         refresher.when_feed_lost = self._expire_kernel_caches
@@ -150,7 +152,14 @@ class WorkspaceFilesystem(LockOperations):
     async def _inode(self, ino: Ino) -> Inode:
         """Return the entry, also one that the kernel knows and that is not in memory. Raises FileNotFound."""
         inode = self._tree.inodes.get(ino)
-        return inode if inode is not None else await self._tree.bring(ino)
+        return inode if inode is not None else await self._bring(ino)
+
+    async def _bring(self, ino: Ino) -> Inode:
+        caller = self._clearing_set_id.pop(ino, None)
+        inode = await self._tree.bring(ino)
+        if caller is not None:
+            self._clear_set_id(inode, caller)
+        return inode
 
     async def _writable_directory(self, ino: Ino) -> Inode:
         if self._read_only:
@@ -293,7 +302,11 @@ class WorkspaceFilesystem(LockOperations):
         return self._attributes(inode)
 
     def clear_set_id(self, ino: Ino, caller: Caller) -> None:
-        self._clear_set_id(self._tree.get(ino), caller)
+        inode = self._tree.inodes.get(ino)
+        if inode is None:
+            self._clearing_set_id[ino] = caller
+        else:
+            self._clear_set_id(inode, caller)
 
     def _clear_set_id(self, inode: Inode, caller: Caller) -> None:
         if inode.mode & (stat.S_ISUID | stat.S_ISGID):

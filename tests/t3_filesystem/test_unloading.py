@@ -1,6 +1,7 @@
 """Entries that nobody uses go out of memory, and nobody notices."""
 
 import os
+import stat
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -8,7 +9,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from mountfs.model.errors import FileNotFound, OperationNotPermitted
-from mountfs.model.filesystem import AttributeChange, Attributes
+from mountfs.model.filesystem import AttributeChange, Attributes, Caller
 from mountfs.model.ids import ROOT_INO, Ino
 from mountfs.tree.folder_uses import SOON_S, FolderUses
 from mountfs.tree.ino_set import InoSet
@@ -81,6 +82,18 @@ async def test_each_operation_by_number_finds_what_is_not_in_memory(mounting: Mo
         await _unload(mount)
         with pytest.raises(OperationNotPermitted):
             await filesystem.link(inos[-1], ROOT_INO, b"link")
+
+
+async def test_bits_that_give_rights_go_from_what_is_not_in_memory(mounting: Mounting) -> None:
+    async with mounting() as mount:
+        ino = (await _fill(mount))["d0/f0"].ino
+        await mount.filesystem.set_attributes(ino, AttributeChange(mode=0o6777), None)
+        await mount.settle()
+        await _unload(mount)
+        assert ino not in mount.tree.inodes
+        mount.filesystem.clear_set_id(ino, Caller(uid=1234, gid=1234, pid=0))
+        changed = await mount.filesystem.set_attributes(ino, AttributeChange(size=0), None)
+        assert stat.S_IMODE(changed.mode) == 0o777
 
 
 async def test_what_is_in_use_stays(mounting: Mounting) -> None:
