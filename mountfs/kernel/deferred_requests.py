@@ -44,8 +44,8 @@ class DeferredRequests:
         kernel told of interrupts, whatever requests they are of."""
         self._on_arrival = on_arrival
         self._on_interrupt = on_interrupt
-        self._waiting: dict[int, trio.CancelScope] = {}
-        """By which the work for those that are not answered yet is cancelled."""
+        self._waiting: dict[int, trio.CancelScope | None] = {}
+        """Those that are not answered yet, with what an interrupt cancels; None: waits end by signals."""
         self._lasting: set[int] = set()
         """Those of them that must not be begun again by another process."""
         self._settled = trio.lowlevel.ParkingLot()
@@ -64,17 +64,19 @@ class DeferredRequests:
             self._nursery = None
 
     def begin(self, request: int, name: str, work: Callable[[], Awaitable[Answer]]) -> None:
-        """Answer the request with what `work` returns, or with the errno of what it raises; EINTR where the
-        caller was interrupted, by which `work` is cancelled."""
+        """Answer the request with what `work` returns, or with the errno of what it raises. Signals end what
+        it waits for where `ServedRequests.serving` is around this call, as in pyfuse3's handlers."""
         if self._is_serving(request):
-            self._spawn(request, name, work, repeatable=False)
+            self._lasting.add(request)
+            self._spawn(request, name, work, None)
 
     def begin_at_once(
         self, request: int, name: str, work: Callable[[Callable[[], None]], Rest], *, repeatable: bool
     ) -> None:
-        """Call `work` now, and answer now where it returns None, or raises. Else the request is answered as
-        by `begin` when what it returned is done; or earlier: as soon as `work` calls what it is given.
-        `repeatable`: while it waits it may be cancelled and begun anew, as if it came now."""
+        """Call `work` now, and answer now where it returns None, or raises. Else the request is answered when
+        what it returned is done; or earlier: as soon as `work` calls what it is given. EINTR where the caller
+        got a signal, whichever, by which what was returned is cancelled. `repeatable`: while it waits it may
+        be cancelled and begun anew, as if it came now."""
         if not self._is_serving(request):
             return
         try:
@@ -85,7 +87,9 @@ class DeferredRequests:
         if rest is None:
             SUCCESS(request)
         else:
-            self._spawn(request, name, partial(_awaited, rest), repeatable=repeatable)
+            if not repeatable:
+                self._lasting.add(request)
+            self._spawn(request, name, partial(_awaited, rest), trio.CancelScope())
 
     async def wait_settled(self) -> None:
         """Return when all that wait could be begun anew by another process."""
@@ -104,24 +108,26 @@ class DeferredRequests:
         return True
 
     def _spawn(
-        self, request: int, name: str, work: Callable[[], Awaitable[Answer]], *, repeatable: bool
+        self,
+        request: int,
+        name: str,
+        work: Callable[[], Awaitable[Answer]],
+        interrupted: trio.CancelScope | None,
     ) -> None:
         assert self._nursery is not None
-        if not repeatable:
-            self._lasting.add(request)
-        self._waiting[request] = trio.CancelScope()
+        self._waiting[request] = interrupted
         self._nursery.start_soon(partial(self._answer, request, name, work))
         self._on_arrival()
 
     async def _answer(self, request: int, name: str, work: Callable[[], Awaitable[Answer]]) -> None:
         answer = failed(errno.EIO)
         try:
-            with self._waiting.get(request, trio.CancelScope()) as scope:
+            with self._waiting.get(request) or trio.CancelScope() as scope:
                 answer = await _outcome(name, work)
             if scope.cancelled_caught:
                 answer = failed(errno.EINTR)
         finally:
-            if self._waiting.pop(request, None) is not None:
+            if self._leave(request):
                 answer(request)
             self._lasting.discard(request)
             if not self._lasting:
@@ -129,8 +135,14 @@ class DeferredRequests:
 
     def _succeed(self, request: int) -> None:
         """Answer a request that waits. From here on no interrupt is for it."""
-        if self._waiting.pop(request, None) is not None:
+        if self._leave(request):
             SUCCESS(request)
+
+    def _leave(self, request: int) -> bool:
+        """The request is to be answered; say whether it was not before."""
+        waits = request in self._waiting
+        self._waiting.pop(request, None)
+        return waits
 
     async def _watch_interrupts(self) -> None:
         event = _extras.interrupt_event()

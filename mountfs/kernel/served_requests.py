@@ -1,9 +1,11 @@
-"""Signals to programs whose requests pyfuse3's handlers serve. Needs the C extension.
+"""Signals to programs whose requests wait for something else than a lock. Needs the C extension.
 
 The kernel tells once, and of any signal; then it waits for the answer whatever comes, so a killed program
 would stay. Which signals are there is therefore looked at here, again and again while the request waits.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from signal import Signals
 from typing import Final
@@ -44,6 +46,16 @@ class ServedRequests:
         """Called as the first thing by a handler: what it waits for is now waited for by its program."""
         request, program = _extras.served_request()
         serving.set((self._waits, request, program))
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """The request that was read last is begun within, by tasks of its own: like handlers, they wait for
+        its program."""
+        before = serving.set((self._waits, *_extras.served_request()))
+        try:
+            yield
+        finally:
+            serving.reset(before)
 
     def note_interrupted(self) -> None:
         """The kernel told of interrupts."""

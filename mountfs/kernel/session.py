@@ -164,7 +164,7 @@ class Session:
                 on_arrival=self._rest, on_interrupt=self._served.note_interrupted
             )
             self._locks = LockRequests(self._filesystem, self._deferred)
-            RangeRequests(self._filesystem, self._deferred)
+            RangeRequests(self._filesystem, self._deferred, self._served)
             SetIdNotices(self._filesystem)
             self._open_files = PassthroughFiles(wanted=self._options.passthrough)
         begin = self._served.note_served if self._served else None

@@ -46,6 +46,7 @@ from mountfs.model.filesystem import (
     RenameFlag,
 )
 from mountfs.model.ids import ROOT_INO, Ino
+from mountfs.model.interruption import interruptible, serving
 
 PORTION = 64
 
@@ -115,6 +116,9 @@ class MemoryFilesystem:
         self.locks: dict[Ino, Lock] = {}
         self.dropped_locks = 0
         self.stuck_requests = 0
+        self._freed = trio.Event()
+        self.copied_for: list[int | None] = []
+        """The programs whose requests copies were done for."""
         self.allocations: list[tuple[Allocation, Caller]] = []
         self.copies = 0
         self.cleared_set_ids: list[tuple[Ino, int]] = []
@@ -260,8 +264,11 @@ class MemoryFilesystem:
         size: int,
         caller: Caller,
     ) -> int:
+        request = serving.get()
+        self.copied_for.append(request and request[2])
         if self._at(source).is_stuck:
-            await self._hang()
+            with interruptible(trio.CancelScope()):
+                await self._hang()
         self.copies += 1
         content = bytes(self._at(source).content[source_offset : source_offset + size])
         return await self.write(target, target_offset, content)
@@ -379,9 +386,13 @@ class MemoryFilesystem:
     async def _hang(self) -> None:
         self.stuck_requests += 1
         try:
-            await trio.sleep_forever()
+            await self._freed.wait()
         finally:
             self.stuck_requests -= 1
+
+    def free(self) -> None:
+        """What hangs goes on."""
+        self._freed.set()
 
     async def _wait_for(self, ino: Ino, lock: Lock, owner: LockOwner, kind: LockKind) -> None:
         self._unlock(ino, owner)  # a conversion is not atomic

@@ -96,6 +96,50 @@ except KeyboardInterrupt:
     assert (daemon.mountpoint / "target").read_bytes() == b"x" * 100
 
 
+def test_harmless_signal_does_not_end_a_copy(daemon: Daemon, start_program: Callable[..., Process]) -> None:
+    for name in ("stuck", "target", "other"):
+        (daemon.mountpoint / name).write_bytes(b"x" * 100)
+    program = start_program(
+        """
+signal.signal(signal.SIGCHLD, lambda *_: None)
+source, target = os.open(sys.argv[1], os.O_RDONLY), os.open(sys.argv[2], os.O_RDWR)
+say(os.copy_file_range(source, target, 100))
+""",
+        daemon.mountpoint / "stuck",
+        daemon.mountpoint / "target",
+    )
+    daemon.wait_until("filesystem.stuck_requests == 1")
+    os.kill(program.pid, signal.SIGCHLD)
+    # Uninterruptible, unless it has ended: the daemon is told, and reads that before any other request.
+    wait_until(lambda: Path(f"/proc/{program.pid}/stat").read_text().rpartition(")")[2].split()[0] in "DZ")
+    (daemon.mountpoint / "other").read_bytes()
+    daemon.ask("filesystem.free()")
+    assert program.line() == "100"
+
+
+def test_copy_is_one_for_the_program_that_asks_for_it(
+    daemon: Daemon, start_program: Callable[..., Process]
+) -> None:
+    for name in ("source", "target"):
+        (daemon.mountpoint / name).write_bytes(b"x" * 100)
+    program = start_program(
+        """
+source, target = os.open(sys.argv[1], os.O_RDONLY), os.open(sys.argv[2], os.O_RDWR)
+say("ready")
+sys.stdin.readline()
+say(os.copy_file_range(source, target, 100))
+""",
+        daemon.mountpoint / "source",
+        daemon.mountpoint / "target",
+    )
+    assert program.line() == "ready"
+    for number in range(20):
+        (daemon.mountpoint / f"of another program {number}").touch()
+    program.tell()
+    assert program.line() == "100"
+    assert set(daemon.ask("filesystem.copied_for")) == {program.pid}
+
+
 def test_waiting_copies_do_not_eat_the_handlers(
     daemon: Daemon, start_program: Callable[..., Process]
 ) -> None:
