@@ -320,7 +320,7 @@ class WorkspaceFilesystem(LockOperations):
             raise InvalidArgument()
         async with self._content.held(inode):
             await self._content.truncate(inode, size)
-            if handle is None and inode.opens == 1:
+            if handle is None and not inode.writers:
                 # There is no close to come.
                 local_changes.seal(self._tree, inode)
 

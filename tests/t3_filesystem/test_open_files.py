@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from mountfs.model.disk import DiskStep
+from mountfs.model.filesystem import AttributeChange
 from mountfs.remotes.memory import MemoryWorkspace
 from tests.t3_filesystem.conftest import Mounting
 from tests.t3_filesystem.test_fencing import Program, holder_that_wrote
@@ -116,3 +117,15 @@ async def test_file_that_became_too_big_is_told_of_while_it_is_open(
         calls = dict(mount.changing_calls())
     await mount.settle()
     assert mount.changing_calls() == calls, "nothing of it was sent"
+
+
+async def test_truncation_by_name_is_sent_though_somebody_has_the_file_open_to_read(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    """No close is to come that would tell that the content is complete."""
+    await mount.write("a", b"content")
+    await mount.settle()
+    async with mount.opened("a") as reader:
+        await mount.filesystem.set_attributes(reader.ino, AttributeChange(size=3), None)
+        await mount.settle()
+        assert workspace.files() == {"a": b"con"}
