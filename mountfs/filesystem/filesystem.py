@@ -5,7 +5,8 @@ Implemented over tree, content and locks.
 
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +32,7 @@ from mountfs.model.errors import (
     NotADirectory,
     OperationNotPermitted,
     ReadOnlyMount,
+    StorageError,
 )
 from mountfs.model.filesystem import (
     AttributeChange,
@@ -203,8 +205,9 @@ class WorkspaceFilesystem(LockOperations):
         inode = await self._create(parent, name, kind, mode, caller, rdev=rdev)
         if kind is EntryKind.FILE:
             # There is no close to come.
-            async with self._content.held(inode):
-                local_changes.seal(self._tree, inode)
+            with self._undone_by_failure(inode):
+                async with self._content.held(inode):
+                    local_changes.seal(self._tree, inode)
         await self._tree.journal.committed()
         return self._referred(inode)
 
@@ -234,6 +237,19 @@ class WorkspaceFilesystem(LockOperations):
         directory = await self._writable_directory(parent)
         owner = (caller.uid, caller.gid)
         return local_changes.create(self._tree, directory, name, kind, mode, owner, rdev=rdev, target=target)
+
+    @contextmanager
+    def _undone_by_failure(self, inode: Inode) -> Iterator[None]:
+        """A file that was just created, and cannot be given content within, is not there: whoever is refused
+        may try again, also with O_EXCL."""
+        try:
+            yield
+        except BaseException:
+            if inode.parent is not None:
+                with suppress(StorageError):
+                    local_changes.remove(self._tree, inode.parent, inode.name, directory=False)
+                self._content.dropped(inode)
+            raise
 
     async def unlink(self, parent: Ino, name: bytes) -> None:
         directory = await self._writable_directory(parent)
@@ -358,14 +374,14 @@ class WorkspaceFilesystem(LockOperations):
             inode = await self._create(
                 parent, name, EntryKind.FILE, stat.S_IFREG | stat.S_IMODE(mode), caller
             )
-            is_new = True
         except FileExists:
             # It came from elsewhere after the kernel had looked.
             inode = local_changes.find(self._tree.directory(parent), name)
             if flags & os.O_EXCL or not inode.is_file:
                 raise
-            is_new = False
-        return await self._open(inode, flags, is_new=is_new), self._referred(inode)
+            return await self._open(inode, flags), self._referred(inode)
+        with self._undone_by_failure(inode):
+            return await self._open(inode, flags, is_new=True), self._referred(inode)
 
     async def create_unnamed(
         self, parent: Ino, mode: int, flags: int, caller: Caller

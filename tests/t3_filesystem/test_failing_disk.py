@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -12,10 +13,12 @@ import trio
 from mountfs.model.disk import DiskStep
 from mountfs.model.errors import StorageError
 from mountfs.model.filesystem import AttributeChange
+from mountfs.model.ids import ROOT_INO
 from mountfs.remotes.memory import MemoryWorkspace
 from mountfs.storage import journal
 from mountfs.storage.system_disk import SystemDisk
 from tests.t3_filesystem.conftest import Mounting
+from tests.t3_filesystem.path_operations import CALLER
 from tests.t3_filesystem.workspace_mount import MountOptions, WorkspaceMount, workspace_contents
 
 pytestmark = pytest.mark.usefixtures("_soon_again")
@@ -105,6 +108,31 @@ async def _until_accepted(mount: WorkspaceMount) -> None:
             await mount._journal._waiting.park()
         else:
             return
+
+
+@pytest.mark.parametrize("way", ["create", "mknod"])
+async def test_file_that_could_not_be_created_is_not_there(
+    mount: WorkspaceMount, workspace: MemoryWorkspace, way: str
+) -> None:
+    """Whoever made a lock file of it could never make it again, nor take away what is not his."""
+
+    async def make() -> None:
+        if way == "create":
+            await (await mount.open("new", os.O_WRONLY | os.O_CREAT | os.O_EXCL)).close()
+        else:
+            await mount.filesystem.make_node(ROOT_INO, b"new", stat.S_IFREG | 0o644, 0, CALLER)
+
+    for step in (DiskStep.NAME_CONTENT, DiskStep.CREATE_CONTENT):
+        mount.disk.fail(step, errno=errno.ENOSPC)
+    with pytest.raises(StorageError):
+        await make()
+    mount.disk.heal()
+    assert await mount.listdir("") == []
+    await mount.settle()
+    assert workspace.files() == {}
+    await make()
+    await mount.settle()
+    assert workspace.files() == {"new": b""}
 
 
 @pytest.mark.parametrize("step", [DiskStep.WRITE_CONTENT, DiskStep.APPEND_LOG, DiskStep.FETCH_CONTENT])
