@@ -527,6 +527,8 @@ class WorkspaceFilesystem(LockOperations):
 
     async def open_directory(self, ino: Ino) -> OpenedDirectory:
         directory = await self._directory(ino)
+        # It may be read from its start at any time, which brings nothing from the journal.
+        self._tree.uses.keep(directory)
         handle = self._directories.add(OpenDirectory(directory))
         if self.cache_times(ino) is not LIVE_TIMES:
             return OpenedDirectory(handle)
@@ -538,7 +540,7 @@ class WorkspaceFilesystem(LockOperations):
         return listing.portion(self._directories.get(handle), offset, self._attributes)
 
     async def release_directory(self, handle: Handle) -> None:
-        self._directories.remove(handle)
+        self._tree.uses.let_go(self._directories.remove(handle).inode)
 
     async def fsync_directory(self, ino: Ino) -> None:
         await self._tree.journal.synced()

@@ -125,6 +125,7 @@ async def _open_again(content: FileContent, inode: Inode, used: UsedInode) -> di
 
 async def _listed_again(tree: Tree, listing: OpenListing) -> OpenDirectory:
     directory = await tree.bring(listing.ino)
+    tree.uses.keep(directory)
     await tree.ensure_loaded(directory)
     found = (tree.inodes.get(ino) for ino in listing.entries)
     return OpenDirectory(directory, [inode for inode in found if inode is not None])

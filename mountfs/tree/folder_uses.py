@@ -32,13 +32,20 @@ class FolderUses:
     @contextmanager
     def keeping(self, folder: Inode) -> Iterator[None]:
         """Let the children stay in memory within, once they are."""
-        self._kept[folder.ino] = self._kept.get(folder.ino, 0) + 1
+        self.keep(folder)
         try:
             yield
         finally:
-            self._kept[folder.ino] -= 1
-            if not self._kept[folder.ino]:
-                del self._kept[folder.ino]
+            self.let_go(folder)
+
+    def keep(self, folder: Inode) -> None:
+        """Like `keeping`, until `let_go` was called as often."""
+        self._kept[folder.ino] = self._kept.get(folder.ino, 0) + 1
+
+    def let_go(self, folder: Inode) -> None:
+        self._kept[folder.ino] -= 1
+        if not self._kept[folder.ino]:
+            del self._kept[folder.ino]
 
     def loaded(self, folder: Inode, now: float) -> None:
         """Its children came into memory."""

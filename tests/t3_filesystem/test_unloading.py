@@ -113,6 +113,22 @@ async def test_what_is_in_use_stays(mounting: Mounting) -> None:
         assert mount.inode("d0/f0") is held
 
 
+async def test_open_directory_shows_all_its_entries_whenever_it_is_read(mounting: Mounting) -> None:
+    async with mounting() as mount:
+        filesystem, _ = mount.filesystem, await _fill(mount)
+        handle = (await filesystem.open_directory(mount.inode("d0").ino)).handle
+        await _unload(mount)
+        shown: list[bytes] = []
+        offset = 0
+        while portion := filesystem.list_directory(handle, offset):
+            shown += [entry.name for entry in portion]
+            offset = portion[-1].next_offset
+        assert shown == [b".", b"..", *(b"f%d" % number for number in range(FILES))]
+        await filesystem.release_directory(handle)
+        await _unload(mount)
+        assert not mount.inode("d0").children
+
+
 async def test_what_the_journal_does_not_have_yet_stays(mounting: Mounting) -> None:
     async with mounting() as mount:
         await _fill(mount)
