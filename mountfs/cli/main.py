@@ -68,6 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return _reader_left()
     except Exception as error:
+        if isinstance(error, OSError) and _is_nowhere():
+            return _say(
+                "the current directory is gone; cd to it, or elsewhere, and try again", ExitCode.USAGE
+            )
         return _say(f"unexpected error: {error!r}{_keep_traceback()}", ExitCode.UNEXPECTED)
     return outcome if isinstance(outcome, int) else ExitCode.OK
 
@@ -75,6 +79,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _say(line: str, code: ExitCode) -> int:
     print(f"mountfs: {' '.join(shown(line).split())}", file=sys.stderr)
     return code
+
+
+def _is_nowhere() -> bool:
+    """Tell whether the current directory was removed, or went with a mount that was replaced since."""
+    try:
+        os.getcwd()
+    except OSError:
+        return True
+    return False
 
 
 def _usage_line(error: click.ClickException) -> str:

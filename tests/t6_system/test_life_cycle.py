@@ -1,14 +1,16 @@
 """A mount from its start to its end, in order and by force, with the real program."""
 
 import os
+import shlex
 import signal
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from mountfs.cli.exit_codes import ExitCode
-from tests.t6_system.machine import Machine, Server, is_mounted, wait_until
+from tests.t6_system.machine import PROGRAM, Done, Machine, Server, is_mounted, wait_until
 
 pytestmark = pytest.mark.kernel
 
@@ -82,6 +84,25 @@ def test_dead_mount_is_replaced_by_the_name_that_it_has_in_this_folder(
     assert daemon.wait_gone(20)
     machine.mount(server, Path(place.name)).succeeded()
     assert os.listdir(place) == []
+
+
+@pytest.mark.parametrize("arguments", ["sync", "locks a.txt", "umount ."])
+def test_who_stands_in_a_mount_that_was_replaced_is_told_to_leave_it(
+    machine: Machine, server: Server, arguments: str
+) -> None:
+    place = machine.mountpoint()
+    machine.mount(server, place).succeeded()
+    shell = ["sh", "-c", f"read go; {shlex.join(PROGRAM)} {arguments}"]
+    with subprocess.Popen(
+        shell, cwd=place, env=machine.environment(), text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as inside:  # fmt: skip
+        daemon = machine.daemon(place)
+        daemon.send(signal.SIGKILL)
+        assert daemon.wait_gone(20)
+        machine.mount(server, place).succeeded()
+        told = inside.communicate("go\n", timeout=90)
+    Done(inside.returncode, *told).refused(ExitCode.USAGE, "current directory is gone")
 
 
 @pytest.mark.parametrize("command", ["sync", "retry", "conflicts"])
