@@ -43,6 +43,7 @@ class Reconciler:
         seen: set[NodeId] = set()
         doubtful: list[NodeId] = []
         following: str | None = None
+        followed: set[str] = set()
         while True:
             try:
                 page = await self._remote.inventory(following)
@@ -53,8 +54,9 @@ class Reconciler:
             following = page.following
             if following is None:
                 break
-            if len(seen) > ROWS_MOST or not page.nodes:
+            if len(seen) > ROWS_MOST or not page.nodes or following in followed:
                 return False
+            followed.add(following)
         doubtful += self._missing(seen, began)
         if len(doubtful) > DOUBTED_MOST:
             return False

@@ -1,6 +1,7 @@
 """What the change feed loses is found all the same: by another source, by a comparison at the latest."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -9,7 +10,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from mountfs.model.errors import DirectoryNotEmpty, FileNotFound
 from mountfs.model.ids import ChangeCursor
-from mountfs.model.remote import Changes
+from mountfs.model.remote import Changes, InventoryPage
 from mountfs.remotes import memory
 from mountfs.remotes.memory import MemoryWorkspace
 from mountfs.sync import folder_walk, follower, reconciler, refresher
@@ -150,6 +151,23 @@ async def test_workspace_that_is_too_large_for_its_list_is_compared_by_folders(
     many: dict[str, bytes | None] = {f"many/{number}": b"" for number in range(memory.INVENTORY_ROWS)}
     await _until(lambda: _has(mount, AFTER | many | {"many": None}))
     assert mount.memory.calls["list_folder"] > listed
+
+
+async def test_list_that_turns_in_circles_is_none(
+    without_survey: WorkspaceMount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mount = without_survey
+    tell = mount.memory.inventory
+
+    async def turning(following: str | None) -> InventoryPage:
+        return replace(await tell(None), following="again")
+
+    monkeypatch.setattr(mount.memory, "inventory", turning)
+    listed = mount.memory.calls["list_folder"]
+    _jump(RECONCILE_S)
+    await _until(lambda: _is(mount.memory.calls["list_folder"] > listed))
+    await _until(lambda: _has_it_all(mount))
+    assert mount.memory.calls["inventory"] == 2
 
 
 async def test_comparison_of_a_day_shows_what_no_list_tells(
