@@ -77,10 +77,6 @@ class Hold:
         self._message = ""
         self._pause_s = HELD_FIRST_S
 
-    @property
-    def is_on(self) -> bool:
-        return bool(self._message)
-
     def refusal(self, now: float) -> str:
         """Return why this request is not to be sent, "" where it may be. The one that may is the only one."""
         if self._message and now >= self._tries_at:
