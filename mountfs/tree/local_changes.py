@@ -175,6 +175,8 @@ def rename(
     tree.journal.check_writable()
     names.check_local(new_name)
     source = find(parent, name)
+    if not new_parent.is_linked:
+        raise FileNotFound("the directory was removed")
     target = new_parent.children.get(new_name)
     if new_parent.is_below(source):
         raise InvalidArgument("a directory cannot be moved below itself")

@@ -10,6 +10,9 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from mountfs.model.errors import FileNotFound
+from mountfs.model.filesystem import RenameFlag
+from mountfs.model.ids import ROOT_INO
 from mountfs.remotes.memory import MemoryRemote, MemoryWorkspace
 from tests.t3_filesystem.workspace_mount import WorkspaceMount, workspace_contents
 
@@ -198,3 +201,21 @@ async def test_what_is_removed_from_a_folder_that_came_out_of_the_trash_goes_the
     await mount.catch_up()
     expected = {"known": OURS, "d": None, "d/other": b"other"}
     assert await mount.contents() == workspace_contents(workspace) == expected
+
+
+@pytest.mark.parametrize("is_removed_here", [True, False])
+@pytest.mark.parametrize("flag", RenameFlag)
+async def test_nothing_is_moved_into_a_folder_that_was_removed(
+    mount: WorkspaceMount, workspace: MemoryWorkspace, is_removed_here: bool, flag: RenameFlag
+) -> None:
+    """A program that has the folder open still has a way to it."""
+    folder = (await mount.filesystem.lookup(ROOT_INO, b"d")).ino
+    if is_removed_here:
+        await mount.remove_tree("d")
+    else:
+        workspace.trash(workspace.find("d"))
+        await mount.catch_up()
+    with pytest.raises(FileNotFound):
+        await mount.filesystem.rename(ROOT_INO, b"known", folder, b"known", flag)
+    mount.filesystem.forget([(folder, 1)])
+    await check_kept(mount, workspace, "known")
