@@ -40,7 +40,7 @@ INLINE_WRITE: Final = 128 * 1024
 
 
 class FileContent:
-    """Implements `mountfs.tree.remote_changes.CachedContent`.
+    """Implements `mountfs.tree.cached_content.CachedContent`.
 
     Whoever uses the bytes of an inode holds it open (`held`); its descriptor is shared by all. `locate`,
     `write` and `truncate` raise StorageError for our disk, ContentUnavailable and the remote's errors for

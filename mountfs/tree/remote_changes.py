@@ -9,7 +9,6 @@ import stat
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Protocol
 
 import trio
 
@@ -21,6 +20,7 @@ from mountfs.model.node import NodeKind, RemoteNode
 from mountfs.rules import names, relocation, remote_edits, shared_attributes
 from mountfs.rules.happenings import Kind
 from mountfs.rules.shared_attributes import Attributes, Content
+from mountfs.tree.cached_content import CachedContent
 from mountfs.tree.conflicts import Conflicts, base_of, with_content_of
 from mountfs.tree.inode import Inode
 from mountfs.tree.tree import Tree
@@ -30,41 +30,6 @@ log = logging.getLogger(__name__)
 FILE_MODE = stat.S_IFREG | 0o644
 FOLDER_MODE = stat.S_IFDIR | 0o755
 LINK_MODE = stat.S_IFLNK | 0o777
-
-
-class CachedContent(Protocol):
-    """Where the content of clean files is kept."""
-
-    def notice(self, inode: Inode) -> None:
-        """Take over into the tree what programs wrote past the daemon."""
-        ...
-
-    def supersede(
-        self, inode: Inode, node: RemoteNode, arrived: Callable[[], None], *, anew: bool = False
-    ) -> None:
-        """Programs have the file open directly: bring this version into it in place, then call `arrived`.
-        Nothing new is begun where it is on its way; `anew`: also then, as the file has other bytes since."""
-        ...
-
-    def superseded(self, inode: Inode) -> None:
-        """The file has the bytes, and the inode size and version now."""
-        ...
-
-    def disowned(self, inode: Inode) -> None:
-        """Nothing of what is cached is of the version that the inode has."""
-        ...
-
-    def replaced(self, inode: Inode) -> None:
-        """The remote has other bytes, and the inode other size and version now: drop what is cached."""
-        ...
-
-    def relabelled(self, inode: Inode) -> None:
-        """The same bytes have another version now."""
-        ...
-
-    def dropped(self, inode: Inode) -> None:
-        """The inode has no name any more: its content goes when nobody uses it."""
-        ...
 
 
 class RemoteChanges:
@@ -171,7 +136,8 @@ class RemoteChanges:
     # A node that is new here.
 
     def _insert(self, node: RemoteNode, parent: Inode | None) -> NodeId | None:
-        if parent is None or not parent.is_directory or not parent.loaded:
+        if parent is None or not _takes_children(parent) or not parent.loaded:
+            # The first step of a folder's removal finds out about what others put there.
             return None
         name = names.from_remote(node.name)
         occupant = parent.children.get(name)
@@ -351,7 +317,10 @@ class RemoteChanges:
         if parent is not None and parent.is_below(inode):
             self._break_circle(inode, parent)
             return self._follow_place(inode, node, parent)
-        if parent is None or not parent.is_directory:
+        if parent is not None and not parent.is_linked and self._has_changes(inode):
+            # The folder was removed here: what is not sent yet must not go with it.
+            self.conflicts.put_back(parent)
+        if parent is None or not _takes_children(parent):
             self._follow_out_of_sight(inode, new_base)
             return None
         name = names.from_remote(node.name)
@@ -390,10 +359,14 @@ class RemoteChanges:
 
     def _follow_out_of_sight(self, inode: Inode, base: Base) -> None:
         """It was moved into a folder that is not known here: the entry goes, unless it has changes."""
-        if inode.content_dirty or any(child.pending is not None for child in self._tree.walk(inode)):
+        if self._has_changes(inode):
             self._tree.set_base(inode, base)
             return
         self.remove(inode)
+
+    def _has_changes(self, inode: Inode) -> bool:
+        """Tell whether the remote has something to learn of the entry, or of what is below it."""
+        return inode.content_dirty or any(child.pending is not None for child in self._tree.walk(inode))
 
     def _follow_content(self, inode: Inode, node: RemoteNode) -> None:
         base = inode.base
@@ -493,6 +466,11 @@ class RemoteChanges:
         self._tree.save(inode)
         self._kernel.entry_changed(parent.ino, left)
         self._kernel.entry_changed(parent.ino, inode.name)
+
+
+def _takes_children(folder: Inode) -> bool:
+    """Tell whether what the remote has in it may be shown here: it is a directory that has a name."""
+    return folder.is_directory and folder.is_linked
 
 
 def _executable(mode: int) -> int:

@@ -219,3 +219,36 @@ async def test_nothing_is_moved_into_a_folder_that_was_removed(
         await mount.filesystem.rename(ROOT_INO, b"known", folder, b"known", flag)
     mount.filesystem.forget([(folder, 1)])
     await check_kept(mount, workspace, "known")
+
+
+@pytest.mark.parametrize("is_removed_there", [False, True])
+async def test_edit_of_a_file_that_others_moved_into_a_folder_removed_here_stays(
+    mount: WorkspaceMount, workspace: MemoryWorkspace, is_removed_there: bool
+) -> None:
+    folder = workspace.find("d")
+    await mount.write("known", LARGE)
+    await mount.remove_tree("d")
+    workspace.move(workspace.find("known"), folder)
+    await mount.catch_up()
+    if is_removed_there:
+        workspace.trash(folder)
+        await mount.catch_up()
+    await check_kept(mount, workspace, "d/known")
+
+
+@pytest.mark.parametrize("is_moved", [False, True])
+async def test_what_others_put_into_a_folder_that_both_removed_goes_with_it(
+    mount: WorkspaceMount, workspace: MemoryWorkspace, is_moved: bool
+) -> None:
+    folder = workspace.find("d")
+    await mount.remove_tree("d")
+    if is_moved:
+        workspace.move(workspace.find("known"), folder)
+    else:
+        workspace.put("d/theirs", b"theirs")
+    await mount.catch_up()
+    workspace.trash(folder)
+    await mount.parts.refresher.look_at([folder])
+    await mount.catch_up()
+    await mount.settle()
+    assert await mount.contents() == workspace_contents(workspace)
