@@ -315,8 +315,8 @@ class RemoteChanges:
                 self.conflicts.note(inode, ConflictKind.RENAME_RENAME, node, base=base)
             return None
         if parent is not None and parent.is_below(inode):
-            self._break_circle(inode, parent)
-            return self._follow_place(inode, node, parent)
+            left_before = self._break_circle(inode, parent)
+            return left_before or self._follow_place(inode, node, parent)
         if parent is not None and not parent.is_linked and self._has_changes(inode):
             # The folder was removed here: what is not sent yet must not go with it.
             self.conflicts.put_back(parent)
@@ -347,15 +347,17 @@ class RemoteChanges:
         name = self._tree.remote_name(inode)
         return relocation.is_on_its_way(base, parent, name, (node.parent, node.name))
 
-    def _break_circle(self, inode: Inode, folder: Inode) -> None:
-        """They moved a folder into one that was moved into it here: what was moved here goes back."""
-        moved: Inode | None = folder
-        while moved is not None and moved is not inode:
-            if self._tree.is_displaced(moved):
-                break
-            moved = moved.parent
-        assert moved is not None
+    def _break_circle(self, inode: Inode, folder: Inode) -> NodeId | None:
+        """They moved a folder into one that lies in it here: what was moved into it here goes back. Where
+        nothing was, something left it on the remote before: return what was not heard of for longest."""
+        between = [folder]
+        while (above := between[-1].parent) is not None and above is not inode:
+            between.append(above)
+        moved = next((each for each in between if self._tree.is_displaced(each)), None)
+        if moved is None:
+            return min(between, key=lambda each: each.touched_at).node
         self.conflicts.undo_move(moved)
+        return None
 
     def _follow_out_of_sight(self, inode: Inode, base: Base) -> None:
         """It was moved into a folder that is not known here: the entry goes, unless it has changes."""

@@ -174,6 +174,25 @@ async def test_remote_ring_of_three_names_is_followed(
     assert await mount.contents() == {"a": b"b", "b": b"c", "c": b"a"}
 
 
+@pytest.mark.parametrize(("out", "into"), [("a/b", "b"), ("a/b/c", "c"), ("a/b", "b/c")])
+@pytest.mark.parametrize("is_told_in_order", [True, False])
+async def test_remote_move_of_a_folder_into_one_that_left_it_is_followed(
+    mount: WorkspaceMount, workspace: MemoryWorkspace, out: str, into: str, is_told_in_order: bool
+) -> None:
+    workspace.put("a/b/c/f", b"f")
+    await mount.catch_up()
+    await mount.contents()
+    inside, around = workspace.find(out), workspace.find("a")
+    mount.remote.hang("changes")
+    workspace.move(inside, ROOT_NODE)
+    workspace.move(around, workspace.find(into))
+    told = [inside, around] if is_told_in_order else [around, inside]
+    await mount.parts.refresher.look_at(told)
+    assert await mount.contents() == workspace_contents(workspace)
+    mount.remote.release()
+    assert mount.changing_calls() == {}
+
+
 async def test_remote_delete_of_a_clean_tree_is_followed(
     mount: WorkspaceMount, workspace: MemoryWorkspace
 ) -> None:
