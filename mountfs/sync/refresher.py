@@ -380,7 +380,7 @@ class Refresher:
         """Merge that the node is gone; return False, with nothing done, where that answer is overtaken."""
         inode = await self._tree.find_node(node)
         if inode is not None:
-            await self._tree.ensure_loaded(inode)
+            await self._tree.load_below(inode)
         if self._is_overtaken(node, asked):
             return self._tree.by_node.get(node) is None
         self._tree.note_gone(node)
@@ -453,7 +453,11 @@ class Refresher:
                 await self._load_parent(answer, on_the_way=True)
                 await self._adopt(answer, asked)
             return
-        if parent is None or not parent.is_directory:
+        if parent is None or not parent.is_directory or not parent.is_linked:
+            known = self._tree.by_node.get(node.id)
+            if known is not None:
+                # It may get out of sight, with all below it.
+                await self._tree.load_below(known)
             return
         # An entry that comes from elsewhere must not get a name that only the journal knows to be taken.
         if parent.listed or on_the_way or node.id in self._tree.by_node:

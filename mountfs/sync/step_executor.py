@@ -153,6 +153,9 @@ class StepExecutor:
                 await self._refresher.compare(inode.parent)
             return
         answer = await self._refresher.lookup.node(node)
+        if answer is None or answer.trashed:
+            # All below it goes as well, also what only the journal knows.
+            await self._tree.load_below(inode)
         if inode.node != node:
             # A program gave the node to another file meanwhile, and this one that of another.
             await self.look(inode)

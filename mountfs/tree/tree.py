@@ -203,6 +203,14 @@ class Tree:
                 del self._loading[directory.ino]
                 done.set()
 
+    async def load_below(self, top: Inode) -> None:
+        """Bring all that the journal knows below an entry into memory."""
+        folders = [top]
+        while folders:
+            folder = folders.pop()
+            await self.ensure_loaded(folder)
+            folders += [child for child in folder.children.values() if child.is_directory]
+
     async def _children(self, directory: Inode) -> Sequence[EntryRecord]:
         """Return what the journal has, as young as what was unloaded meanwhile."""
         while True:

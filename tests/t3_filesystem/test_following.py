@@ -205,6 +205,25 @@ async def test_remote_delete_of_a_clean_tree_is_followed(
         await mount.stat("d/e/a")
 
 
+@pytest.mark.parametrize("is_deleted", [True, False], ids=["deleted", "out of sight"])
+async def test_what_only_the_journal_knows_goes_with_the_folder_above(
+    mount: WorkspaceMount, workspace: MemoryWorkspace, is_deleted: bool
+) -> None:
+    workspace.put("d/s/f", b"f")
+    workspace.put("unlisted/e/other", b"other")
+    await mount.catch_up()
+    assert await mount.read("d/s/f") == b"f"
+    await mount.restart()
+    assert await mount.exists("d/s")
+    if is_deleted:
+        workspace.trash(workspace.find("d"))
+    else:
+        workspace.move(workspace.find("d"), workspace.find("unlisted/e"))
+    await mount.catch_up()
+    assert not await mount.exists("d")
+    await mount.restart()  # which audits the cache
+
+
 async def test_remote_version_is_seen_and_the_kernel_told(
     mount: WorkspaceMount, workspace: MemoryWorkspace
 ) -> None:
