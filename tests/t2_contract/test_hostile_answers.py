@@ -229,6 +229,15 @@ def test_node_that_is_understood_has_a_size_that_fits_and_a_name_that_stays_in_t
         assert len(local) <= names.NAME_MAX_BYTES
 
 
+def test_half_a_character_becomes_one_that_can_be_kept_and_sent() -> None:
+    half = json.loads(r'"cut \ud83d off \ud83d\ude00"')
+    row = {"id": "2a", "type": "file", "name": "f", "parent": "root", "metadata": {"short": half}}
+    assert wire.node(row).text == "cut \ufffd off \U0001f600"
+    refused = refusal(400, {"error": {"text": half, "reason": half}})
+    assert "cut \ufffd off \U0001f600" in str(error_of(refused, ASK))
+    str(error_of(refused, ASK)).encode()
+
+
 @pytest.mark.parametrize("name", ["..", ".", "", "a/b", "/etc/passwd", "a\0b", "../x", "\n", "\x1b[2J"])
 def test_name_that_would_lead_out_of_the_mount_is_not_taken(name: str) -> None:
     assert not names.is_safe_from_remote(name)

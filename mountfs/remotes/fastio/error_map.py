@@ -30,7 +30,15 @@ from mountfs.model.errors import (
 )
 from mountfs.model.ids import VersionId
 from mountfs.remotes.fastio.request import Ask, Repeat
-from mountfs.remotes.fastio.wire import Wire, canonical, is_success, json_object, unwrapped, whole
+from mountfs.remotes.fastio.wire import (
+    Wire,
+    canonical,
+    is_success,
+    json_object,
+    unwrapped,
+    whole,
+    whole_characters,
+)
 
 ABSENT_CODES: Final = frozenset({133123, 191878, 146950, 100220})
 """The node itself is absent, malformed, elsewhere or without content."""
@@ -245,4 +253,4 @@ def _message(refused: Refusal, ask: Ask, request_id: str) -> str:
         details.append(refused.reason)
     if request_id:
         details.append(f"request {request_id}")
-    return f"{ask}: {refused.text} ({', '.join(details)})"
+    return whole_characters(f"{ask}: {refused.text} ({', '.join(details)})")

@@ -414,7 +414,17 @@ def is_of_the_future(row: Wire) -> bool:
 def _text(row: Wire) -> str:
     metadata = row.get("metadata")
     text = metadata.get("short") if isinstance(metadata, dict) else None
-    return text if isinstance(text, str) else ""
+    return whole_characters(text) if isinstance(text, str) else ""
+
+
+def whole_characters(text: str) -> str:
+    """Return the text with U+FFFD for each half of a character, which JSON can tell but UTF-8 cannot hold: it
+    could neither be kept nor sent."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def _size(row: Wire) -> int:
