@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -59,6 +60,9 @@ class Reserve:
             self._disk.allocate(DiskStep.RESERVE, self._descriptor, whole)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                # ext4 leaves the part that there was room for.
+                with suppress(OSError):
+                    self._disk.resize(DiskStep.RESERVE, self._descriptor, 0)
                 return False
             log.warning("no room can be kept for the journal: %s", error.strerror)
         return True
