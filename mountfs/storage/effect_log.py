@@ -30,13 +30,15 @@ class EffectLog:
         """Raises StorageError; then none of the rows, or some, are there."""
         lines = b"".join(json.dumps(row, separators=(",", ":")).encode() + b"\n" for row in rows)
         try:
+            with suppress(FileNotFoundError):
+                if self._path.stat().st_size + len(lines) > self._file_bytes:
+                    self._rotate()
             descriptor = self._open()
             try:
-                if os.fstat(descriptor).st_size + len(lines) > self._file_bytes:
-                    self._rotate()
-                    os.close(descriptor)
-                    descriptor = self._open()
-                os.write(descriptor, self._line_end(descriptor) + lines)
+                unwritten = self._line_end(descriptor) + lines
+                while unwritten:
+                    # A disk that gets full takes a part, and refuses the rest.
+                    unwritten = unwritten[os.write(descriptor, unwritten) :]
             finally:
                 os.close(descriptor)
         except OSError as error:

@@ -1,5 +1,6 @@
 """The audit log: JSON lines that are whole, in files that do not grow for ever."""
 
+import resource
 import stat
 from pathlib import Path
 
@@ -53,3 +54,17 @@ def test_disk_that_refuses_is_told(tmp_path: Path) -> None:
     (tmp_path / LOG_NAME).mkdir()
     with pytest.raises(StorageError, match="cannot be written"):
         EffectLog(tmp_path).append([{"n": 1}])
+
+
+def test_disk_that_takes_a_part_of_the_rows_is_told(tmp_path: Path) -> None:
+    log = EffectLog(tmp_path)
+    log.append([{"n": 1}])
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, most[1]))
+    try:
+        with pytest.raises(StorageError, match="cannot be written"):
+            log.append([{"n": 2}, {"n": 3}])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, most)
+    log.append([{"n": 4}])
+    assert numbers(Reader(tmp_path)) == [1, 2, 4]
