@@ -17,7 +17,7 @@ from mountfs.model.errors import CacheUnusable, StorageError
 from mountfs.model.ids import Ino, VersionId
 from mountfs.model.storage import Coverage, StoredContent
 from mountfs.storage import piece_sums, untrusted_json
-from mountfs.storage.layout import room_hint
+from mountfs.storage.layout import errno_of, room_hint
 from mountfs.storage.saved_copies import free_names
 from mountfs.storage.spare_files import SpareFiles
 from mountfs.storage.system_disk import SYSTEM_DISK
@@ -147,7 +147,7 @@ class ContentFiles:
         self.disk.commit(DiskStep.FORGET_INDEX, forget)
 
     def remove_all(self, inos: Iterable[Ino]) -> None:
-        with self._index.transact():
+        with _as_storage_error("the index of the content"), self._index.transact():
             for ino in inos:
                 self.remove(ino)
 
@@ -195,7 +195,7 @@ class ContentFiles:
             return tuple(piece_sums.sound(str(self.path(ino)), coverage.ranges, known))
 
     def save_coverages(self, coverages: Iterable[tuple[Ino, Coverage]]) -> None:
-        with self._index.transact():
+        with _as_storage_error("the index of the content"), self._index.transact():
             for ino, coverage in coverages:
                 self.save_coverage(ino, coverage)
 
@@ -268,10 +268,9 @@ def _content_key(ino: Ino) -> str:
 def _as_storage_error(what: str) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        raise StorageError(
-            f"{what} in the cache: {error.strerror or error}", errno=error.errno or errno.EIO
-        ) from error
+    except StorageError:
+        raise
     except Exception as error:
         # diskcache lets SQLite's errors and our refusals in JsonDisk through.
-        raise StorageError(f"{what} in the cache: {error}", errno=errno.EIO) from error
+        reason = getattr(error, "strerror", None) or error
+        raise StorageError(f"{what} in the cache: {reason}", errno=errno_of(error)) from error

@@ -1,6 +1,5 @@
 """The database of the journal: how it is opened, brought up to date and written."""
 
-import errno
 import logging
 import sqlite3
 from contextlib import closing
@@ -12,7 +11,7 @@ from mountfs.model.disk import Disk, DiskStep
 from mountfs.model.errors import CacheTooNew, CacheUnusable, StorageError
 from mountfs.model.ids import Ino
 from mountfs.storage import redo_log, schema
-from mountfs.storage.layout import room_hint
+from mountfs.storage.layout import errno_of, room_hint
 
 log = logging.getLogger(__name__)
 
@@ -174,10 +173,4 @@ def damaged(path: Path, error: Exception) -> CacheUnusable:
 
 
 def storage_error(path: Path, error: Exception) -> StorageError:
-    if isinstance(error, OSError):
-        number = error.errno or errno.EIO
-    elif getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-        number = errno.ENOSPC
-    else:
-        number = errno.EIO
-    return StorageError(f"the journal {path} cannot be written: {error}", errno=number)
+    return StorageError(f"the journal {path} cannot be written: {error}", errno=errno_of(error))

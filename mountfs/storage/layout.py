@@ -104,6 +104,14 @@ def _check_private(root: Path) -> None:
         root.chmod(0o700)
 
 
+def errno_of(error: Exception) -> int:
+    """Return what programs are told where the operating system, or SQLite, refused something of the cache."""
+    if isinstance(error, OSError):
+        return error.errno or errno.EIO
+    is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return errno.ENOSPC if is_full else errno.EIO
+
+
 def room_hint(error: Exception) -> str:
     """Tell what to do where the disk of the cache is full, "" where that is not what is wrong."""
     is_full = (

@@ -15,6 +15,7 @@ from mountfs.model.errors import CacheUnusable, StorageError
 from mountfs.model.ids import Ino, VersionId
 from mountfs.model.storage import Coverage
 from mountfs.storage.content import FOLDERS, ContentFiles
+from tests.small_disk import fill_disk, small_disk_at
 
 SOME = Coverage(VersionId("3abc"), ((0, 4096), (8192, 10_000)))
 
@@ -154,6 +155,29 @@ def test_removal_that_breaks_off_leaves_no_index_entry_without_content(
     assert caught.value.errno == errno.EROFS
     assert content.size(Ino(5)) == 1
     assert content.coverage(Ino(5)) is None
+
+
+def test_index_that_finds_the_disk_full_tells_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    many = [(Ino(ino), SOME) for ino in range(2, 5000)]
+    with small_disk_at(tmp_path / "disk", mebibytes=4) as place:
+        (place / "content").mkdir()
+        content = ContentFiles(place / "content", place / "index")
+        put(content, 2, b"some")
+        fill_disk(place / "rest")
+        with pytest.raises(StorageError) as told:
+            content.save_coverages(many)
+        assert told.value.errno == errno.ENOSPC
+        (place / "rest").unlink()
+        content.save_coverages(many)
+        assert content.coverage(Ino(2)) == SOME
+        fill_disk(place / "rest")
+        with pytest.raises(StorageError) as told:
+            content.remove_all(ino for ino, _ in many)
+        assert told.value.errno == errno.ENOSPC
+        (place / "rest").unlink()
+        content.remove_all(ino for ino, _ in many)
+        assert content.coverage(Ino(2)) is None
+        content.close()
 
 
 def test_facts_come_back_over_a_restart(content: ContentFiles, tmp_path: Path) -> None:
