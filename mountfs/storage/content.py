@@ -247,13 +247,18 @@ class ContentFiles:
 
     def stored(self) -> Iterator[StoredContent]:
         """Yield what is on the disk, in no order."""
-        for folder in self._folder.iterdir():
-            with os.scandir(folder) as files:
-                for file in files:
-                    if file.name.isascii() and file.name.isdecimal():
-                        with contextlib.suppress(FileNotFoundError):
-                            status = file.stat()
-                            yield StoredContent(Ino(int(file.name)), status.st_blocks * 512, status.st_atime)
+        with _as_storage_error("the content"):
+            for folder in self._folder.iterdir():
+                with os.scandir(folder) as files:
+                    yield from _stored_among(files)
+
+
+def _stored_among(files: Iterable[os.DirEntry[str]]) -> Iterator[StoredContent]:
+    for file in files:
+        if file.name.isascii() and file.name.isdecimal():
+            with contextlib.suppress(FileNotFoundError):
+                status = file.stat()
+                yield StoredContent(Ino(int(file.name)), status.st_blocks * 512, status.st_atime)
 
 
 def _sums_key(ino: Ino) -> str:

@@ -79,6 +79,13 @@ def test_stored_tells_every_file_and_what_it_takes(content: ContentFiles) -> Non
     assert len({content.path(Ino(ino)).parent for ino in range(FOLDERS)}) == FOLDERS
 
 
+def test_content_that_cannot_be_counted_is_told(content: ContentFiles, tmp_path: Path) -> None:
+    put(content, 300, b"1")
+    (tmp_path / "content" / "zz").touch()
+    with pytest.raises(StorageError):
+        list(content.stored())
+
+
 def test_sparse_content_counts_what_it_takes(content: ContentFiles) -> None:
     descriptor = content.open(Ino(5), create=True)
     os.truncate(descriptor, 1 << 30)
