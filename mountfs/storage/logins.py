@@ -201,8 +201,11 @@ def _tell_keyring(url: str, secret: str) -> None:
 
 def _clear_keyring(url: str) -> None:
     keyring = _keyring()
-    with suppress(keyring.errors.PasswordDeleteError):
-        keyring.delete_password(SERVICE, url)
+    try:
+        with suppress(keyring.errors.PasswordDeleteError):
+            keyring.delete_password(SERVICE, url)
+    except Exception as error:
+        raise _keyring_failed(error) from error
 
 
 def _keyring_failed(error: Exception) -> CredentialStoreUnusable:

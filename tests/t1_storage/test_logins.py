@@ -121,6 +121,18 @@ def test_keyring_that_fails_is_told_without_what_it_was_given(tmp_path: Path, ri
     assert "secret" not in str(caught.value)
 
 
+def test_login_whose_keyring_is_gone_is_not_removed_by_half(tmp_path: Path, ring: Path) -> None:
+    store = StoredLogin(tmp_path, URL, in_keyring=True)
+    store.save(LOGIN)
+    working = keyring.get_keyring()
+    keyring.set_keyring(fail.Keyring())  # type: ignore[no-untyped-call]  # of the library
+    with pytest.raises(CredentialStoreUnusable):
+        store.remove()
+    keyring.set_keyring(working)
+    assert store.load() == LOGIN
+    assert store.remove()
+
+
 def test_system_without_a_keyring(tmp_path: Path, ring: Path) -> None:
     keyring.set_keyring(fail.Keyring())  # type: ignore[no-untyped-call]  # of the library
     with pytest.raises(CredentialStoreUnusable, match="NoKeyringError") as caught:
