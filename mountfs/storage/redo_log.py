@@ -45,8 +45,9 @@ class RedoLog:
         """Begin an empty log in place of an earlier one. Raises OSError."""
         self._disk = disk
         self._descriptor = disk.open(DiskStep.BEGIN_LOG, path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-        self._usable = True
-        self._begin = disk.write(DiskStep.BEGIN_LOG, self._descriptor, _line(run), 0)
+        first = _line(run)
+        self._begin = disk.write(DiskStep.BEGIN_LOG, self._descriptor, first, 0)
+        self._usable = self._begin == len(first)
         self._end = self._begin
 
     def close(self) -> None:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from mountfs.model.disk import DiskStep
 from mountfs.model.ids import Ino
 from mountfs.storage import redo_log
 from mountfs.storage.journal import SqliteJournal
 from mountfs.storage.redo_log import LoggedBatch, RedoLog
+from tests.t1_storage.faulty_disk import FaultyDisk
 from tests.t1_storage.records import dirty, entry, upload
 from tests.t1_storage.test_journal import child, lines, started
 
@@ -54,6 +56,14 @@ def test_gap_and_damage_end_the_log(path: Path) -> None:
     assert redo_log.read(path, run=7, applied=3) == []
     path.write_bytes(content.replace(b"[2,2,", b"[2,9,"))
     assert redo_log.read(path, run=7, applied=1) == []
+
+
+def test_log_whose_begin_is_not_whole_takes_no_batch(path: Path) -> None:
+    disk = FaultyDisk()
+    disk.shorten(DiskStep.BEGIN_LOG, times=1)
+    log = RedoLog(path, run=7, disk=disk)
+    assert not log.append(batch(1))
+    log.close()
 
 
 def test_cleared_log_takes_new_batches(path: Path) -> None:
