@@ -122,7 +122,7 @@ async def test_opening_what_others_changed_takes_a_look_and_a_read(counted: Coun
     assert len(content) <= cost.down <= len(content) + 4 * ANSWER_BYTES
 
 
-async def test_saving_1_kib_takes_two_or_three_calls(counted: Counted) -> None:
+async def test_saving_1_kib_takes_two_calls(counted: Counted) -> None:
     # The first new file of a mount also finds out whether listings show new nodes at once.
     with counted.cost() as first:
         await counted.mount.write("first", os.urandom(KIBIBYTE))
@@ -134,13 +134,13 @@ async def test_saving_1_kib_takes_two_or_three_calls(counted: Counted) -> None:
     assert new.calls == Counter(upload_small=1)
     assert 1 <= new.looks <= LOOKS_MOST
     assert new.up <= 2 * KIBIBYTE
-    # The first commit of a mount also finds out whether versions are compared.
+    # The first commit of a mount also finds out whether versions are compared, and uploads assembled at once.
     await counted.mount.write("f", os.urandom(KIBIBYTE))
     await counted.mount.settle()
     with counted.cost() as again:
         await counted.mount.write("f", os.urandom(KIBIBYTE))
         await counted.mount.settle()
-    assert again.calls == Counter(upload_small=1, upload_state=1, commit=1)
+    assert again.calls == Counter(upload_small=1, commit=1)
     assert again.looks <= LOOKS_MOST
     assert again.up <= 3 * KIBIBYTE
 
