@@ -165,7 +165,7 @@ class Call:
     async def read(self, work: Callable[[Connection], JsonObject], status: int = 200) -> Response:
         """Answer with what `work` reads; both reading and encoding happen in a thread."""
         content = await self.services.database.read(lambda connection: encode_success(work(connection)))
-        return Response(content, status, media_type=JSON)
+        return Enveloped(content, status)
 
     async def write(self, work: Callable[[Transaction], JsonObject]) -> Response:
         """Answer with what the mutation gives, after its commit."""
@@ -175,9 +175,16 @@ class Call:
 Handler = Callable[[Call], Awaitable[Response]]
 
 
+class Enveloped(Response):
+    """An answer in the envelope: unlike the bytes of a file, which may be JSON too, it can be told in another
+    layout."""
+
+    media_type = JSON
+
+
 def answer(body: JsonObject, status: int = 200) -> Response:
     """A success answer."""
-    return Response(encode_success(body), status, media_type=JSON)
+    return Enveloped(encode_success(body), status)
 
 
 class Endpoint:
@@ -204,12 +211,12 @@ class Endpoint:
 
     def _shaped(self, request: Request, response: Response) -> Response:
         """The answer in the layout that the behaviour asks for."""
-        if not self._services.shaper.is_needed or response.media_type != JSON:
+        if not self._services.shaper.is_needed or not isinstance(response, Enveloped):
             return response
         is_change = request.method == "POST" and "/storage/" in request.url.path
         status, content = self._services.shaper.shaped(bytes(response.body), response.status_code, is_change)
         kept = {name: value for name, value in response.headers.items() if not name.startswith("content-")}
-        return Response(content, status, headers=kept, media_type=JSON)
+        return Enveloped(content, status, headers=kept)
 
     async def _respond(self, request: Request, path: str) -> Response:
         try:
@@ -255,7 +262,7 @@ def is_true(fields: Mapping[str, str], name: str) -> bool:
 def refusal(error: ApiError, method: str, path: str) -> Response:
     """The answer that tells the error."""
     content = encode_error(error, f"{method} {path}")
-    return Response(content, error.status, headers=error.headers, media_type=JSON)
+    return Enveloped(content, error.status, headers=error.headers)
 
 
 def _as_refusal(error: Exception) -> ApiError:

@@ -55,8 +55,6 @@ class Shaper:
     def shaped(self, content: bytes, status: int, is_change: bool) -> tuple[int, bytes]:
         """Status and body of an answer; `is_change` tells of an answer to a change of a node."""
         body: JsonObject = json.loads(content)
-        if "result" not in body:
-            return status, content  # not every answer has an envelope
         if body.get("result") is False:
             status = self._status(status, body["error"])
             body["error"] = self._error(body["error"], status)

@@ -19,7 +19,7 @@ from mountfs.server import (
 )
 from mountfs.server.clock import SECOND_US
 from mountfs.server.database import Transaction
-from mountfs.server.endpoint import JSON, Call, is_true, whole_number
+from mountfs.server.endpoint import Call, Enveloped, is_true, whole_number
 from mountfs.server.envelope import ApiError, JsonObject, encode_success, invalid_field, not_found
 from mountfs.server.nodes import NodeRow, get_live_node, get_node, node_json
 from mountfs.server.placing import LockCheck
@@ -133,7 +133,7 @@ async def _many_details(call: Call, workspace: Workspace, given: list[str], leve
         return (200 if body["nodes"] else 404), encode_success(body)
 
     status, content = await call.services.database.read(look)
-    return Response(content, status, media_type=JSON)
+    return Enveloped(content, status)
 
 
 async def create_folder(call: Call) -> Response:

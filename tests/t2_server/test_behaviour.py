@@ -201,6 +201,12 @@ def test_hashes_of_nodes(play: Play, switch: str, algorithm: str | None) -> None
     assert ("hash" in node) == (algorithm is not None)
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b'{"result": true, "at": "2026-05-18 19:26:25 UTC"}'])
+def test_files_of_json_are_no_answers(play: Play, content: bytes) -> None:
+    api = play("times=iso")
+    assert api.read(api.upload("file.json", content)) == content
+
+
 # Names, places and versions.
 
 
