@@ -79,7 +79,11 @@ def sweep(tx: Transaction, activity_rows: int) -> None:
 
 
 async def resume_assemblies(services: Services) -> None:
-    """Take up the sessions that a crash left between their last chunk and their end."""
+    """Take up the sessions that a crash left between their last chunk and their end, each by itself: none
+    waits for another, or fails with it.
+
+    Only safe before the first request, which may begin an assembly too.
+    """
     query = select(upload_table).where(uploads.is_cut_off())
     for session in await services.database.read(lambda connection: connection.execute(query).all()):
-        await assemble(services, session)
+        services.background(assemble(services, session))

@@ -47,7 +47,7 @@ async def _serve(
         await services.database.write(lambda tx: sweep(tx, options.activity_rows))
         background.start(watch_locks(services))
         background.start(sweep_regularly(services))
-        background.start(resume_assemblies(services))
+        await resume_assemblies(services)
         url = base_url(options.host, listener)
         server = _AnnouncingServer(_uvicorn_config(services), services.wake_ups, lambda: announce(url), ends)
         await server.serve([listener])

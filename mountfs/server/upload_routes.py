@@ -180,7 +180,10 @@ async def assemble(services: Services, session: AnyRow) -> None:
         await database.write(lambda tx: uploads.set_status(tx, session.id, "assembly_failed", message))
         return
     content = NewContent(blobs, sum(blob.size for blob in blobs), sha256)
-    target = _target_of(services, session)
+    try:
+        target = _target_of(services, session)
+    except ApiError:
+        return  # the workspace is gone, and the session with it
     lock = LockCheck(session.lock_token)
     if target is not None and behaviour.upload_state_s:
         for status in ("complete", "storing"):

@@ -291,9 +291,11 @@ def arrived_blobs(connection: Connection, upload_id: str) -> Sequence[Blob]:
 def end_assembly(
     tx: Transaction, session: AnyRow, content: NewContent, target: Target | None, lock: LockCheck
 ) -> None:
-    """The hash of the whole is known: the chunks become a content, and the content is placed."""
-    if get_session(tx.connection, session.id).status not in (*RUNNING, "complete"):
-        raise not_found("the upload session was cancelled")
+    """The hash of the whole is known: the chunks become a content, and the content is placed. Nothing, where
+    the session was cancelled meanwhile."""
+    now = tx.execute(_by_id, {"id": session.id}).one_or_none()
+    if now is None or now.status not in (*RUNNING, "complete"):
+        return
     tx.execute(delete(chunks).where(chunks.c.upload_id == session.id))
     kept = StoredContent(content.keep(tx), content.size, content.sha256)
     if target is None:
@@ -342,6 +344,13 @@ def delete_session(tx: Transaction, upload_id: str) -> None:
     if session.content_id is not None:
         release_contents(tx, [session.content_id])
     tx.topics.add(topic_of(upload_id))
+
+
+def delete_sessions_of(tx: Transaction, workspace: Workspace) -> None:
+    """Cancel or clean up every upload into the workspace, which is no more."""
+    query = select(uploads.c.id).where(uploads.c.workspace_id == workspace.id)
+    for upload_id in tx.execute(query).scalars().all():
+        delete_session(tx, upload_id)
 
 
 def is_cut_off() -> ColumnElement[bool]:

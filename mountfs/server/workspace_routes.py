@@ -3,6 +3,7 @@
 from sqlalchemy import delete, select
 from starlette.responses import Response
 
+from mountfs.server import uploads
 from mountfs.server.contents import contents_of_nodes, release_contents
 from mountfs.server.database import Transaction
 from mountfs.server.endpoint import Call, answer
@@ -22,6 +23,7 @@ async def delete_workspace(call: Call) -> Response:
         used = contents_of_nodes(tx.connection, ids)
         tx.execute(delete(nodes).where(nodes.c.workspace_id == workspace.id))
         release_contents(tx, used)
+        uploads.delete_sessions_of(tx, workspace)
         tx.execute(delete(workspaces).where(workspaces.c.id == workspace.id))
 
     await call.services.database.write(remove)

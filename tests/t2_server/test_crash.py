@@ -96,6 +96,40 @@ def test_assembly_goes_on_after_a_kill(start_server: Callable[..., ServerProcess
         assert api.node(stored["new_file_id"])["hash"] == hashlib.sha256(piece * 8).hexdigest()
 
 
+def test_assembly_goes_on_beside_one_that_can_not(start_server: Callable[..., ServerProcess]) -> None:
+    """Nor does it wait for those of a workspace that is gone, whose bytes go with it."""
+    folders = ("--workspace", "main", "--workspace", "doomed")
+    with start_server(*folders, "--behave", "upload_state_s=600") as server, server.api() as api:
+        sessions = {}
+        for workspace in ("doomed", "main"):
+            api.workspace = workspace
+            sessions[workspace] = api.session("file", 1, **api.target())
+            checked(api.send_chunk(sessions[workspace], 1, b"x"))
+            assert api.post(f"upload/{sessions[workspace]}/complete/")["session"]["status"] == "assembling"
+        api.delete("workspace/doomed/delete/", confirm="doomed")
+        wait_until(lambda: len(blob_files(server)) == 1)
+        server.kill()
+    with start_server() as server, server.api() as api:
+        stored = api.finished(sessions["main"])
+        assert api.read(stored["new_file_id"]) == b"x"
+
+
+def test_assembly_goes_on_after_another_is_cancelled(start_server: Callable[..., ServerProcess]) -> None:
+    server = start_server("--behave", "upload_state_s=600")
+    with server.api() as api:
+        sessions = [api.session(name, 1, **api.target()) for name in ("first", "second")]
+        for session in sessions:
+            checked(api.send_chunk(session, 1, b"x"))
+            api.post(f"upload/{session}/complete/")
+        server.kill()
+    server = start_server("--behave", "upload_state_s=0.5")
+    with server.api() as api:
+        assert api.finished(sessions[0])["status"] == "complete"
+        api.delete(f"upload/{sessions[0]}/")
+        wait_until(lambda: list(api.children()) == ["second"])
+    server.stop()
+
+
 def test_upload_cut_off_by_the_client_leaves_nothing(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server()
     url = httpx.URL(server.url)
