@@ -81,6 +81,10 @@ class ActivityFeed:
         """Whether rows behind the sequence number are not kept any more."""
         return after < _kept(connection)[0] - 1
 
+    def is_ahead(self, connection: Connection, after: int) -> bool:
+        """Whether there is no such row yet: the cursor is of a database that had more than this copy."""
+        return after > _kept(connection)[1]
+
     def present(self, connection: Connection) -> str:
         """The cursor that a poll begins with: nothing that was told before it is told again."""
         if self._behaviour.poll_cursor == "time":

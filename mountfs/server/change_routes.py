@@ -65,7 +65,7 @@ async def org_changes(call: Call) -> Response:
         if not cursor:
             return _feed_json(call, [], head, has_more=False)
         after = services.feed.parse(cursor)
-        if after is None:
+        if after is None or services.feed.is_ahead(connection, after):
             raise ApiError(406, 158008, "not a cursor of this feed", {"reason": "cursor_invalid"})
         if services.feed.is_too_old(connection, after):
             raise ApiError(406, 158008, "the cursor has expired", {"reason": "cursor_expired"})

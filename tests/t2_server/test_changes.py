@@ -1,5 +1,6 @@
 """The activity feed: nothing late, nothing lost, cursors that last."""
 
+import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -133,6 +134,27 @@ def test_cursor_older_than_what_is_kept_means_everything(start_server: Callable[
         assert api.news(old, wait=20)["activity"] == ["storage"]
         expired = error_of(api.http.get(f"org/{org}/events/changes/", params={"cursor": old}), 406)
         assert (expired["code"], expired["params"]["reason"]) == (158008, "cursor_expired")
+
+
+def test_cursor_of_a_database_that_had_more_is_refused(start_server: Callable[..., ServerProcess]) -> None:
+    """As after a return to an older copy of the data: what is behind the cursor is something else then."""
+    server = start_server()
+    with server.api() as api:
+        server.kill()
+        copy = shutil.copytree(server.data, server.data.with_name("copy"))
+    server = start_server()
+    with server.api() as api:
+        for number in range(3):
+            api.folder(f"d{number}")
+        cursors = api.head(), api.get("org/local/events/changes/")["cursor"]
+        server.kill()
+    shutil.rmtree(server.data)
+    copy.rename(server.data)
+    with start_server().api() as api:
+        api.folder("d")
+        assert api.news(cursors[0])["activity"] == ["storage"]
+        refused = api.http.get("org/local/events/changes/", params={"cursor": cursors[1]})
+        assert error_of(refused, 406)["code"] == 158008
 
 
 def test_upload_sessions_are_told_to_their_user(api: Api) -> None:
