@@ -186,7 +186,7 @@ def place_file(
 def insert_note(tx: Transaction, workspace: Workspace, place: tuple[str, str], content: Content) -> str:
     """A new note, numbered when its name is taken; its id."""
     check_folder(tx.connection, workspace, place[0])
-    name = _name_of_new(tx, workspace, place)
+    name = name_of_new(tx, workspace, place)
     return insert_file(tx, workspace, (place[0], name), content, "", node_type="note")
 
 
@@ -199,15 +199,18 @@ def insert_link(
         raise name_taken(place[1])
     node_id = new_id(NODE)
     values = {"id": node_id, "workspace_id": workspace.id, "parent_id": place[0], "type": "link"}
-    insert_node(tx, {**values, "name": _name_of_new(tx, workspace, place), "upload_id": share})
+    insert_node(tx, {**values, "name": name_of_new(tx, workspace, place), "upload_id": share})
     announce_node(tx, workspace, node_id, "link_added")
     return node_id
 
 
-def _name_of_new(tx: Transaction, workspace: Workspace, place: tuple[str, str]) -> str:
+def name_of_new(
+    tx: Transaction, workspace: Workspace, place: tuple[str, str], *, is_folder: bool = False
+) -> str:
+    """The name in `place` (folder, name), numbered where a node of the folder has it."""
     if find_child(tx, workspace, *place) is None:
         return place[1]
-    return free_name(tx, workspace, *place, is_folder=False)
+    return free_name(tx, workspace, *place, is_folder)
 
 
 def insert_file(

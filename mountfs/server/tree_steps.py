@@ -15,7 +15,7 @@ from mountfs.server import moving
 from mountfs.server.database import Transaction
 from mountfs.server.endpoint import Services
 from mountfs.server.nodes import NodeRow, find_node
-from mountfs.server.placing import LockCheck, announce_node, touch_folder
+from mountfs.server.placing import LockCheck, announce_node, name_of_new, touch_folder
 from mountfs.server.schema import nodes
 from mountfs.server.workspaces import Workspace
 
@@ -41,16 +41,20 @@ _below = _below.union_all(
     )
 )
 _deepest = select(_below.c.id).order_by(_below.c.depth.desc(), _below.c.id).limit(1)
-_still_in_trash = (
+_in_trash = (
     select(nodes.c.id)
     .where(nodes.c.trash_root == bindparam("top"), nodes.c.id != bindparam("top"))
     .order_by(nodes.c.created_us, nodes.c.id)
-    .limit(1)
 )
 _set_trash = (
     update(nodes)
     .where(nodes.c.id == bindparam("node"))
-    .values(trash_root=bindparam("root"), deleted_us=bindparam("deleted"), changed_us=bindparam("at"))
+    .values(
+        name=bindparam("new_name"),
+        trash_root=bindparam("root"),
+        deleted_us=bindparam("deleted"),
+        changed_us=bindparam("at"),
+    )
 )
 
 
@@ -80,15 +84,19 @@ def trashing(workspace: Workspace, top_id: str) -> Step:
 
 
 def restoring(workspace: Workspace, top_id: str) -> Step:
-    """From the top, which is there already: what was made first comes first."""
+    """What lay in the folder when the restore began, what was made first before the others. The folder itself
+    is there already; where it is deleted again, that is the end."""
+    waiting: list[str] | None = None
 
     def step(tx: Transaction) -> bool:
-        node_id = tx.execute(_still_in_trash, {"top": top_id}).scalar_one_or_none()
-        if node_id is None:
+        nonlocal waiting
+        if waiting is None:
+            waiting = list(tx.execute(_in_trash, {"top": top_id}).scalars())
+        if not waiting or not _is_live(tx, workspace, top_id):
             return False
-        node = find_node(tx.connection, workspace, node_id)
-        assert node is not None
-        _put(tx, workspace, node, None, "restored")
+        node = find_node(tx.connection, workspace, waiting.pop(0))
+        if node is not None and node.trash_root == top_id:
+            _put(tx, workspace, node, None, "restored")
         return True
 
     return step
@@ -106,18 +114,30 @@ def copying(workspace: Workspace, source_id: str, target_id: str) -> Step:
         if not children:
             return False
         child, target = children.pop(0)
-        if find_node(tx.connection, workspace, target) is not None:
-            made = moving.copy_one(tx, child, target, child.name)
+        if _is_live(tx, workspace, target):
+            is_folder = child.type == "folder"
+            name = name_of_new(tx, workspace, (target, child.name), is_folder=is_folder)
+            made = moving.copy_one(tx, child, target, name)
             announce_node(tx, workspace, made, f"{child.type}_copied")
-            if child.type == "folder":
+            if is_folder:
                 pending.append((child.id, made))
         return True
 
     return step
 
 
+def _is_live(tx: Transaction, workspace: Workspace, node_id: str) -> bool:
+    node = find_node(tx.connection, workspace, node_id)
+    return node is not None and node.trash_root is None
+
+
 def _put(tx: Transaction, workspace: Workspace, node: NodeRow, root: str | None, happened: str) -> None:
-    deleted = tx.now_us if root is not None else None
-    tx.execute(_set_trash, {"node": node.id, "root": root, "deleted": deleted, "at": tx.now_us})
+    """Into the trash, or with no `root` back from there: numbered, where somebody took its name meanwhile."""
+    name, deleted = node.name, tx.now_us if root is not None else None
+    if root is None:
+        is_folder = node.type == "folder"
+        name = name_of_new(tx, workspace, (node.parent_id, name), is_folder=is_folder)
+    values = {"node": node.id, "new_name": name, "root": root, "deleted": deleted, "at": tx.now_us}
+    tx.execute(_set_trash, values)
     touch_folder(tx, node.parent_id)
     announce_node(tx, workspace, node.id, f"{node.type}_{happened}")

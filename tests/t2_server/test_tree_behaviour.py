@@ -93,6 +93,39 @@ def test_steps_go_by_what_is_there(tmp_path: Path) -> None:
         wait_until(lambda: set(api.children().values()) == {taken_out})
 
 
+@pytest.mark.parametrize("change", ["restore", "copy"])
+def test_name_that_is_taken_meanwhile_is_numbered(tmp_path: Path, change: str) -> None:
+    """Nothing of the folder stays behind, where nobody finds it."""
+    with ServerThread(tmp_path / "data", "tree_changes=in-steps") as server, server.api() as api:
+        folder = api.folder("d")
+        names = [f"f{number}" for number in range(5)]
+        for name in names:
+            api.upload(name, b"", folder)
+        if change == "restore":
+            api.delete(f"{api.storage}{folder}/delete/")
+            wait_until(lambda: below(api) == set())
+            api.post(f"{api.storage}{folder}/restore/")
+        else:
+            target = api.folder("target")
+            folder = api.post(f"{api.storage}{folder}/copy/", parent=target)["node"]["id"]
+        api.upload(names[-1], b"meanwhile", folder)
+        wait_until(lambda: {*names, "f4 (2)"} == api.children(folder).keys())
+
+
+def test_folder_is_deleted_while_it_comes_back(tmp_path: Path) -> None:
+    with ServerThread(tmp_path / "data", "tree_changes=in-steps") as server, server.api() as api:
+        folder = api.folder("d")
+        for number in range(5):
+            api.upload(f"f{number}", b"", folder)
+        api.delete(f"{api.storage}{folder}/delete/")
+        wait_until(lambda: below(api) == set())
+        api.post(f"{api.storage}{folder}/restore/")
+        api.delete(f"{api.storage}{folder}/delete/")
+        wait_until(lambda: below(api) == set())
+        api.delete(f"{api.storage}{folder}/purge/")
+        assert below(api) == set()
+
+
 def test_rows_of_the_feed_are_lost(tmp_path: Path) -> None:
     with ServerThread(tmp_path / "data", "feed_lost=2") as server, server.api() as api:
         org = api.get("orgs/list/")["orgs"][0]["id"]
