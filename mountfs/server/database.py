@@ -172,8 +172,8 @@ def _run(connection: Connection, job: _Job, behaviour: Behaviour) -> None:
         if transaction.announcements:
             connection.execute(_record_activity, transaction.announcements)
     except Exception as error:
+        job.error = error  # before it is undone: that fails where a full disk has undone the whole group
         connection.exec_driver_sql("ROLLBACK TO job")
-        job.error = error
     connection.exec_driver_sql("RELEASE job")
     job.transaction = transaction
 
@@ -186,6 +186,13 @@ def _release(jobs: Sequence[_Job]) -> None:
             job.future.set_exception(job.error)
         else:
             job.future.set_result(job.result)
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Whether the database had no room for what was written."""
+    return isinstance(error, DatabaseError) and (
+        getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    )
 
 
 def _open(path: Path, fsync: bool, name_key: Callable[[str], str], *, twins: bool) -> Engine:

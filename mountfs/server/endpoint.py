@@ -17,7 +17,7 @@ from mountfs.server import opaque_ids
 from mountfs.server.activity import ActivityFeed, WakeUps
 from mountfs.server.blobs import BlobStore
 from mountfs.server.credentials import ChannelTokens, Credentials, DownloadTokens, Principal, not_a_member
-from mountfs.server.database import Database, Transaction
+from mountfs.server.database import Database, Transaction, is_disk_full
 from mountfs.server.envelope import (
     ApiError,
     JsonObject,
@@ -267,6 +267,6 @@ def refusal(error: ApiError, method: str, path: str) -> Response:
 
 def _as_refusal(error: Exception) -> ApiError:
     """What the client is told about a failure of our own."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_disk_full(error) or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)):
         return ApiError(402, 1685, "the disk of the server is full", {"reason": "storage_full"})
     return ApiError(500, 1654, "internal error")

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from sqlalchemy import select
@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 STORED_SESSION_LIFE_S = 86400
 _SWEEP_EVERY_S = 600.0
 _LEAST_SLEEP_S = 0.001
+_AGAIN_S = 5.0
 
 
 class Background:
@@ -46,6 +47,17 @@ class Background:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             logger.error("background work failed", exc_info=task.exception())
+
+
+async def without_end(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Take the work up again a while after it failed, as it does while the disk is full; runs until
+    cancelled."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            logger.exception("background work failed; it goes on in %g s", _AGAIN_S)
+        await asyncio.sleep(_AGAIN_S)
 
 
 async def watch_locks(services: Services) -> None:

@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import FrameType
 
 import uvicorn
@@ -16,7 +17,14 @@ from mountfs.server.activity import WakeUps
 from mountfs.server.app import build_app
 from mountfs.server.endpoint import BASE_PATH, Services
 from mountfs.server.errors import AddressInUse
-from mountfs.server.housekeeping import Background, resume_assemblies, sweep, sweep_regularly, watch_locks
+from mountfs.server.housekeeping import (
+    Background,
+    resume_assemblies,
+    sweep,
+    sweep_regularly,
+    watch_locks,
+    without_end,
+)
 from mountfs.server.options import ServerOptions
 from mountfs.server.startup import open_services, owned_folder
 
@@ -45,8 +53,8 @@ async def _serve(
     services = await open_services(options, background)
     try:
         await services.database.write(lambda tx: sweep(tx, options.activity_rows))
-        background.start(watch_locks(services))
-        background.start(sweep_regularly(services))
+        background.start(without_end(partial(watch_locks, services)))
+        background.start(without_end(partial(sweep_regularly, services)))
         await resume_assemblies(services)
         url = base_url(options.host, listener)
         server = _AnnouncingServer(_uvicorn_config(services), services.wake_ups, lambda: announce(url), ends)

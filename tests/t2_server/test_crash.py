@@ -1,16 +1,19 @@
 """SIGKILL in the middle of work, and an orderly end."""
 
 import hashlib
+import resource
 import socket
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.t2_server.serving import MEBIBYTE, ServerProcess, blob_files, checked, wait_until
+from tests.small_disk import fill_disk, small_disk_at
+from tests.t2_server.serving import MEBIBYTE, ServerProcess, blob_files, checked, error_of, wait_until
 
 
 def content_of(name: str) -> bytes:
@@ -128,6 +131,39 @@ def test_assembly_goes_on_after_another_is_cancelled(start_server: Callable[...,
         api.delete(f"upload/{sessions[0]}/")
         wait_until(lambda: list(api.children()) == ["second"])
     server.stop()
+
+
+def test_full_disk_is_told_as_one(start_server: Callable[..., ServerProcess], tmp_path: Path) -> None:
+    with small_disk_at(tmp_path / "data", mebibytes=16) as disk:
+        (disk / "lock").touch()
+        with start_server() as server, server.api() as api:
+            fill_disk(disk / "filler")
+            answers = (
+                api.http.post(f"{api.storage}root/createfolder/", data={"name": f"d{number}"})
+                for number in range(1000)
+            )
+            refused = next(answer for answer in answers if answer.status_code != 200)
+            assert error_of(refused, 402)["params"]["reason"] == "storage_full"
+            (disk / "filler").unlink()
+            api.folder("room again")
+            server.kill()
+
+
+def test_expiry_of_locks_is_told_again_after_the_disk_failed(
+    start_server: Callable[..., ServerProcess],
+) -> None:
+    server = start_server("--min-lock-seconds", "1")
+    with server.api() as api:
+        first, second = api.upload("first", b""), api.upload("second", b"")
+        api.post(f"{api.storage}{first}/lock/", duration=1)
+        whole = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (0, whole[1]))
+        assert server.process.stderr is not None
+        assert "background work failed" in server.process.stderr.readline()
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, whole)
+        api.post(f"{api.storage}{second}/lock/", duration=1)
+        assert f"storage:{second}" in api.news(api.head(), wait=20)["activity"]
+    server.kill()
 
 
 def test_upload_cut_off_by_the_client_leaves_nothing(start_server: Callable[..., ServerProcess]) -> None:
