@@ -7,17 +7,23 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
+from unittest.mock import patch
 
 import trio
 
 from mountfs.model.errors import ContentUnavailable, FileNotFound
 from mountfs.remotes.fastio import FastioService, FastioSettings
 from mountfs.remotes.fastio.remote import FastioRemote
+from mountfs.sync import refresher
 from tests.t2_server.serving import Api, ServerThread
 from tests.t3_filesystem.workspace_mount import PATIENCE_S, MountOptions, RemoteMount
 
 SETTINGS: Final = FastioSettings(patience_s=400, read_s=100, socket_quiet_s=300, socket_answer_s=200)
 """By the fast clock."""
+
+LISTING_S: Final = 400
+"""How long a program waits for a listing, by the fast clock: what it is otherwise is half a second of the
+server's."""
 
 ORDINARY: Final = MountOptions()
 
@@ -70,7 +76,10 @@ async def _stopped(mount: RemoteMount) -> None:
 @asynccontextmanager
 async def served(folder: Path, switches: Sequence[str] = ()) -> AsyncIterator[Served]:
     """Serve a workspace that behaves so until the block ends."""
-    with ServerThread(folder / "data", *switches) as server:
+    with (
+        patch.object(refresher, "PATIENCE_S", LISTING_S),
+        ServerThread(folder / "data", *switches) as server,
+    ):
         async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
             yield Served(folder, server, stack, nursery)
 
