@@ -6,6 +6,7 @@ from typing import Final
 import click
 
 from mountfs.cli.exit_codes import ExitCode
+from mountfs.cli.seconds import Seconds
 
 _LIMIT_S: Final = 5.0
 
@@ -16,7 +17,7 @@ _LIMIT_S: Final = 5.0
 @click.option(
     "--timeout",
     "limit_s",
-    type=click.FloatRange(0.1, 60),
+    type=Seconds(0.1, 60),
     default=_LIMIT_S,
     show_default=True,
     metavar="SECONDS",

@@ -7,13 +7,14 @@ from pathlib import Path
 import click
 
 from mountfs.cli.exit_codes import ExitCode
+from mountfs.cli.seconds import Seconds
 
 
 @click.command("retry", short_help="Send again at once what could not be sent.")
 @click.option(
     "--timeout",
     "timeout_s",
-    type=click.FloatRange(min=0),
+    type=Seconds(min=0),
     metavar="S",
     help="Give up waiting after this many seconds; default: wait as long as it takes.",
 )

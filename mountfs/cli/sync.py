@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mountfs.cli.exit_codes import ExitCode
+from mountfs.cli.seconds import Seconds
 
 if TYPE_CHECKING:
     from mountfs.daemon.mounted import Mounted
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 @click.option(
     "--timeout",
     "timeout_s",
-    type=click.FloatRange(min=0),
+    type=Seconds(min=0),
     metavar="S",
     help="Give up after this many seconds; default: wait as long as it takes.",
 )

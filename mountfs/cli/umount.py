@@ -7,6 +7,7 @@ import click
 
 from mountfs.cli.exit_codes import ExitCode
 from mountfs.cli.progress_bar import progress_bar
+from mountfs.cli.seconds import Seconds
 
 if TYPE_CHECKING:
     from mountfs.daemon.mounted import Mounted
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 @click.option(
     "--timeout",
     "timeout_s",
-    type=click.FloatRange(min=0),
+    type=Seconds(min=0),
     metavar="S",
     help="Seconds that uploads may take; default: drain_timeout_s of the mount (60).",
 )
