@@ -44,16 +44,18 @@ def found(
     """Find what was created in the history, the newest first; None where it does not show it.
 
     The first version with the content is taken for it: others who find theirs covered by somebody's make it
-    the present one again. `is_own` tells of an earlier version whether its content was sent from here as
-    well, by a call whose answer was lost.
+    the present one again. Of an empty file it is the one that the node shows: others may have created it
+    empty as well, and have written to it since, which is lost if it counts as newer than what was created
+    here. `is_own` tells of an earlier version whether its content was sent from here as well, by a call
+    whose answer was lost.
     """
     mine = [at for at, version in enumerate(versions) if _may_be(version, size, sha256)]
     if not mine:
         return None
     at = mine[-1]
     shown = _index_of(versions, node.version)
-    if shown in mine and any(versions[each].sha256 is None for each in mine):
-        # Equal sizes alone do not tell which: then it is the one that the node shows.
+    if shown in mine and (size == 0 or any(versions[each].sha256 is None for each in mine)):
+        # Nor do equal sizes alone tell which: then it is the one that the node shows, too.
         at = shown
     theirs = [
         each

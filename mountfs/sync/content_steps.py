@@ -406,7 +406,8 @@ class ContentSteps:
             self._record_content(inode, ours, sent)
             await self._refresher.look_at([node.id])
             return Outcome.AGAIN
-        if made.is_present and self.conflict == "last-writer-wins" and _is_to_be_created(inode):
+        wins = sent.size > 0 and self.conflict == "last-writer-wins" and _is_to_be_created(inode)
+        if made.is_present and wins:
             theirs = replace(node, version=made.over.id, size=made.over.size or 0, sha256=made.over.sha256)
             self._changes.conflicts.note(inode, ConflictKind.CREATE_CREATE, theirs)
             return self._confirm(inode, node, sent)
@@ -449,7 +450,7 @@ class ContentSteps:
             # Sent for a file that was here before: this one is its next version.
             self._changes.give_node_to(inode, theirs)
             self._tree.save(inode)
-        elif self.conflict == "last-writer-wins":
+        elif sent.size and self.conflict == "last-writer-wins":
             self._changes.give_node_to(inode, theirs)
             self._changes.conflicts.note(inode, ConflictKind.CREATE_CREATE, theirs)
         else:

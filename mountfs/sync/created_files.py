@@ -24,10 +24,12 @@ class CreatedFiles:
 
     async def look(self, inode: Inode, node: RemoteNode, sent: Sent) -> Created | None:
         """Tell how this node, as it is now, came by what was sent; None where nothing speaks against that it
-        was created by that, or its history does not show it."""
+        was created by that, or its history does not show it. An empty file that programs have open may be
+        about to be locked and written to, as by others a moment ago, and times tell whole seconds only."""
         if creation.has_content(node, sent.size, sent.sha256):
             at_once = await self._remote.lists_at_once(node)
-            if not creation.may_lie_over_others(node, lists_at_once=at_once):
+            is_to_be_written = sent.size == 0 and inode.opens > 0
+            if not is_to_be_written and not creation.may_lie_over_others(node, lists_at_once=at_once):
                 return None
         versions = await self._remote.versions(node.id)
         is_own = partial(self._may_have_sent, inode)

@@ -48,12 +48,14 @@ class SettingAside:
         changes.when_taken = lambda inode: fence.absolve(inode.ino)
 
     async def keep_both(self, inode: Inode, theirs: RemoteNode) -> None:
-        """On return ours has a name of its own, and theirs is in the file or on its way into it.
+        """On return ours has a name of its own, and theirs is in the file or on its way into it. Of an empty
+        file that was created here nothing is kept: it goes on as theirs, as if that had been there before.
 
         Raises ContentChanged, with nothing done, where programs write to it just now; StorageError where our
         disk has no room for the copy; and what the remote says. A crash leaves the file as it was, or both.
         """
-        if not (inode.direct_opens or inode.cached_opens or inode.lookups):
+        is_kept = inode.base is not None or inode.size > 0
+        if is_kept and not (inode.direct_opens or inode.cached_opens or inode.lookups):
             # Whoever opens it by its path finds theirs: the kernel has no number of ours at that name.
             self._fence.absolve(inode.ino)
             self._changes.conflicts.step_aside(inode, theirs)
@@ -63,25 +65,30 @@ class SettingAside:
         await self._uploads.forget(inode)
         async with self._content.held(inode):
             await self._content.settle(inode)
-            ino = self._tree.journal.new_ino()
-            assert inode.descriptor is not None
-            try:
-                await trio.to_thread.run_sync(self._copy, inode.descriptor, ino, inode.size)
-            except StorageError:
-                self._content.remove_orphans([ino])
-                raise
+            copies = [await self._copied(inode)] if is_kept else []
             await self._content.disown_bytes(inode)
             self._content.notice(inode)
             if inode.unsealed or not inode.is_linked or _state(inode) != before:
-                self._content.remove_orphans([ino])
+                self._content.remove_orphans(copies)
                 raise ContentChanged
-            self._changes.conflicts.split(inode, theirs, ino)
+            for ino in copies:
+                self._changes.conflicts.split(inode, theirs, ino)
             if inode.base is None:
                 self._changes.give_node_to(inode, theirs)
             self._changes.give_up_edit(inode, theirs)
         await self._tree.journal.committed()
         # Whoever has the lock by now must not be shown the size that ours had.
         await self._kernel.drained()
+
+    async def _copied(self, inode: Inode) -> Ino:
+        ino = self._tree.journal.new_ino()
+        assert inode.descriptor is not None
+        try:
+            await trio.to_thread.run_sync(self._copy, inode.descriptor, ino, inode.size)
+        except StorageError:
+            self._content.remove_orphans([ino])
+            raise
+        return ino
 
     def _copy(self, descriptor: int, ino: Ino, size: int) -> None:
         copy = self._store.open(ino, create=True)

@@ -1,5 +1,7 @@
 """What a history tells of a file that was created."""
 
+from dataclasses import replace
+
 import pytest
 
 from mountfs.model.history import Version
@@ -52,6 +54,13 @@ def test_earlier_tries_are_not_of_others() -> None:
     assert told is not None
     assert told.over is None
     assert judged("o3 e2 x1", own="e") == Created(version("o3"), version("x1"), True)
+
+
+def test_of_empty_files_ours_is_the_one_that_is_shown() -> None:
+    """Another created it empty as well, and wrote to it before ours came to lie over that."""
+    rows = [replace(version(word), size=size) for word, size in (("o3", 0), ("x2", 1), ("o1", 0))]
+    told = found(rows, replace(node("o3"), size=0), 0, "o", is_own=lambda _: False)
+    assert told == Created(rows[0], rows[1], True)
 
 
 def test_history_without_ours_tells_nothing() -> None:

@@ -1,6 +1,9 @@
 """Where two sides claim one path nothing is lost, and equal bytes are no conflict."""
 
+import os
+
 import pytest
+import trio
 
 from mountfs.model.conflict import ConflictKind
 from mountfs.model.errors import RemoteUnavailable
@@ -145,6 +148,51 @@ async def test_create_on_both_sides_before_the_feed_tells_keeps_both_in_the_hist
     await settle_and_compare(mount, workspace)
     kept = {version.content for version in workspace.versions(node)} | set(workspace.files().values())
     assert kept == {b"ours", b"theirs"}
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+@pytest.mark.parametrize("options", [MountOptions(), LAST_WRITER_WINS], ids=["keep-both", "last-writer-wins"])
+async def test_empty_file_that_another_created_with_content_is_theirs(
+    mounting: Mounting, workspace: MemoryWorkspace, options: MountOptions, is_open: bool
+) -> None:
+    """As a log that two hosts open at once, and only one has locked so far."""
+    async with mounting(options=options) as mount:
+        await mount.write("log.txt", b"")
+        opened = [await mount.open("log.txt", os.O_RDWR)] if is_open else []
+        workspace.put("log.txt", b"theirs")
+        await mount.catch_up()
+        await mount.settle()
+        await mount.parts.publisher.refresh(mount.inode("log.txt").ino)
+        await settle_and_compare(mount, workspace)
+        assert workspace.files() == {"log.txt": b"theirs"}
+        assert mount.parts.conflicts.noticed == 0
+        for file in opened:
+            assert await file.read(0, 10) == b"theirs"
+            await file.close()
+
+
+@pytest.mark.parametrize("options", [MountOptions(), LAST_WRITER_WINS], ids=["keep-both", "last-writer-wins"])
+async def test_empty_file_covers_nothing_that_another_wrote_to_an_empty_one(
+    mounting: Mounting, workspace: MemoryWorkspace, options: MountOptions
+) -> None:
+    """What another host wrote under its lock while this one was about to create the file for its own."""
+    async with mounting(options=options) as mount:
+        await mount.listdir()
+        mount.remote.hang("changes")
+        mount.remote.hang("upload_small")
+        file = await mount.open("log.txt", os.O_RDWR | os.O_CREAT)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(mount.parts.publisher.ensure_remote, mount.inode("log.txt").ino)
+            await mount.remote.wait_hanging("upload_small")
+            workspace.put("log.txt", b"")
+            workspace.put("log.txt", b"theirs")
+            mount.remote.release()
+        await mount.parts.publisher.refresh(mount.inode("log.txt").ino)
+        await settle_and_compare(mount, workspace)
+        assert await file.read(0, 10) == b"theirs"
+        assert workspace.files() == {"log.txt": b"theirs"}
+        assert mount.parts.conflicts.noticed == 0
+        await file.close()
 
 
 async def test_rename_onto_a_name_that_another_took_keeps_both(
