@@ -252,6 +252,8 @@ async def _serve_kernel(mounted: _Mount) -> None:
         predecessor=None if given is None else given.connection,
     )
     async with trio.open_nursery() as around:
+        # Before there is a mount: a signal that ended the process then would leave a dead one.
+        await around.start(obey_signals, state)
         async with (
             mount(filesystem, mounted.notifier, options) as session,
             viewers(settings, state, parts.tree.happenings),
@@ -276,7 +278,6 @@ async def _serve_kernel(mounted: _Mount) -> None:
                     raise FuseUnavailable(f"the mount at {settings.mountpoint} does not answer")
                 socket_path = runtime_dir.socket_path(settings.mountpoint)
                 await around.start(control.serve, state, socket_path)
-                await around.start(obey_signals, state)
                 start.ready()
                 around.start_soon(service_manager.give_signs_of_life, state.is_well)
                 around.start_soon(state.stop_when_unmounted)

@@ -57,10 +57,13 @@ def _remember(number: int, frame: object) -> None:
 
 def hold_signals() -> None:
     """Let the signals of `obey_signals` wait, those included that came since it ended: for the program that
-    this process is about to become."""
+    this process is about to become. To be called by the main thread, which is the one that becomes it."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _LISTENED)
+    for number in _LISTENED:
+        # What is sent to the process goes to another thread while one is left, and would end with that.
+        signal.signal(number, lambda arrived, _frame: signal.raise_signal(arrived))
     while _unheard:
-        os.kill(os.getpid(), _unheard.pop(0))
+        signal.raise_signal(_unheard.pop(0))  # to this thread, and it waits there
 
 
 def admit_held_signals() -> None:

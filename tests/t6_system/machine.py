@@ -236,9 +236,9 @@ def is_mounted(place: Path) -> bool:
     return mounts.mount_at(str(place)) is not None
 
 
-def wait_until(condition: Callable[[], bool], *, limit_s: float = 30) -> None:
+def wait_until(condition: Callable[[], bool], *, limit_s: float = 30, pause_s: float = 0.02) -> None:
     """Wait for what no event tells from outside; fails after the limit."""
     deadline = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
+        time.sleep(pause_s)
