@@ -1,5 +1,6 @@
 """A mount from start to end: what lies around its parts, and the order of start and stop."""
 
+import logging
 import platform
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,6 +16,7 @@ from mountfs.daemon import log_setup, runtime_dir, service_manager
 from mountfs.daemon.control import server as control
 from mountfs.daemon.control_files import overlaid
 from mountfs.daemon.ending import clear_dead
+from mountfs.daemon.errors import ConfigurationRefused
 from mountfs.daemon.handover import Handover, Passed
 from mountfs.daemon.identifying import (
     allowed,
@@ -49,6 +51,8 @@ from mountfs.storage.journal import SqliteJournal
 from mountfs.storage.layout import CacheDirectory
 from mountfs.storage.spare_files import SpareFiles
 from mountfs.storage.system_disk import SYSTEM_DISK
+
+log = logging.getLogger(__name__)
 
 LEASE_CLOCK: Final = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 """It goes on while the host sleeps, as the workspace's does: a sleep must not stretch a lease."""
@@ -212,7 +216,10 @@ def _apply(parts: Parts, service: FastioService, settings: MountSettings) -> Non
     parts.filesystem.strict_opens.always_ask = settings.consistency == "open"
     parts.filesystem.publish_on_close = settings.durability == "remote"
     parts.hooks.follow(settings.hooks)
-    runtime_dir.note_drain_timeout(settings.mountpoint, settings.drain_timeout_s)
+    try:
+        runtime_dir.note_drain_timeout(settings.mountpoint, settings.drain_timeout_s)
+    except ConfigurationRefused as error:
+        log.error("mountfs umount goes by the drain timeout of before: %s", error.message)
 
 
 async def _serve(mounted: _Mount, keep_found: Callable[[], Awaitable[None]]) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from mountfs.daemon import runtime_dir, service_manager
-from mountfs.daemon.errors import first_of_ours
+from mountfs.daemon.errors import ConfigurationRefused, first_of_ours
 from mountfs.daemon.memory import keep_freed_pieces
 from mountfs.daemon.processes import ProcessIdentity
 from mountfs.daemon.running import StopReport, shown
@@ -109,8 +109,11 @@ def run(
         hold_signals()
         descriptors = report.handover.descriptors.all()
         handover.become(successor, handover.GO_ON, report.handover, descriptors)
-    runtime_dir.write_record(replace(record, left_in_journal=report.left_in_journal))
     log.info("unmounted, %d entries left in the journal", report.left_in_journal)
+    try:
+        runtime_dir.note_end(replace(record, left_in_journal=report.left_in_journal))
+    except ConfigurationRefused as error:
+        log.error("who ended the mount cannot be told how: %s", error.message)
     return report
 
 

@@ -9,7 +9,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -39,11 +39,15 @@ def own_dir() -> Path:
         folder.mkdir(mode=0o700, exist_ok=True)
         _check_is_private(folder)
     except OSError as error:
-        raise ConfigurationRefused(
-            f"the runtime directory {folder} cannot be used: {error.strerror}",
-            hint="set XDG_RUNTIME_DIR to a directory of yours",
-        ) from error
+        raise _unusable(folder, error) from error
     return folder
+
+
+def _unusable(folder: Path, error: OSError) -> ConfigurationRefused:
+    return ConfigurationRefused(
+        f"the runtime directory {folder} cannot be used: {error.strerror}",
+        hint="set XDG_RUNTIME_DIR to a directory of yours",
+    )
 
 
 def _preferred_dir() -> Path:
@@ -88,21 +92,37 @@ def socket_path(mountpoint: Path) -> Path:
 
 
 def write_record(record: MountRecord) -> None:
-    """Replace the record of the mountpoint as one step."""
+    """Replace the record of the mountpoint as one step. Raises ConfigurationRefused where that fails."""
     path = own_dir() / f"{_key(record.mountpoint)}.json"
     plain = asdict(record)
     plain["mountpoint"] = str(record.mountpoint)
     plain["cache_dir"] = str(record.cache_dir)
     temporary = path.with_suffix(f".{os.getpid()}.new")
-    temporary.write_text(json.dumps(plain))
-    temporary.replace(path)
+    try:
+        temporary.write_text(json.dumps(plain))
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise _unusable(path.parent, error) from error
 
 
 def note_drain_timeout(mountpoint: Path, drain_timeout_s: float) -> None:
-    """Change what the record of a running mount says of the time that uploads get at its end."""
+    """Change what the record of a running mount says of the time that uploads get at its end. Raises as
+    `write_record`."""
     found = find_record(mountpoint)
     if found is not None:
         write_record(replace(found[0], drain_timeout_s=drain_timeout_s))
+
+
+def note_end(record: MountRecord) -> None:
+    """Replace the record of a mount of the calling process that has ended; nothing changes where another
+    daemon serves there by now. Raises as `write_record`."""
+    found = find_record(record.mountpoint)
+    if found is not None and found[0].process != record.process:
+        return
+    (own_dir() / f"{_key(record.mountpoint)}.json").unlink(missing_ok=True)  # room, where the disk is full
+    write_record(record)
 
 
 def find_record(mountpoint: Path) -> tuple[MountRecord, Path] | None:

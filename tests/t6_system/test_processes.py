@@ -74,6 +74,18 @@ def test_record_is_found_as_written_and_forgotten(record: MountRecord) -> None:
     assert runtime_dir.find_record(record.mountpoint) is None
 
 
+def test_the_record_of_who_serves_there_by_now_stays(
+    record: MountRecord, sleeper: subprocess.Popen[bytes]
+) -> None:
+    serving = ProcessIdentity.of(sleeper.pid)
+    assert serving is not None
+    runtime_dir.write_record(replace(record, process=serving))
+    runtime_dir.note_end(replace(record, left_in_journal=3))
+    found = runtime_dir.find_record(record.mountpoint)
+    assert found is not None
+    assert found[0].process == serving
+
+
 def test_record_that_is_damaged_is_no_record(record: MountRecord) -> None:
     runtime_dir.write_record(record)
     (path,) = runtime_dir.own_dir().glob("*.json")
