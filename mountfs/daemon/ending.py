@@ -50,7 +50,7 @@ def end_mount(mounted: Mounted, *, drain_timeout_s: float | None, tell: Callable
         return _end_live(mounted, mounted.record, drain_timeout_s, tell)
     except DaemonSilent as error:
         if mounted.record.process.wait_gone(_DYING_S):
-            return _clear(mounted)
+            return _ended_in_order(mounted) or _clear(mounted)
         raise mounted.silent(error) from error
 
 
@@ -85,13 +85,20 @@ def _end_live(
         _refuse_busy(mounted)
         if limit_s > 0:
             mounted.client().drain(limit_s, tell)
-        if not record.brokered and not mounts.unmount(mounted.mount, lazy=False):
+        is_left = record.brokered or mounts.unmount(mounted.mount, lazy=False)
+        if not is_left and mounts.is_attached(mounted.mount):  # else somebody was faster
             _refuse_busy(mounted)
             raise MountpointBusy(
                 f"{_place(mounted)} cannot be unmounted: it is in use, or belongs to another user"
             )
     _stop(mounted, record, max(0.0, deadline - time.monotonic()))
-    return Ended(_left(mounted))
+    ended = _ended_in_order(mounted)
+    if ended is None:
+        raise DataLeft(
+            f"the daemon of {_place(mounted)} died before it had ended in order",
+            hint="what it had not sent is sent by the next mount with its cache",
+        )
+    return ended
 
 
 def _refuse_busy(mounted: Mounted) -> None:
@@ -116,15 +123,12 @@ def _stop(mounted: Mounted, record: MountRecord, drain_timeout_s: float) -> None
         raise DaemonSilent("unmounted, but its daemon does not end")
 
 
-def _left(mounted: Mounted) -> int:
+def _ended_in_order(mounted: Mounted) -> Ended | None:
+    """Return what the daemon told of its end. It stays told: others may be ending the same mount."""
     found = runtime_dir.find_record(mounted.mountpoint)
-    runtime_dir.forget_record(mounted.mountpoint)
     if found is None or found[0].left_in_journal is None:
-        raise DataLeft(
-            f"the daemon of {_place(mounted)} died before it had ended in order",
-            hint="what it had not sent is sent by the next mount with its cache",
-        )
-    return found[0].left_in_journal
+        return None
+    return Ended(found[0].left_in_journal)
 
 
 def _clear(mounted: Mounted) -> Ended:
