@@ -268,10 +268,13 @@ class Remote(Protocol):
         """Give up the session and what it holds. Absent is success."""
         ...
 
-    async def commit(self, node: NodeId, upload: UploadId, base: VersionId) -> RemoteNode:
+    async def commit(
+        self, node: NodeId, upload: UploadId, base: VersionId, *, sha256: str | None = None
+    ) -> RemoteNode:
         """Make an assembled `Unplaced` upload the next version of `node`, if that is still at `base`.
 
-        Returns the node with the new version and sha256. Raises VersionMismatch, NodeNotFound,
+        Returns the node with version and sha256, those of a version that others made right behind this one
+        where they did. `sha256`, of the upload, tells the two apart. Raises VersionMismatch, NodeNotFound,
         UploadVanished.
         """
         ...

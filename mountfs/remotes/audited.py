@@ -142,9 +142,11 @@ class AuditedRemote:
                 self._record(change, Outcome(), origin, certain=False)
         return told
 
-    async def commit(self, node: NodeId, upload: UploadId, base: VersionId) -> RemoteNode:
+    async def commit(
+        self, node: NodeId, upload: UploadId, base: VersionId, *, sha256: str | None = None
+    ) -> RemoteNode:
         async with self.effect(Change("new version", node=node)) as outcome:
-            return outcome.of_node(await self._inner.commit(node, upload, base))
+            return outcome.of_node(await self._inner.commit(node, upload, base, sha256=sha256))
 
     async def commit_known(self, node: NodeId, sha256: str, base: VersionId) -> RemoteNode | None:
         async with self.effect(Change("new version", node=node)) as outcome:

@@ -185,8 +185,10 @@ class FaultyRemote:
     async def cancel_upload(self, upload: UploadId) -> None:
         await self._pass("cancel_upload", lambda: self.inner.cancel_upload(upload))
 
-    async def commit(self, node: NodeId, upload: UploadId, base: VersionId) -> RemoteNode:
-        return await self._pass("commit", lambda: self.inner.commit(node, upload, base))
+    async def commit(
+        self, node: NodeId, upload: UploadId, base: VersionId, *, sha256: str | None = None
+    ) -> RemoteNode:
+        return await self._pass("commit", lambda: self.inner.commit(node, upload, base, sha256=sha256))
 
     async def commit_known(self, node: NodeId, sha256: str, base: VersionId) -> RemoteNode | None:
         return await self._pass("commit_known", lambda: self.inner.commit_known(node, sha256, base))

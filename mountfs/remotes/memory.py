@@ -175,7 +175,9 @@ class MemoryRemote:
         await self._enter_writing("cancel_upload")
         self.workspace.cancel_upload(upload)
 
-    async def commit(self, node: NodeId, upload: UploadId, base: VersionId) -> RemoteNode:
+    async def commit(
+        self, node: NodeId, upload: UploadId, base: VersionId, *, sha256: str | None = None
+    ) -> RemoteNode:
         await self._enter_writing("commit")
         self.workspace.commit(node, upload, base)
         return self._described(node)

@@ -66,6 +66,13 @@ def found(
     return Created(versions[at], versions[theirs[0]] if is_covering else None, shown in mine)
 
 
+def placed_on(versions: Sequence[Version], base: VersionId, sha256: str) -> Version | None:
+    """Find what was placed on this version in the history, the newest first, by its content; None where the
+    history does not show it."""
+    since = versions[: _index_of(versions, base) or 0]
+    return next((version for version in reversed(since) if version.sha256 == sha256), None)
+
+
 def _index_of(versions: Sequence[Version], wanted: VersionId | None) -> int | None:
     return next((at for at, version in enumerate(versions) if version.id == wanted), None)
 

@@ -28,7 +28,7 @@ from mountfs.rules.happenings import Detail, Kind
 from mountfs.rules.steps import Step, next_step
 from mountfs.sync.cached_range import ContentChanged
 from mountfs.sync.content import FileContent
-from mountfs.sync.created_files import CreatedFiles
+from mountfs.sync.created_files import CreatedFiles, as_placed
 from mountfs.sync.places import Places
 from mountfs.sync.refresher import Refresher
 from mountfs.sync.setting_aside import SettingAside
@@ -158,7 +158,7 @@ class ContentSteps:
                 return await self._settle_mismatch(inode, sent, base.node)
             if committed is None:
                 return None
-            return self._confirm(inode, committed, sent, replaced=base.version)
+            return await self._confirm_committed(inode, committed, sent, base.version)
         raise OutcomeUnknown(f"the lock on {inode.path()!r} ended before its new version was confirmed")
 
     async def _keep_what_the_remote_had(self, inode: Inode) -> Outcome | None:
@@ -264,10 +264,10 @@ class ContentSteps:
         assert sent.upload is not None
         with trio.move_on_after(window_s):
             try:
-                committed = await self._remote.commit(node, sent.upload, base)
+                committed = await self._remote.commit(node, sent.upload, base, sha256=sent.sha256)
             except VersionMismatch:
                 return await self._settle_mismatch(inode, sent, node)
-            return self._confirm(inode, committed, sent, replaced=base)
+            return await self._confirm_committed(inode, committed, sent, base)
         raise OutcomeUnknown(f"the lock on {inode.path()!r} ended before its new version was confirmed")
 
     async def _settle_lost_lease(self, inode: Inode) -> Outcome:
@@ -307,6 +307,17 @@ class ContentSteps:
             self._tree.set_base(inode, replace(base, sha256=node.sha256))
             return Outcome.AGAIN
         self._record_content(inode, node, sent, replaced=replaced)
+        return Outcome.AGAIN
+
+    async def _confirm_committed(
+        self, inode: Inode, node: RemoteNode, sent: Sent, replaced: VersionId
+    ) -> Outcome:
+        """Like `_confirm`, of a version: others may have made one on it before the workspace showed ours."""
+        ours = None if _has(node, sent) else await self._created.placed_on(node, replaced, sent)
+        if ours is None:
+            return self._confirm(inode, node, sent, replaced=replaced)
+        self._record_content(inode, ours, sent, replaced=replaced)
+        await self._refresher.look_at([node.id])
         return Outcome.AGAIN
 
     def _record_content(
@@ -402,8 +413,7 @@ class ContentSteps:
             return self._confirm(inode, node, sent)
         if made.over is None:
             # Others changed it since.
-            ours = replace(node, version=made.ours.id, size=sent.size, sha256=sent.sha256)
-            self._record_content(inode, ours, sent)
+            self._record_content(inode, as_placed(node, made.ours, sent), sent)
             await self._refresher.look_at([node.id])
             return Outcome.AGAIN
         wins = sent.size > 0 and self.conflict == "last-writer-wins" and _is_to_be_created(inode)

@@ -1,9 +1,11 @@
-"""Finding out whether a file that was created on the remote lies over one that others had made."""
+"""Finding in the history of a file what was sent of it: under a version of others, or over one."""
 
+from dataclasses import replace
 from functools import partial
 
-from mountfs.model.errors import VersionMismatch
+from mountfs.model.errors import RemoteError, RemoteUnavailable, VersionMismatch
 from mountfs.model.history import Version
+from mountfs.model.ids import VersionId
 from mountfs.model.node import RemoteNode
 from mountfs.model.remote import Remote
 from mountfs.rules import creation
@@ -35,6 +37,18 @@ class CreatedFiles:
         is_own = partial(self._may_have_sent, inode)
         return creation.found(versions, node, sent.size, sent.sha256, is_own=is_own)
 
+    async def placed_on(self, node: RemoteNode, base: VersionId, sent: Sent) -> RemoteNode | None:
+        """Return the node as it was when what was sent was placed on this version; None where its history
+        does not show that."""
+        try:
+            versions = await self._remote.versions(node.id)
+        except RemoteUnavailable:
+            raise
+        except RemoteError:
+            return None
+        ours = creation.placed_on(versions, base, sent.sha256)
+        return None if ours is None else as_placed(node, ours, sent)
+
     async def bring_back(self, node: RemoteNode, theirs: Version) -> RemoteNode:
         """Make this version the present one again, where nothing came since; return the node."""
         if theirs.sha256 is not None and node.version is not None:
@@ -54,3 +68,7 @@ class CreatedFiles:
             for sent in self._tree.open_uploads.values()
             if sent.ino == inode.ino or sent.ino not in self._tree.inodes
         )
+
+
+def as_placed(node: RemoteNode, ours: Version, sent: Sent) -> RemoteNode:
+    return replace(node, version=ours.id, size=sent.size, sha256=sent.sha256)

@@ -7,7 +7,7 @@ import pytest
 from mountfs.model.history import Version
 from mountfs.model.ids import NodeId, VersionId
 from mountfs.model.node import NodeKind, RemoteNode
-from mountfs.rules.creation import Created, found, may_lie_over_others
+from mountfs.rules.creation import Created, found, may_lie_over_others, placed_on
 
 SIZE = 4
 
@@ -74,3 +74,20 @@ def test_history_without_ours_tells_nothing() -> None:
 def test_history_is_asked_for_where_there_is_a_reason(modified_ns: int, at_once: bool, may: bool) -> None:
     made = RemoteNode(NodeId("2n"), NodeKind.FILE, "n", NodeId("root"), modified_ns=modified_ns, created_ns=5)
     assert may_lie_over_others(made, lists_at_once=at_once) is may
+
+
+@pytest.mark.parametrize(
+    ("history", "ours"),
+    [
+        ("o2 b1", "o2"),
+        ("x3 o2 b1 o0", "o2"),
+        ("o4 x3 o2 b1", "o2"),  # another found ours below theirs, and made it the present one
+        ("x3 b1 o0", None),
+        ("b1", None),
+        ("x3 o2", None),  # what it was placed on is not told any more
+        ("x3 ?2 b1", None),
+    ],
+)
+def test_what_was_placed_on_a_version_is_newer_than_that(history: str, ours: str | None) -> None:
+    rows = [version(word) for word in history.split()]
+    assert placed_on(rows, VersionId("b1"), "o") == (version(ours) if ours else None)

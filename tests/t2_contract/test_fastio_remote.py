@@ -690,3 +690,38 @@ async def test_service_that_compares_no_versions_is_compared_by_the_client(
     with pytest.raises(VersionMismatch, match="at the same time"):
         await remote.commit(FILE, UPLOAD, VERSION)
     assert fields_of(scripted.seen[-1]) == {"version_id": theirs}
+
+
+async def test_version_made_right_behind_ours_is_not_taken_for_it(
+    scripted: Any, remote: FastioRemote, acts: Any
+) -> None:
+    before = acts.reply(200, ok(format="multi", nodes=[FULL]))
+    ours, theirs = "3cccccccccccccccccccccccccccc", "3dddddddddddddddddddddddddddd"
+    placed = acts.reply(200, ok())
+    after = acts.reply(200, ok(format="multi", nodes=[FULL | {"version": theirs, "hash": "d" * 64}]))
+    history = acts.reply(200, versions_row(theirs, ours, VERSION))
+    scripted.plays(before, acts.reply(406, REFUSED), before, placed, after, history)
+    made = await remote.commit(FILE, UPLOAD, VERSION, sha256="c" * 64)
+    assert made.version == theirs
+    assert scripted.seen[-1].method == "GET", "nothing is rolled back"
+    # Ours covers what somebody made before it, and somebody has changed that since.
+    first = "3eeeeeeeeeeeeeeeeeeeeeeeeeeee"
+    scripted.plays(before, placed, after, acts.reply(200, versions_row(theirs, ours, first, VERSION)))
+    with pytest.raises(VersionMismatch) as caught:
+        await remote.commit(FILE, UPLOAD, VERSION, sha256="c" * 64)
+    assert caught.value.current == theirs
+    assert scripted.seen[-1].method == "GET"
+
+
+async def test_answer_that_names_our_version_tells_it_from_the_one_behind(
+    scripted: Any, remote: FastioRemote, acts: Any
+) -> None:
+    before = acts.reply(200, ok(format="multi", nodes=[FULL]))
+    ours, theirs = "3cccccccccccccccccccccccccccc", "3dddddddddddddddddddddddddddd"
+    unhashed = {key: value for key, value in FULL.items() if not key.startswith("hash")}
+    placed = acts.reply(200, ok(node=unhashed | {"version": ours}))
+    after = acts.reply(200, ok(format="multi", nodes=[FULL | {"version": theirs}]))
+    history = acts.reply(200, ok(versions=[{"id": one} for one in (theirs, ours, VERSION)]))
+    scripted.plays(before, acts.reply(406, REFUSED), before, placed, after, history)
+    assert (await remote.commit(FILE, UPLOAD, VERSION)).version == theirs
+    assert scripted.seen[-1].method == "GET"

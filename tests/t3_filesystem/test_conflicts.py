@@ -1,18 +1,19 @@
 """Where two sides claim one path nothing is lost, and equal bytes are no conflict."""
 
 import os
+from pathlib import Path
 
 import pytest
 import trio
 
 from mountfs.model.conflict import ConflictKind
 from mountfs.model.errors import RemoteUnavailable
-from mountfs.model.ids import ROOT_NODE, Ino
+from mountfs.model.ids import ROOT_NODE, Ino, NodeId, UploadId, VersionId
 from mountfs.remotes.memory import MemoryWorkspace
 from mountfs.rules.happenings import Kind
 from mountfs.sync.sender import LARGE_BYTES
 from tests.t3_filesystem.conftest import Mounting
-from tests.t3_filesystem.workspace_mount import MountOptions, WorkspaceMount, workspace_contents
+from tests.t3_filesystem.workspace_mount import MountOptions, WorkspaceMount, mounted, workspace_contents
 
 LAST_WRITER_WINS = MountOptions(conflict="last-writer-wins")
 
@@ -453,3 +454,22 @@ async def test_last_writer_wins_is_remembered_as_well(mounting: Mounting, worksp
         assert conflict.kind is ConflictKind.EDIT_EDIT
         assert conflict.theirs is not None
         assert (conflict.theirs.node, conflict.theirs.version) == (node, workspace.versions(node)[1].id)
+
+
+class OvertakingWorkspace(MemoryWorkspace):
+    """Others make a version on each that is committed, before that is shown."""
+
+    def commit(self, node: NodeId, upload: UploadId, base: VersionId) -> None:
+        super().commit(node, upload, base)
+        self.put("f", b"theirs, on ours")
+
+
+async def test_version_that_others_made_right_behind_ours_is_no_conflict(tmp_path: Path) -> None:
+    workspace = OvertakingWorkspace()
+    workspace.put("f", b"old")
+    async with mounted(tmp_path, workspace) as mount:
+        await mount.write("f", b"ours")
+        await mount.settle()
+        assert await mount.contents() == {"f": b"theirs, on ours"}
+        await settle_and_compare(mount, workspace)
+        assert mount.parts.conflicts.noticed == 0

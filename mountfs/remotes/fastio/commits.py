@@ -18,9 +18,13 @@ class _UnknownContent(Exception):
 
 
 class Commits(Guard, Uploads):
-    async def commit(self, node: NodeId, upload: UploadId, base: VersionId) -> RemoteNode:
+    async def commit(
+        self, node: NodeId, upload: UploadId, base: VersionId, *, sha256: str | None = None
+    ) -> RemoteNode:
         fields = {"from": _source(upload)}
-        return await self._update_from(node, base, fields, lambda ask: self._place(ask, node, upload))
+        return await self._update_from(
+            node, base, fields, lambda ask: self._place(ask, node, upload), sha256=sha256
+        )
 
     async def commit_known(self, node: NodeId, sha256: str, base: VersionId) -> RemoteNode | None:
         """As the port says. What the service answers to a hash that it does not know is not published: any
@@ -37,7 +41,7 @@ class Commits(Guard, Uploads):
                 raise _UnknownContent from refused
 
         try:
-            return await self._update_from(node, base, {"from": source}, place)
+            return await self._update_from(node, base, {"from": source}, place, sha256=sha256)
         except _UnknownContent:
             return None
 

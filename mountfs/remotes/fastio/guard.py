@@ -6,7 +6,7 @@ before and after, and what was overwritten by a lost race becomes the present ve
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -19,6 +19,7 @@ from mountfs.remotes.fastio.capabilities import Capability
 from mountfs.remotes.fastio.error_map import UnexplainedConflict, accepted, error_of, refusal
 from mountfs.remotes.fastio.request import Ask
 from mountfs.remotes.fastio.tree import Tree
+from mountfs.rules.creation import placed_on
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ CONFLICT: Final = 409
 REFUSED_FROM: Final = 400
 
 Fields = Mapping[str, str]
+FindOurs = Callable[[Sequence[Version]], VersionId | None]
 
 
 class Guard(Tree):
@@ -36,8 +38,11 @@ class Guard(Tree):
         base: VersionId,
         fields: Fields,
         send: Callable[[Ask], Awaitable[RemoteNode | None]],
+        *,
+        sha256: str | None,
     ) -> RemoteNode:
-        """Let `send` make this change if the node is at `base`; return the node with version and sha256.
+        """Let `send` make this change, to content of this hash, if the node is at `base`; return the
+        node with version and sha256, as it is then: others may have changed it once more.
 
         Raises VersionMismatch, and what `send` raises.
         """
@@ -59,8 +64,10 @@ class Guard(Tree):
         if before.version != base:
             raise VersionMismatch(f"{node}: it has another version by now", current=before.version)
         ask = self._change(node, "update", fields)
-        after = await self._complete(ask, node, await send(ask))
-        await self._undo_if_overwritten(before, after)
+        told = await send(ask)
+        after = await self._complete(ask, node, told)
+        made = None if told is None else told.version
+        await self._undo_if_overwritten(before, after, lambda versions: _ours(versions, base, made, sha256))
         return after
 
     async def _complete(self, ask: Ask, node: NodeId, told: RemoteNode | None) -> RemoteNode:
@@ -98,20 +105,27 @@ class Guard(Tree):
             return False
         raise error
 
-    async def _undo_if_overwritten(self, before: RemoteNode, after: RemoteNode) -> None:
-        """Raise VersionMismatch where somebody's version came between the two; it is the present one then."""
+    async def _undo_if_overwritten(self, before: RemoteNode, after: RemoteNode, find_ours: FindOurs) -> None:
+        """Raise VersionMismatch where somebody's version came between the two; it is the present one then,
+        unless others have made one since."""
         if after.version == before.version:
             return
-        lost = await self._between(before, after)
+        lost, is_present = await self._between(before, after, find_ours)
         if lost is None:
             return
+        message = f"{after.id}: others changed it at the same time"
+        if not is_present:
+            raise VersionMismatch(message, current=after.version)
         log.warning("%s: a version of others was overwritten, and is brought back", after.id)
         ask = self._change(after.id, "restore-version", {"version_id": lost.id})
         restored = wire.changed_node(await self._changed(after.id, ask)) or await self._after(ask, after.id)
-        raise VersionMismatch(f"{after.id}: others changed it at the same time", current=restored.version)
+        raise VersionMismatch(message, current=restored.version)
 
-    async def _between(self, before: RemoteNode, after: RemoteNode) -> Version | None:
-        """Return the version right before ours, unless it has the content that ours is based on."""
+    async def _between(
+        self, before: RemoteNode, after: RemoteNode, find_ours: FindOurs
+    ) -> tuple[Version | None, bool]:
+        """Return the version right before ours, unless it has the content that ours is based on; and whether
+        ours is the present one."""
         try:
             payload = await self._http.payload(Ask("GET", self._node_path(after.id, "versions")))
             versions = wire_history.versions(payload)
@@ -119,15 +133,27 @@ class Guard(Tree):
             raise
         except RemoteError as error:
             log.warning("%s: what was overwritten cannot be looked at: %s", after.id, error.message)
-            return None
+            return None, True
         ids = [version.id for version in versions]
-        if after.version not in ids:
-            return None
-        earlier = versions[ids.index(after.version) + 1 :]
+        ours = find_ours(versions) or after.version
+        if ours not in ids:
+            return None, True
+        earlier = versions[ids.index(ours) + 1 :]
         if not earlier or earlier[0].id == before.version:
-            return None
+            return None, True
         same = earlier[0].sha256 is not None and earlier[0].sha256 == before.sha256
-        return None if same else earlier[0]
+        return None if same else earlier[0], ids.index(ours) == 0
+
+
+def _ours(
+    versions: Sequence[Version], base: VersionId, made: VersionId | None, sha256: str | None
+) -> VersionId | None:
+    """Return the version that a change made: as its answer told, else by its content; None where neither
+    tells, and it is taken to be the present one."""
+    if made is not None or sha256 is None:
+        return made
+    ours = placed_on(versions, base, sha256)
+    return None if ours is None else ours.id
 
 
 def is_complete(placed: RemoteNode) -> bool:
