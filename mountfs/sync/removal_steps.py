@@ -55,11 +55,11 @@ class RemovalSteps:
     async def trash(self, inode: Inode) -> Outcome | WaitFor:
         base = inode.base
         assert base is not None
-        if not self._went_with(base.parent):
-            parent = self._tree.by_node.get(base.parent)
-            if parent is not None and not parent.is_linked and parent.pending is not None:
+        removed, around = self._removed_around(inode, base)
+        if around not in self._trashed_folders:
+            if removed is not None:
                 # The folder goes as a whole.
-                return WaitFor(parent)
+                return WaitFor(removed)
             if inode.is_file_there:
                 await self._looks.look(inode)
                 if inode.base is not base:
@@ -78,12 +78,22 @@ class RemovalSteps:
             self._tree.set_base(inode, None)
         return Outcome.AGAIN
 
-    def _went_with(self, folder: NodeId) -> bool:
-        """Tell whether what was removed from this folder is in the trash with it."""
-        if folder in self._tree.by_node:
-            # Somebody took it out of there since, with all that it holds.
+    def _removed_around(self, inode: Inode, base: Base) -> tuple[Inode | None, NodeId]:
+        """Return the uppermost of the folders around the entry that are still to be removed as well, and the
+        folder that it lies in, which may be in the trash.
+
+        Each folder of a deep tree that waited for the next one would be woken for each that is above it.
+        """
+        uppermost: Inode | None = None
+        folder, seen = base.parent, {inode.ino}
+        while (above := self._tree.by_node.get(folder)) is not None and above.ino not in seen:
+            # Somebody took it out of the trash since, with all that it holds.
             self._trashed_folders.discard(folder)
-        return folder in self._trashed_folders
+            if above.is_linked or above.pending is None or above.base is None:
+                break
+            seen.add(above.ino)
+            uppermost, folder = above, above.base.parent
+        return uppermost, folder
 
     def took_too_much(self, inode: Inode) -> bool:
         """Tell whether the removal of this entry took what others changed meanwhile: `bring_back` is next."""

@@ -9,6 +9,8 @@ from mountfs.model.entry import EntryKind
 from mountfs.model.errors import AccessDenied
 from mountfs.model.ids import ROOT_INO
 from mountfs.remotes.memory import MemoryWorkspace
+from mountfs.sync.removal_steps import RemovalSteps
+from mountfs.sync.step_outcome import Outcome, WaitFor
 from mountfs.tree import local_changes
 from mountfs.tree.inode import Inode
 from tests.t3_filesystem.workspace_mount import WorkspaceMount
@@ -88,3 +90,22 @@ async def test_the_first_is_refused_when_the_others_wait_for_it(
     mount.remote.fail("create_folder", AccessDenied("not here"), times=None)
     mount.remote.release("create_folder")
     await mount.wait_until(lambda: all(inode.failure for inode in pending))
+
+
+async def test_each_that_is_removed_with_the_first_is_looked_at_a_few_times(
+    mount: WorkspaceMount, workspace: MemoryWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace.put(f"{DEEPEST}/f", b"old")
+    looks = 0
+    trash = RemovalSteps.trash
+
+    async def counted(steps: RemovalSteps, inode: Inode) -> Outcome | WaitFor:
+        nonlocal looks
+        looks += 1
+        return await trash(steps, inode)
+
+    monkeypatch.setattr(RemovalSteps, "trash", counted)
+    remove_all(mount, await walked_down(mount))
+    await mount.settle()
+    assert not workspace.folders()
+    assert looks <= 3 * DEPTH
