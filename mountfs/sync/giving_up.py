@@ -1,5 +1,7 @@
 """What somebody decides to lose: saved first, then taken away or set back to what the remote has."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack
 from tempfile import TemporaryFile
 
 import trio
@@ -83,12 +85,31 @@ class GivingUp:
         FileInUse, with nothing lost, where programs have the file open, and RemoteUnavailable where the
         remote has to be asked.
         """
+        if not inode.is_linked or not inode.is_directory:
+            return await self._discard_entry(inode, folder)
+        saved: list[str] = []
+        with ExitStack() as kept:
+            around = [(inode, await self._children(inode, kept))]
+            # Step by step: paths may be deeper than calls may be nested.
+            while around:
+                directory, children = around[-1]
+                child = next(children, None)
+                if child is None:
+                    around.pop()
+                    self._discard_directory(directory)
+                elif child.pending is None and directory.base is not None:
+                    continue
+                elif child.is_linked and child.is_directory:
+                    around.append((child, await self._children(child, kept)))
+                else:
+                    saved += await self._discard_entry(child, folder)
+        return saved
+
+    async def _discard_entry(self, inode: Inode, folder: str | None) -> list[str]:
         if not inode.is_linked:
             await self._undo_deletion(inode)
             return []
         _check_can_go(inode)
-        if inode.is_directory:
-            return await self._discard_directory(inode, folder)
         generation = inode.generation
         saved = await self.save_if_unsent(inode, folder)
         if inode.base is None:
@@ -98,20 +119,19 @@ class GivingUp:
             await self._set_back(inode, generation)
         return saved
 
-    async def _discard_directory(self, directory: Inode, folder: str | None) -> list[str]:
-        saved: list[str] = []
-        with self._tree.uses.keeping(directory):
-            await self._tree.ensure_loaded(directory)
-            for child in list(directory.children.values()):
-                if child.pending is not None or directory.base is None:
-                    saved += await self.discard(child, folder)
+    async def _children(self, directory: Inode, kept: ExitStack) -> Iterator[Inode]:
+        kept.enter_context(self._tree.uses.keeping(directory))
+        await self._tree.ensure_loaded(directory)
+        return iter(list(directory.children.values()))
+
+    def _discard_directory(self, directory: Inode) -> None:
+        """Do the same with a directory, after what is below it."""
         if directory.base is None:
             if directory.children:
                 raise DirectoryNotEmpty(f"{directory.path()!r} holds what exists here only: move it first")
             self.take_away(directory)
         elif self._tree.is_displaced(directory):
             self._changes.conflicts.undo_move(directory)
-        return saved
 
     async def _set_back(self, inode: Inode, generation: int) -> None:
         base = inode.base

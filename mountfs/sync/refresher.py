@@ -442,16 +442,12 @@ class Refresher:
             for child in folder.children.values()
         )
 
-    async def _load_parent(self, node: RemoteNode, *, on_the_way: bool = False) -> None:
-        """Have the folder of the node ready for it, where that is known; `on_the_way`: or has to be."""
+    async def _load_parent(self, node: RemoteNode) -> None:
+        """Have the folder of the node ready for it, where that is known, or has to be."""
         parent = await self._tree.find_node(node.parent)
-        if parent is None and (on_the_way or self._has_changes(node.id)):
+        if parent is None and self._has_changes(node.id):
             # What is here and not sent yet must not get out of sight: the way to it is made known first.
-            asked = trio.current_time()
-            answer = await self.lookup.node(node.parent)
-            if answer is not None and not answer.trashed:
-                await self._load_parent(answer, on_the_way=True)
-                await self._adopt(answer, asked)
+            await self._make_known(node.parent)
             return
         if parent is None or not parent.is_directory or not parent.is_linked:
             known = self._tree.by_node.get(node.id)
@@ -460,8 +456,26 @@ class Refresher:
                 await self._tree.load_below(known)
             return
         # An entry that comes from elsewhere must not get a name that only the journal knows to be taken.
-        if parent.listed or on_the_way or node.id in self._tree.by_node:
+        if parent.listed or node.id in self._tree.by_node:
             await self._tree.ensure_loaded(parent)
+
+    async def _make_known(self, folder: NodeId) -> None:
+        """Merge this folder and those that it lies in, as far as they are not known; the uppermost first."""
+        way: dict[NodeId, tuple[RemoteNode, float]] = {}
+        known: Inode | None = None
+        # Step by step: paths may be deeper than calls may be nested.
+        while known is None and folder not in way:
+            asked = trio.current_time()
+            answer = await self.lookup.node(folder)
+            if answer is None or answer.trashed:
+                break
+            way[folder] = answer, asked
+            folder = answer.parent
+            known = await self._tree.find_node(folder)
+        if known is not None and known.is_directory and known.is_linked:
+            await self._tree.ensure_loaded(known)
+        for answer, asked in reversed(way.values()):
+            await self._adopt(answer, asked)
 
     def _has_changes(self, node: NodeId) -> bool:
         known = self._tree.by_node.get(node)

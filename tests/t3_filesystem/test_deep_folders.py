@@ -109,3 +109,34 @@ async def test_each_that_is_removed_with_the_first_is_looked_at_a_few_times(
     await mount.settle()
     assert not workspace.folders()
     assert looks <= 3 * DEPTH
+
+
+async def test_what_is_unsent_is_moved_to_the_bottom_by_others(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    workspace.put("x/f", b"old")
+    workspace.put(f"{DEEPEST}/g", b"old")
+    await mount.read("x/f")
+    mount.remote.fail("commit", AccessDenied("not now"), times=None)
+    await mount.write("x/f", b"new")
+    await mount.settle()
+    unsent = mount.inode("x/f")
+    workspace.move(workspace.find("x"), workspace.find(DEEPEST))
+    await mount.catch_up()
+    assert unsent.path() == f"{DEEPEST}/x/f".encode()
+    mount.remote.heal()
+    mount.parts.sender.retry([unsent])
+    await mount.settle()
+    assert workspace.files()[f"{DEEPEST}/x/f"] == b"new"
+
+
+async def test_what_waits_for_the_first_is_given_up_with_it(
+    mount: WorkspaceMount, workspace: MemoryWorkspace
+) -> None:
+    folder = top = mount.tree.inodes[ROOT_INO]
+    mount.remote.fail("create_folder", AccessDenied("not here"), times=None)
+    for _ in range(DEPTH):
+        folder = local_changes.create(mount.tree, folder, b"d", EntryKind.DIRECTORY, FOLDER, (0, 0))
+    await mount.parts.giving_up.discard(top.children[b"d"], None)
+    assert not top.children
+    assert not mount.tree.pending
