@@ -41,7 +41,7 @@ def end_mount(mounted: Mounted, *, drain_timeout_s: float | None, tell: Callable
     """End the mount after at most `drain_timeout_s` of uploads (None: what its configuration says).
 
     Nothing has changed when MountpointBusy is raised. Raises DaemonSilent where the daemon hangs, DataLeft
-    where it died on the way.
+    where it died on the way, NotMounted where another command ended the mount meanwhile.
     """
     _release_killed(mounted)
     if mounted.record is None or not mounted.has_live_daemon:
@@ -94,6 +94,7 @@ def _end_live(
     _stop(mounted, record, max(0.0, deadline - time.monotonic()))
     ended = _ended_in_order(mounted)
     if ended is None:
+        runtime_dir.forget_record(mounted.mountpoint)
         raise DataLeft(
             f"the daemon of {_place(mounted)} died before it had ended in order",
             hint="what it had not sent is sent by the next mount with its cache",
@@ -124,10 +125,16 @@ def _stop(mounted: Mounted, record: MountRecord, drain_timeout_s: float) -> None
 
 
 def _ended_in_order(mounted: Mounted) -> Ended | None:
-    """Return what the daemon told of its end. It stays told: others may be ending the same mount."""
+    """Take what the daemon left told of its end; None where it died. Raises NotMounted where another command
+    ended the mount, and took that."""
     found = runtime_dir.find_record(mounted.mountpoint)
-    if found is None or found[0].left_in_journal is None:
+    if found is None:
+        raise NotMounted(
+            f"{_place(mounted)} was unmounted by another command, which was told what is left to send"
+        )
+    if found[0].left_in_journal is None:
         return None
+    runtime_dir.forget_record(mounted.mountpoint)
     return Ended(found[0].left_in_journal)
 
 

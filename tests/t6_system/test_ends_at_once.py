@@ -9,6 +9,7 @@ import pytest
 from mountfs.cli.exit_codes import ExitCode
 from mountfs.daemon.control.messages import Progress
 from mountfs.daemon.ending import Ended, end_mount
+from mountfs.daemon.errors import NotMounted
 from mountfs.daemon.mounted import find
 from tests.t6_system.machine import Machine, Server, is_mounted
 
@@ -27,9 +28,8 @@ def _umount(machine: Machine, monkeypatch: pytest.MonkeyPatch, meanwhile: Callab
     return end_mount(find(machine.mountpoint()), drain_timeout_s=60, tell=tell)
 
 
-@pytest.mark.parametrize("how", ["umount", "signal"])
-def test_a_mount_that_somebody_else_ended_in_order_is_ended(
-    machine: Machine, server: Server, monkeypatch: pytest.MonkeyPatch, how: str
+def test_a_mount_that_a_signal_ended_in_order_is_ended(
+    machine: Machine, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = machine.mountpoint()
     machine.mount(server, place).succeeded()
@@ -40,18 +40,16 @@ def test_a_mount_that_somebody_else_ended_in_order_is_ended(
 
     def end() -> None:
         server.thaw()
-        if how == "umount":
-            machine.run("umount", place).succeeded()
-        else:
-            daemon.send(signal.SIGTERM)
+        daemon.send(signal.SIGTERM)
         assert daemon.wait_gone(60)
 
     assert _umount(machine, monkeypatch, end) == Ended(0)
     assert not is_mounted(place)
 
 
-def test_what_somebody_else_left_to_the_next_mount_is_told(
-    machine: Machine, server: Server, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_mount_that_another_command_ended_is_no_mount_any_more(
+    machine: Machine, server: Server, monkeypatch: pytest.MonkeyPatch, waits: bool
 ) -> None:
     place = machine.mountpoint()
     machine.mount(server, place).succeeded()
@@ -60,6 +58,13 @@ def test_what_somebody_else_left_to_the_next_mount_is_told(
     (place / "file").write_text("to be sent")
 
     def end() -> None:
-        machine.run("umount", "--no-wait", place).refused(ExitCode.DATA_LEFT, "1 changes are left")
+        if waits:
+            server.thaw()
+            machine.run("umount", place).succeeded()
+        else:
+            machine.run("umount", "--no-wait", place).refused(ExitCode.DATA_LEFT, "1 changes are left")
 
-    assert _umount(machine, monkeypatch, end) == Ended(1)
+    with pytest.raises(NotMounted, match="by another command"):
+        _umount(machine, monkeypatch, end)
+    assert not is_mounted(place)
+    assert list(machine.runtime_dir.iterdir()) == []
