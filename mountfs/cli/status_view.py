@@ -37,7 +37,7 @@ def _summary(status: Status) -> list[tuple[str, str]]:
         ("to upload", waiting),
     ]
     if cache.writers != "free":
-        rows.append(("writers", f"{cache.writers}: content that is not sent yet fills the cache or its disk"))
+        rows.append(("writers", f"{cache.writers}: unsent content fills the cache, or its disk is full"))
     if status.conflicts:
         rows.append(("conflicts", f"{status.conflicts}; see mountfs conflicts {status.mountpoint}"))
     if status.pinned:

@@ -107,6 +107,27 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield disk
 
 
+def test_on_a_full_disk_what_was_sent_gives_way_to_writers(small_disk: Path) -> None:
+    async def fill() -> None:
+        workspace = MemoryWorkspace()
+        piece = os.urandom(1024 * 1024)
+        async with mounted(small_disk, workspace, options=MountOptions(passthrough=False)) as mount:
+            for number in range(20):
+                await mount.write(f"f{number}", piece)
+            await mount.settle()
+            fill_disk(small_disk / "other")
+            folders = 0
+            while mount.tree.journal.has_reserve():
+                folders += 1
+                await mount.mkdir(f"d{folders}")
+            await mount.write("new", b"new")
+            assert await mount.read("f0") == piece
+            await mount.settle()
+            assert workspace.files()["new"] == b"new"
+
+    run_fast(fill)
+
+
 def test_full_disk_refuses_content_and_keeps_what_was_closed(small_disk: Path) -> None:
     """Closing, renaming and removing go on, and so does sending, which makes room again."""
 
