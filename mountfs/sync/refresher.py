@@ -21,6 +21,7 @@ from mountfs.model.interruption import interruptible
 from mountfs.model.node import RemoteNode
 from mountfs.model.remote import Remote
 from mountfs.rules.told_early import ToldEarly
+from mountfs.sync.comparison import Comparison
 from mountfs.sync.connection import Connection
 from mountfs.sync.lookup import NodeLookup
 from mountfs.tree.inode import Inode
@@ -32,9 +33,8 @@ log = logging.getLogger(__name__)
 RECHECK_S: Final = 5.0
 """For how long a listing is trusted while the change feed is down."""
 
-PATIENCE_S: Final = 10.0
-"""How long a program waits for a listing before it gets the last known one; where there is none, how long for
-the next part of it before it gets an error."""
+CHECK_S: Final = 10.0
+"""How long a program waits to hear what the remote has of a file, before it gets what is known."""
 
 ROWS_AT_ONCE: Final = 500
 """So many rows are merged before other work gets its turn."""
@@ -48,36 +48,6 @@ OWN_FOLDERS_MOST: Final = 10_000
 """How many folders made here are remembered that nobody has used since."""
 
 
-class _Comparison:
-    """One listing under way."""
-
-    def __init__(self) -> None:
-        self.began = self._came_at = trio.current_time()
-        self.done = trio.Event()
-        self.error: MountfsError | None = None
-
-    def came(self) -> None:
-        """A part of it is here."""
-        self._came_at = trio.current_time()
-
-    async def wait(self) -> None:
-        await self.done.wait()
-        if self.error is not None:
-            raise self.error
-
-    async def wait_patiently(self, *, while_it_comes: bool) -> bool:
-        """Like `wait`, but return False where it is not done `PATIENCE_S` after it began, or with
-        `while_it_comes` after its last part came."""
-        while not self.done.is_set():
-            until = (self._came_at if while_it_comes else self.began) + PATIENCE_S
-            if trio.current_time() >= until:
-                return False
-            with interruptible(trio.move_on_at(until)):
-                await self.done.wait()
-        await self.wait()
-        return True
-
-
 class Refresher:
     """`live_since`: from when on (trio's clock) the feed has told every change, None while it is down."""
 
@@ -86,7 +56,7 @@ class Refresher:
         self._remote = remote
         self._changes = changes
         self._connection = connection
-        self._comparing: dict[Ino, _Comparison] = {}
+        self._comparing: dict[Ino, Comparison] = {}
         self._asking: list[float] = []
         """When the calls under way began whose answers are to be merged."""
         self._merged = trio.Event()
@@ -194,13 +164,13 @@ class Refresher:
             comparison = self._comparing.get(folder.ino)
         await (comparison or self._begin(folder)).wait()
 
-    def _begin(self, folder: Inode) -> "_Comparison":
+    def _begin(self, folder: Inode) -> Comparison:
         assert self._nursery is not None, "Refresher.run must be running"
-        comparison = self._comparing[folder.ino] = _Comparison()
+        comparison = self._comparing[folder.ino] = Comparison()
         self._nursery.start_soon(self._run_comparison, folder, comparison)
         return comparison
 
-    async def _run_comparison(self, folder: Inode, comparison: "_Comparison") -> None:
+    async def _run_comparison(self, folder: Inode, comparison: Comparison) -> None:
         try:
             with self._tree.uses.keeping(folder):
                 try:
@@ -494,7 +464,7 @@ class Refresher:
         if not self._connection.online:
             return False
         try:
-            with interruptible(trio.move_on_after(PATIENCE_S)) as patience:
+            with interruptible(trio.move_on_after(CHECK_S)) as patience:
                 await self.check_file(inode)
         except Interrupted:
             raise

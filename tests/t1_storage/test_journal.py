@@ -1,4 +1,4 @@
-"""The journal keeps its word: atomic, durable, and honest about a disk that refuses."""
+"""The journal keeps its word: atomic, durable, honest about a disk that refuses; long, being of one piece."""
 
 import errno
 import os

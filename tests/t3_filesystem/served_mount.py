@@ -14,7 +14,7 @@ import trio
 from mountfs.model.errors import ContentUnavailable, FileNotFound
 from mountfs.remotes.fastio import FastioService, FastioSettings
 from mountfs.remotes.fastio.remote import FastioRemote
-from mountfs.sync import refresher
+from mountfs.sync import comparison
 from tests.t2_server.serving import Api, ServerThread
 from tests.t3_filesystem.workspace_mount import PATIENCE_S, MountOptions, RemoteMount
 
@@ -77,7 +77,7 @@ async def _stopped(mount: RemoteMount) -> None:
 async def served(folder: Path, switches: Sequence[str] = ()) -> AsyncIterator[Served]:
     """Serve a workspace that behaves so until the block ends."""
     with (
-        patch.object(refresher, "PATIENCE_S", LISTING_S),
+        patch.object(comparison, "PATIENCE_S", LISTING_S),
         ServerThread(folder / "data", *switches) as server,
     ):
         async with trio.open_nursery() as nursery, AsyncExitStack() as stack:

@@ -1,4 +1,5 @@
-"""What was written under a lock that is lost is kept aside, and descriptors stay with the path."""
+"""What was written under a lock that is lost is kept aside, and descriptors stay with the path; long, as a
+lock may be lost at so many moments."""
 
 import os
 from collections.abc import AsyncIterator

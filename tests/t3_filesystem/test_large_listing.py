@@ -16,7 +16,7 @@ from mountfs.model.filesystem import RenameFlag
 from mountfs.model.ids import ROOT_INO, NodeId
 from mountfs.model.node import RemoteNode
 from mountfs.remotes.memory import MemoryWorkspace
-from mountfs.sync import refresher
+from mountfs.sync import comparison
 from mountfs.tree import local_changes
 from mountfs.tree.inode import Inode
 from tests.t3_filesystem.workspace_mount import WorkspaceMount, clock_standing_still
@@ -77,7 +77,7 @@ async def slow(
 
     async def listed_slowly(folder: NodeId, came: Callable[[], None] = lambda: None) -> list[RemoteNode]:
         for _ in range(3):
-            cast("MockClock", trio.lowlevel.current_clock()).jump(0.6 * refresher.PATIENCE_S)
+            cast("MockClock", trio.lowlevel.current_clock()).jump(0.6 * comparison.PATIENCE_S)
             await wait_all_tasks_blocked()
             if "stop" not in says:
                 came()

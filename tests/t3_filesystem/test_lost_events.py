@@ -13,7 +13,7 @@ from mountfs.model.ids import ChangeCursor
 from mountfs.model.remote import Changes, InventoryPage
 from mountfs.remotes import memory
 from mountfs.remotes.memory import MemoryWorkspace
-from mountfs.sync import folder_walk, follower, reconciler, refresher
+from mountfs.sync import comparison, folder_walk, follower, reconciler
 from mountfs.sync.follower import COMPARE_S, RECONCILE_S, SURVEY_S
 from tests.t3_filesystem.workspace_mount import PATIENCE_S, WorkspaceMount
 
@@ -258,7 +258,7 @@ async def test_first_listing_of_a_folder_made_here_is_merged_and_not_waited_for(
     began = trio.current_time()
     await mount.write("made/ours", b"2")
     assert await mount.listdir("made") == ["ours"]
-    assert trio.current_time() - began < refresher.PATIENCE_S
+    assert trio.current_time() - began < comparison.PATIENCE_S
     await mount.remote.wait_hanging("list_folder")
     mount.remote.release()
     await _until(lambda: _has_in_folder(mount, "made", ["ours", "theirs"]))

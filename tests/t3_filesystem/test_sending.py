@@ -1,4 +1,4 @@
-"""What one mount does reaches the workspace, with no more calls than it takes."""
+"""What one mount does reaches the workspace, with no more calls than it takes. Long: a test an operation."""
 
 from dataclasses import replace
 
