@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from mountfs.cli.exit_codes import ExitCode
 from tests.t5_kernel.next_version import CANNOT_GO_ON, NextVersion
@@ -44,7 +45,14 @@ pytestmark = [pytest.mark.kernel, pytest.mark.skipif(bool(_unable()), reason=_un
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """All daemons of the user keep their records in one folder, which goes with the test: one at a time."""
+    with FileLock(tmp_path_factory.getbasetemp().parent / "broker.lock"):
+        yield
+
+
+@pytest.fixture
+def folder(alone: None) -> Iterator[Path]:
     """Return a folder that the user may enter; pytest's own are for root alone."""
     made = Path(tempfile.mkdtemp(prefix="mountfs-broker-"))
     made.chmod(0o755)
