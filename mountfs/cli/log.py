@@ -22,7 +22,7 @@ _OVERLAP = timedelta(seconds=60)
 """Events come late, and their times are whole seconds by another clock."""
 
 _MOST_NEWS: Final = 10_000
-"""Of one look; it goes no further back than the overlap."""
+"""Of one look; it goes no further back than the overlap before the last that was answered."""
 
 _KNOWN_AT_LEAST: Final = 1_000
 """So many events are known at the beginning of `--follow`, however few are shown: what happened within the
@@ -80,6 +80,7 @@ class _Story:
         self._seen: set[str] = set()
         self._reader = None if mounted.record is None else Reader(mounted.record.cache_dir)
         self._asked_at = time.monotonic()
+        self._told_until = datetime.now(UTC)
 
     def so_far(self) -> list[dict[str, Any]]:
         own = [row for row in self._own() if self._is_about_path(row)]
@@ -90,7 +91,7 @@ class _Story:
         rows = [row for row in self._own() if self._is_about_path(row)]
         if time.monotonic() - self._asked_at >= _ASK_EVERY_S:
             self._asked_at = time.monotonic()
-            rows += self._remote(since=datetime.now(UTC) - _OVERLAP, most=_MOST_NEWS)
+            rows += self._remote(since=self._told_until - _OVERLAP, most=_MOST_NEWS)
         return sorted(rows, key=lambda row: row["at"])
 
     def _own(self) -> Iterator[dict[str, Any]]:
@@ -110,6 +111,7 @@ class _Story:
 
         since_ns = int(since.timestamp() * 10**9) if since is not None else 0
         request = EventsRequest(path=self._below, since_ns=since_ns, limit=most)
+        asked_at = datetime.now(UTC)
         try:
             told = ask(find(self._mounted.mountpoint), request)  # another daemon may serve it by now
         except MountfsError as error:
@@ -117,7 +119,7 @@ class _Story:
                 click.echo(f"mountfs: without the events of the workspace: {error.message}", err=True)
             self._complained = True
             return []
-        self._complained = False
+        self._complained, self._told_until = False, asked_at
         events = [event for event in told if event["id"] not in self._seen]
         self._seen.update(event["id"] for event in events)
         return [{"source": "workspace", **event} for event in events]

@@ -256,3 +256,38 @@ def test_log_follows_the_daemon_that_comes_after(machine: Machine, server: Serve
         machine.mount(server, place).succeeded()
         saved(machine, other / "later", "x")
         assert json.loads(follower.stdout.readline())["name"] == "later"
+
+
+HURRIED_LOG = """
+import sys
+from datetime import timedelta
+from mountfs.cli import log, main
+
+log._ASK_EVERY_S, log._OVERLAP = 0.2, timedelta(seconds=1)
+main.main(["log", "--follow", "--json", sys.argv[1]])
+"""
+
+
+def test_log_tells_what_happened_while_nobody_could_be_asked(machine: Machine, server: Server) -> None:
+    place, other = machine.mountpoint(), machine.mountpoint("other")
+    machine.mount(server, place).succeeded()
+    machine.mount(server, other).succeeded()
+    saved(machine, other / "before", "x")
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", HURRIED_LOG, place],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=machine.environment(),
+    ) as follower:
+        try:
+            assert follower.stdout is not None
+            assert follower.stderr is not None
+            assert json.loads(follower.stdout.readline())["name"] == "before"
+            machine.run("umount", place).succeeded()
+            assert "without the events" in follower.stderr.readline()
+            saved(machine, other / "meanwhile", "x")
+            machine.mount(server, place).succeeded()
+            assert json.loads(follower.stdout.readline())["name"] == "meanwhile"
+        finally:
+            follower.kill()
