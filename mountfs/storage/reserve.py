@@ -3,7 +3,6 @@
 import errno
 import logging
 import os
-import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -25,7 +24,6 @@ class Reserve:
 
     def __init__(self, path: Path, disk: Disk) -> None:
         """Raises OSError where there can be no file; a disk that is full already is no error."""
-        self._path = path
         self._disk = disk
         self._descriptor = disk.open(DiskStep.RESERVE, path, os.O_RDWR | os.O_CREAT)
         self.held = self._allocate()
@@ -48,10 +46,15 @@ class Reserve:
 
     def hold_again(self) -> None:
         """Take the room again if the disk has enough of it."""
-        if not self.held and shutil.disk_usage(self._path.parent).free >= HEADROOM * RESERVE_BYTES:
+        if not self.held and self._free_bytes() >= HEADROOM * RESERVE_BYTES:
             self.held = self._allocate()
             if self.held:
                 log.warning("there is room on the disk of the cache again")
+
+    def _free_bytes(self) -> int:
+        # By the descriptor: what becomes of the path is no reason for the journal's thread to end.
+        disk = os.fstatvfs(self._descriptor)
+        return disk.f_bavail * disk.f_frsize
 
     def _allocate(self) -> bool:
         """Return whether programs may write: what cannot be kept keeps nobody from it, but a full disk."""

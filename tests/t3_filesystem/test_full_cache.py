@@ -120,7 +120,8 @@ def test_on_a_full_disk_what_was_sent_gives_way_to_writers(small_disk: Path) -> 
             while mount.tree.journal.has_reserve():
                 folders += 1
                 await mount.mkdir(f"d{folders}")
-            await mount.write("new", b"new")
+            with clock_standing_still():
+                await mount.write("new", b"new")
             assert await mount.read("f0") == piece
             await mount.settle()
             assert workspace.files()["new"] == b"new"
