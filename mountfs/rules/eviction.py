@@ -11,14 +11,14 @@ LOW_WATER = 0.9
 
 def choose(
     stored: Sequence[StoredContent], used_bytes: int, limit_bytes: int, may_go: Callable[[Ino], bool]
-) -> list[Ino]:
-    """Return whose content goes, least recently used first; nothing while the limit is kept."""
+) -> list[StoredContent]:
+    """Return which content goes, least recently used first; nothing while the limit is kept."""
     excess = used_bytes - int(limit_bytes * LOW_WATER) if used_bytes > limit_bytes else 0
-    chosen = []
+    chosen: list[StoredContent] = []
     for content in sorted(stored, key=lambda content: content.used_at) if excess else ():
         if excess <= 0:
             break
         if content.bytes_on_disk and may_go(content.ino):
-            chosen.append(content.ino)
+            chosen.append(content)
             excess -= content.bytes_on_disk
     return chosen

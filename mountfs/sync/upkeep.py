@@ -10,7 +10,7 @@ import trio
 from mountfs.model.disk import DiskStep
 from mountfs.model.errors import MountfsError
 from mountfs.model.ids import Ino
-from mountfs.model.storage import ContentStore, Coverage
+from mountfs.model.storage import ContentStore, Coverage, StoredContent
 from mountfs.rules import eviction
 from mountfs.sync.exclusive_use import ExclusiveUse
 from mountfs.tree.inode import Inode
@@ -37,7 +37,7 @@ class Upkeep:
         self._work = trio.Event()
         self._grown_bytes = 0
         self.used_bytes = 0
-        """What the content takes on the disk, as of the last count."""
+        """What the content takes on the disk: as of the last count, and what came and went since."""
         self._stored: set[Ino] = set()
         self.evicted = 0
         self.kept: Callable[[], Awaitable[Set[Ino]]] = _nothing
@@ -168,9 +168,9 @@ class Upkeep:
         stored = await trio.to_thread.run_sync(
             lambda: [each for each in self._store.stored() if each.ino not in kept]
         )
-        for ino in eviction.choose(stored, self.used_bytes, limit_bytes, self._may_go):
-            if self._may_go(ino):
-                await self._evict_one(ino)
+        for content in eviction.choose(stored, self.used_bytes, limit_bytes, self._may_go):
+            if self._may_go(content.ino):
+                await self._evict_one(content)
 
     async def make_room(self) -> bool:
         """The disk is full: evict half of what the content takes, as far as that may go; return whether
@@ -195,7 +195,8 @@ class Upkeep:
             return True
         return not (inode.content_dirty or inode.opens or inode.sending or self.is_kept(inode))
 
-    async def _evict_one(self, ino: Ino) -> None:
+    async def _evict_one(self, content: StoredContent) -> None:
+        ino = content.ino
         await self._exclusive.wait_free(ino)
         if not self._may_go(ino):
             return
@@ -205,6 +206,7 @@ class Upkeep:
                 inode.present = None
             await trio.to_thread.run_sync(partial(self._store.remove, ino, step=DiskStep.EVICT_CONTENT))
             self._stored.discard(ino)
+            self.used_bytes -= content.bytes_on_disk
             self.evicted += 1
 
 

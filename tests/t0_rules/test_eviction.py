@@ -15,7 +15,7 @@ def test_choice(sizes: list[tuple[int, int]], limit: int, pinned: set[int]) -> N
     stored = [StoredContent(Ino(ino), size, float(used)) for ino, (size, used) in enumerate(sizes)]
     by_ino = {one.ino: one for one in stored}
     used = sum(one.bytes_on_disk for one in stored)
-    chosen = choose(stored, used, limit, lambda ino: ino not in pinned)
+    chosen = [one.ino for one in choose(stored, used, limit, lambda ino: ino not in pinned)]
     assert len(chosen) == len(set(chosen))
     assert not pinned & set(chosen)
     if used <= limit:

@@ -120,6 +120,8 @@ def test_on_a_full_disk_what_was_sent_gives_way_to_writers(small_disk: Path) -> 
             while mount.tree.journal.has_reserve():
                 folders += 1
                 await mount.mkdir(f"d{folders}")
+                # Else the journal could take all of the reserve before it tells.
+                await mount.tree.journal.synced()
             with clock_standing_still():
                 await mount.write("new", b"new")
             assert await mount.read("f0") == piece
