@@ -190,8 +190,8 @@ def test_new_small_files_go_in_few_calls(world: World) -> None:
         for number in range(SMALL_FILES):
             (mount / f"d/{number}").write_bytes(b"%d" % number)
         mount.sync()
-    # One for each 200 files, another for what came of them, and polls.
-    assert made.workspace.total() <= SMALL_FILES // 25
+    # One for each 200 files, and others for what came of them; polls come with time.
+    assert made.workspace.total() - made.workspace["GET activity/poll"] <= SMALL_FILES // 25
 
 
 def test_a_lock_costs_three_calls(mount: Mount) -> None:
